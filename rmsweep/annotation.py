@@ -1,0 +1,30 @@
+"""Simulated annotators: preference labels of pairs from golden rewards."""
+
+import numpy as np
+from scipy.special import expit, ndtr
+
+LINKS = {"logistic": expit, "probit": ndtr}
+
+
+def preference_probability(golden_margin: np.ndarray, beta: float, link: str = "logistic"):
+    """Probability that an annotator prefers the first response: link(beta * margin).
+
+    golden_margin: (pairs,) golden reward of first minus second response, divided by the dataset's
+    reward_scale. beta: >= 0; 0 is a coin flip, inf never errs. link: logistic (Bradley-Terry) or probit
+    (Thurstone; arXiv:2411.04991, Prop. 3). Returns (pairs,) in [0, 1]; a tie gives 1/2 for every beta.
+    """
+    if not beta >= 0:  # nan fails too
+        raise ValueError(f"beta must be >= 0 (0 = coin flip, inf = noise-free), got {beta}")
+    logits = np.zeros(np.shape(golden_margin))  # inf * 0 is nan, so ties are left at 0
+    np.multiply(beta, golden_margin, out=logits, where=np.not_equal(golden_margin, 0))
+    return LINKS[link](logits)
+
+
+def prefers_first(probability: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Labels: (pairs,) bool. The same uniforms at two betas differ only where noise flips a label."""
+    return uniforms < probability
+
+
+def error_rate(golden_margin: np.ndarray, prefers_first: np.ndarray) -> float:
+    """Share of pairs labelled against the golden reward; a golden tie counts 1/2."""
+    return float(np.where(golden_margin == 0, 0.5, prefers_first != (golden_margin > 0)).mean())

@@ -1,0 +1,127 @@
+"""How well predicted rewards order a prompt's responses: exact Best-of-N, rank correlation, pairs.
+
+Metrics take one block of test prompts and several runs at once, predicted (runs, prompts, M) and
+golden (prompts, M), both finite, and return float64. A run's numbers do not depend on the runs
+beside it. Ties are exact equality of the predicted rewards.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
+    """Probability that the response of rank i, 0 best of m, is the top of a random n-subset.
+
+    C(m-1-i, n-1) / C(m, n): the subset holds rank i and n-1 of the m-1-i below it. By recurrence
+    from w[0] = n/m, so that no binomial overflows; w[i] = 0 for i > m-n.
+    ns: each in [1, m]; 1 gives the mean, m the top. Returns (len(ns), m), rows sum to 1.
+    """
+    n = np.asarray(ns)
+    if np.any((n < 1) | (n > m)):
+        outside = n[(n < 1) | (n > m)].tolist()
+        raise ValueError(f"n must be in [1, {m}], the responses cached per prompt; got {outside}")
+    i = np.arange(m - 1)
+    steps = np.maximum(m - n[:, None] - i, 0) / (m - 1 - i)
+    return np.cumprod(np.concatenate([n[:, None] / m, steps], axis=1), axis=1)
+
+
+def best_of_n(predicted: np.ndarray, golden: np.ndarray, ns: Sequence[int]) -> np.ndarray:
+    """Expected golden reward of the top predicted of n responses drawn without replacement.
+
+    predicted: (runs, prompts, M). golden: (prompts, M). Tied predictions share their ranks' weights
+    equally, as if ties were broken at random. Returns (runs, prompts, len(ns)) in golden's unit.
+    n = 1 is the mean golden reward (base); golden as predicted gives the oracle.
+    """
+    _check(predicted, golden)
+    weights = rank_weights(golden.shape[1], ns).T
+    expected = np.empty((*predicted.shape[:2], len(ns)))
+    for run, rewards in enumerate(predicted):
+        order, ties = _descending(rewards)
+        expected[run] = _tie_means(np.take_along_axis(golden, order, axis=1), ties) @ weights
+    return expected
+
+
+def spearman_within_prompt(predicted: np.ndarray, golden: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation within each prompt, average ranks for ties.
+
+    predicted: (runs, prompts, M). golden: (prompts, M). Returns (runs, prompts) in [-1, 1]; nan
+    where predicted or golden is constant within the prompt, since there is nothing to order.
+    """
+    _check(predicted, golden)
+    order, ties = _descending(golden)
+    golden_ranks = np.empty(golden.shape)
+    np.put_along_axis(golden_ranks, order, _centred_ranks(order.shape, ties), axis=1)
+    golden_square = (golden_ranks**2).sum(axis=1)
+    correlation = np.full(predicted.shape[:2], np.nan)
+    for run, rewards in enumerate(predicted):
+        order, ties = _descending(rewards)
+        ranks = _centred_ranks(order.shape, ties)
+        product = (ranks * np.take_along_axis(golden_ranks, order, axis=1)).sum(axis=1)
+        scale = np.sqrt((ranks**2).sum(axis=1) * golden_square)
+        np.divide(product, scale, out=correlation[run], where=scale > 0)
+    return correlation
+
+
+def pairwise_accuracy_within_prompt(predicted: np.ndarray, golden: np.ndarray) -> np.ndarray:
+    """Share of a prompt's response pairs that predicted orders as golden does.
+
+    predicted: (runs, prompts, M). golden: (prompts, M). A predicted tie counts 1/2, pairs of equal
+    golden rewards are left out. Returns (runs, prompts) in [0, 1]; nan where all golden rewards
+    tie. Compares all pairs of one prompt at a time: M * M bytes, which stay in a core's own cache.
+    """
+    _check(predicted, golden)
+    accuracy = np.full(predicted.shape[:2], np.nan)
+    agrees = np.empty((golden.shape[1],) * 2, dtype=bool)
+    for prompt, rewards in enumerate(golden):
+        is_better = rewards[:, None] > rewards
+        n_pairs = np.count_nonzero(is_better)
+        if n_pairs == 0:
+            continue
+        for run, candidate in enumerate(predicted[:, prompt]):
+            n_agree = 0
+            for compare in (np.greater, np.greater_equal):  # a tie is in one of the two: 1/2
+                compare(candidate[:, None], candidate, out=agrees)
+                np.logical_and(agrees, is_better, out=agrees)
+                n_agree += int(np.count_nonzero(agrees))
+            accuracy[run, prompt] = n_agree / (2 * n_pairs)
+    return accuracy
+
+
+def kl_upper_bound(n: float | np.ndarray) -> float | np.ndarray:
+    """KL divergence of the Best-of-N policy from the base LLM, in nats: log n - (n - 1) / n.
+
+    Exact where no two responses tie, an upper bound otherwise (arXiv:2401.01879). 0 at n = 1.
+    """
+    return np.log(n) - (n - 1) / n
+
+
+def _check(predicted: np.ndarray, golden: np.ndarray) -> None:
+    assert predicted.ndim == 3 and predicted.shape[1:] == golden.shape, (
+        predicted.shape,
+        golden.shape,
+    )
+    assert np.isfinite(predicted).all() and np.isfinite(golden).all()
+
+
+def _descending(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order (prompts, M) of each row, best first, and where each group of ties starts, flat."""
+    order = np.argsort(-rewards, axis=1)
+    ranked = np.take_along_axis(rewards, order, axis=1)
+    is_start = np.ones(ranked.shape, dtype=bool)
+    is_start[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    return order, np.flatnonzero(is_start)
+
+
+def _tie_means(ranked: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Replace each value (prompts, M), in predicted order, by the mean of its group of ties."""
+    if starts.size == ranked.size:  # no ties
+        return ranked
+    sizes = np.diff(starts, append=ranked.size)
+    return np.repeat(np.add.reduceat(ranked.ravel(), starts) / sizes, sizes).reshape(ranked.shape)
+
+
+def _centred_ranks(shape: tuple[int, int], starts: np.ndarray) -> np.ndarray:
+    """Average ranks in order, minus their mean: (prompts, M). A constant row is exactly 0."""
+    ranks = np.broadcast_to(np.arange(shape[1]) - (shape[1] - 1) / 2, shape)
+    return _tie_means(ranks, starts)

@@ -1,0 +1,181 @@
+"""The released layout of cached embeddings, and what a run reads from it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rmsweep.cache import checks
+from rmsweep.cache.checks import Header
+from rmsweep.cache.fingerprint import fingerprint
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """What a run reads, from files or synthetic; pickles.
+
+    train_golden (prompts, K), test_golden (prompts, M): golden rewards, float64, read-only.
+    train_embeddings(): (prompts, K, D) float16 or float32, read-only, a memory map for files.
+    read_test(first, last): embeddings of test prompts [first, last), (last - first, M, D), a new
+    array; nothing is kept, so a caller that goes block by block reads each byte once.
+    """
+
+    fingerprint: str
+    train_prompts: int
+    train_responses: int
+    test_prompts: int
+    test_responses: int
+    dim: int
+    train_golden: np.ndarray
+    test_golden: np.ndarray
+    train_embeddings: Callable[[], np.ndarray]
+    read_test: Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPairs:
+    """Pairs that people labelled. embeddings(): (n_pairs, 2, D), chosen first, a memory map.
+
+    table: a row per pair, columns prompt, chosen, rejected and, where the file has it, subset.
+    """
+
+    fingerprint: str
+    n_pairs: int
+    dim: int
+    embeddings: Callable[[], np.ndarray]
+    table: pd.DataFrame
+
+
+def embeddings_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
+    return Path(root) / f"embd_{base_llm}_{backbone}_{dataset}_{split}.npy"
+
+
+def rewards_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
+    return Path(root) / f"reward_{base_llm}_{backbone}_{dataset}_{split}.npy"
+
+
+def pair_embeddings_path(root: Path, dataset: str, backbone: str) -> Path:
+    return Path(root) / f"embd_pairs_{dataset}_{backbone}.npy"
+
+
+def pair_table_path(root: Path, dataset: str) -> Path:
+    return Path(root) / f"pairs_{dataset}.parquet"
+
+
+def open_files(root: Path, base_llm: str, backbone: str, dataset: str) -> Cache:
+    """Cache in the released layout under root, checked and fingerprinted.
+
+    base_llm, backbone, dataset: file stems. Reads headers, the reward files and at most 8 MiB of
+    embeddings. FileNotFoundError for a missing file, ValueError for one that is not sound.
+    """
+    embeddings, rewards = [], []
+    for split in SPLITS:
+        path = embeddings_path(root, base_llm, backbone, dataset, split)
+        checks.require_file(path, f"embeddings of {dataset} by {backbone}")
+        embeddings.append(checks.read_header(path, checks.EMBEDDING_DTYPES))
+        path = rewards_path(root, base_llm, backbone, dataset, split)
+        checks.require_file(path, f"golden rewards of {dataset} for {base_llm}")
+        rewards.append(checks.read_header(path, checks.REWARD_DTYPES))
+        checks.check_split(embeddings[-1], rewards[-1])
+    train, test = embeddings
+    checks.check_dims(train, test)
+    train_golden, test_golden = (checks.read_rewards(header) for header in rewards)
+    return Cache(
+        fingerprint=fingerprint(embeddings, [header.path for header in rewards]),
+        train_prompts=train.shape[0],
+        train_responses=train.shape[1],
+        test_prompts=test.shape[0],
+        test_responses=test.shape[1],
+        dim=train.shape[2],
+        train_golden=train_golden,
+        test_golden=test_golden,
+        train_embeddings=partial(_memory_map, train),
+        read_test=partial(_read_block, test),
+    )
+
+
+def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
+    """Labelled pairs under root, checked and fingerprinted; dataset, backbone: file stems.
+
+    FileNotFoundError for a missing file, ValueError for one that is not sound.
+    """
+    path = pair_embeddings_path(root, dataset, backbone)
+    checks.require_file(path, f"embeddings of {dataset} by {backbone}")
+    header = checks.read_header(path, checks.EMBEDDING_DTYPES)
+    if header.shape[1] != 2:
+        raise ValueError(
+            f"{path}: axis 1 must be 2 (chosen, rejected), found {header.shape[1]}; "
+            "save it as (pairs, 2, D)"
+        )
+    table_path = pair_table_path(root, dataset)
+    checks.require_file(table_path, f"texts of the pairs of {dataset}")
+    table = _read_texts(table_path)
+    if len(table) != header.shape[0]:
+        raise ValueError(
+            f"{table_path}: rows must be {header.shape[0]}, the pairs in {path.name}, found "
+            f"{len(table)}; embed these texts again"
+        )
+    return LabelledPairs(
+        fingerprint=fingerprint([header], [table_path]),
+        n_pairs=header.shape[0],
+        dim=header.shape[2],
+        embeddings=partial(_memory_map, header),
+        table=table,
+    )
+
+
+def _read_texts(path: Path) -> pd.DataFrame:
+    """Text columns of a pairs file; ValueError where one is missing, not text, or has nulls."""
+    try:
+        available = pq.read_schema(path).names
+        wanted = ["prompt", "chosen", "rejected", *(["subset"] if "subset" in available else [])]
+        missing = [name for name in wanted if name not in available]
+        table = None if missing else pq.read_table(path, columns=wanted)
+    except pa.ArrowException as error:
+        found = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path}: must be a Parquet file, found {found}; write it again") from None
+    if table is None:
+        raise ValueError(f"{path}: columns {missing} must be there, found {available}; add them")
+    for name in wanted:
+        column = table.column(name)
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise ValueError(f"{path}: {name} must be text, found {column.type}; write it as text")
+        if column.null_count:
+            row = column.is_null().index(True).as_py()
+            raise ValueError(
+                f"{path}: {name} must have no nulls, found {column.null_count}, the first in row "
+                f"{row}; drop these pairs from table and embeddings"
+            )
+    return table.to_pandas()
+
+
+def _memory_map(header: Header) -> np.ndarray:
+    return np.load(header.path, mmap_mode="r", allow_pickle=False)
+
+
+def _read_block(header: Header, first: int, last: int) -> np.ndarray:
+    """Embeddings of prompts [first, last) by plain reads: mapped pages would add to the RSS."""
+    n_prompts, *rest = header.shape
+    assert 0 <= first < last <= n_prompts, (first, last, n_prompts)
+    block = np.empty((last - first, *rest), header.dtype)
+    unread = block.data.cast("B")
+    with open(header.path, "rb", buffering=0) as file:
+        file.seek(header.offset + first * math.prod(rest) * header.dtype.itemsize)
+        while unread:  # Linux reads at most 2 GiB a call
+            n_read = file.readinto(unread)
+            if not n_read:
+                raise ValueError(
+                    f"{header.path}: prompt {last - 1} must be in the file, found its end before; "
+                    "the file was changed while in use: start again"
+                )
+            unread = unread[n_read:]
+    return block

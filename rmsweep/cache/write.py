@@ -1,0 +1,72 @@
+"""Writes the synthetic source as files in the released layout."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from rmsweep.cache.layout import SPLITS, embeddings_path, rewards_path
+from rmsweep.cache.synthetic import Synthetic, embed, golden_rewards
+
+BLOCK_ROWS = 4096  # responses embedded at a time
+
+
+def write(root: Path, source: Synthetic, dtype: str, progress: Callable[[int], None]) -> None:
+    """Writes the four files of generate(source) under root, made where it is absent.
+
+    dtype: of the embeddings, float16 or float32 (the same values); golden rewards are float32.
+    progress(n): called after each block with the bytes written since the last call.
+    FileExistsError where one of the files is there; what was begun is removed on any failure.
+    """
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"dtype must be float16 or float32, got {dtype!r}")
+    root = Path(root)
+    paths = {
+        (name, split): name(root, source.base_llm, source.backbone, source.dataset, split)
+        for name in (embeddings_path, rewards_path)
+        for split in SPLITS
+    }
+    existing = [path.name for path in paths.values() if path.exists()]
+    if existing:
+        raise FileExistsError(
+            f"{root} must not hold the files to write, found {', '.join(existing)}; remove them or "
+            "choose another cache.root or dataset name"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in paths.values()}
+    try:
+        for split in SPLITS:
+            shape = (*source.shape(split), source.dim)
+            path = temporary[paths[embeddings_path, split]]
+            _write_npy(path, shape, np.dtype(dtype), _embedding_blocks(source, split), progress)
+            golden = golden_rewards(source, split)[:, :, np.newaxis]
+            path = temporary[paths[rewards_path, split]]
+            _write_npy(path, golden.shape, np.dtype(np.float32), [golden], progress)
+        for path, written in temporary.items():
+            os.replace(written, path)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
+
+
+def _write_npy(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    blocks: Iterable[np.ndarray],
+    progress: Callable[[int], None],
+) -> None:
+    """A .npy file of shape and dtype whose data are the blocks, one after the other."""
+    with open(path, "wb") as file:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            progress(file.write(np.ascontiguousarray(block, dtype).data))
+
+
+def _embedding_blocks(source: Synthetic, split: str) -> Iterator[np.ndarray]:
+    n_prompts, n_responses = source.shape(split)
+    step = max(1, BLOCK_ROWS // n_responses)
+    for first in range(0, n_prompts, step):
+        yield embed(source, split, first, min(first + step, n_prompts))

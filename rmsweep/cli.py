@@ -1,0 +1,199 @@
+"""The command line: parse, call, print."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from rmsweep import __version__
+
+EPILOG = """\
+first steps:
+  rmsweep demo                               a small synthetic sweep and its table, in a minute
+  rmsweep list loss                          the options of an axis
+  rmsweep run loss=normbt annotation.beta=3  one run; `rmsweep run --help` shows every field
+  rmsweep run -m loss=bt_mlp,clf_mlp 'seed=range(5)' name=first
+  rmsweep table first                        what came out
+
+exit status: 0 all done, 1 runs failed or missing, 2 bad input (nothing ran)
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The `rmsweep` command; exits with 0 all done, 1 runs failed or missing, 2 bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a user's own losses, as with `python -m`
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # rmsweep table NAME | head
+    command, *rest = argv or ["--help"]
+    try:
+        if command == "run":
+            sys.exit(_run(rest))
+        args = _parser().parse_args(argv or ["--help"])
+        sys.exit(args.call(args))
+    except KeyboardInterrupt:
+        sys.exit("rmsweep: interrupted; what is done is kept, and the same command resumes")
+    except Exception as error:
+        sys.exit(_status(error))
+
+
+def _status(error: Exception) -> int:
+    """Print what a user can act on; anything else is a bug and goes on as it is."""
+    from rmsweep.dispatch import LaunchError
+
+    foreign = type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
+    if not foreign and not isinstance(error, ValueError | OSError | LaunchError):
+        raise error
+    print(f"rmsweep: {error}", file=sys.stderr)
+    return 1 if isinstance(error, LaunchError) else 2
+
+
+def _run(argv: list[str]) -> int:
+    """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
+    from rmsweep import launch
+
+    parser = argparse.ArgumentParser("rmsweep run", add_help=False, allow_abbrev=False)
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("overrides", nargs="*")
+    args, flags = parser.parse_known_intermixed_args(argv)
+    for folder in args.config_dir:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"--config-dir {folder} must be a folder of config groups")
+    if not args.multirun:
+        if args.plan or args.limit is not None:
+            raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")
+        return launch.single([*flags, *args.overrides], args.config_dir)
+    if {"-h", "--help"} & set(flags):
+        return launch.single(["--help"], args.config_dir)
+    if flags:
+        raise ValueError(f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR")
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be >= 1, got {args.limit}")
+    return launch.many(args.overrides, args.config_dir, plan_only=args.plan, limit=args.limit)
+
+
+def _table(args: argparse.Namespace) -> int:
+    """Print a result table; 1 where runs are missing."""
+    import numpy as np
+    import pandas as pd
+
+    from rmsweep import results, tables
+
+    wanted = pd.concat([results.wanted(name) for name in args.names], ignore_index=True)
+    wanted = wanted.drop(columns="canonical").drop_duplicates("key", ignore_index=True)
+    rows = pd.concat([results.load(name, tables.needs(args.metric)) for name in args.names])
+    rows = rows.drop_duplicates("key")
+    if rows.empty:
+        raise ValueError(f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some")
+    row_fields = _fields(args.rows) or tables.default_rows(wanted, _fields(args.columns))
+    column_fields = _fields(args.columns)
+    if args.columns is None:
+        column_fields = tables.default_columns(wanted, row_fields)
+    cells = tables.compare(
+        rows, wanted, row_fields, column_fields, args.metric, np.random.default_rng(args.seed)
+    )
+    notes = tables.notes(cells, wanted, row_fields, column_fields, args.metric)
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(tables.render(cells, row_fields, column_fields, args.metric, notes, args.format, width))
+    return int((cells["n_runs"] < cells["n_wanted"]).any())
+
+
+def _fields(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
+
+
+def _list(args: argparse.Namespace) -> int:
+    """Print the options of each group, or of one, with the comment that each begins with."""
+    from rmsweep.compose import options
+
+    groups = options(args.config_dir)
+    if args.group is not None and args.group not in groups:
+        raise ValueError(f"no group {args.group!r}; groups: {', '.join(groups)}")
+    for group in [args.group] if args.group else groups:
+        print(f"{group}:")
+        for name, comment in groups[group].items():
+            print(f"  {name:<22} {comment}")
+    return 0
+
+
+def _synthesize(args: argparse.Namespace) -> int:
+    """Write a synthetic cache in the released layout."""
+    from rich.progress import Progress
+
+    from rmsweep import compose
+    from rmsweep.cache.synthetic import Synthetic
+    from rmsweep.cache.write import write
+
+    with compose.hydra_at_conf():
+        config = compose.compose_one(["dataset=synthetic", *args.overrides, compose.search_path([])])
+    stems = {group: config.values[group]["stem"] for group in ("base_llm", "backbone", "dataset")}
+    source = Synthetic(**stems, **config.values["dataset"]["synthetic"])
+    responses = source.train_prompts * source.train_responses
+    responses += source.test_prompts * source.test_responses
+    n_bytes = responses * (source.dim * (2 if args.dtype == "float16" else 4) + 4)
+    with Progress(disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(f"{n_bytes / 1e9:.2f} GB", total=n_bytes)
+        write(Path(args.root), source, args.dtype, lambda n: progress.update(task, advance=n))
+    print(f"wrote the synthetic cache of {source.base_llm}, {source.backbone}, {source.dataset} to {args.root}")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    """A small synthetic sweep and its table."""
+    from rmsweep import launch
+
+    status = launch.many(["sweeps=demo"], [], plan_only=False, limit=None)
+    return status or _table(_parser().parse_args(["table", "demo"]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "rmsweep",
+        description="Experiment sweeps in reward modelling over cached embeddings.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rmsweep {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("run", help="one run, or with -m a sweep", add_help=False)
+
+    table = commands.add_parser("table", help="the result table of one or several sweeps")
+    table.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")
+    table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
+    table.add_argument("--columns", metavar="FIELD,...", help="default: the first field that varies")
+    table.add_argument("--metric", default="improvement", help="default: %(default)s")
+    table.add_argument(
+        "--format", default="text", choices=["text", "md", "latex", "csv", "html"], help="default: text"
+    )
+    table.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    table.set_defaults(call=_table)
+
+    listing = commands.add_parser("list", help="the options of each axis, a line each")
+    listing.add_argument("group", nargs="?", metavar="GROUP")
+    listing.add_argument("--config-dir", action="append", default=[], help="your own groups too")
+    listing.set_defaults(call=_list)
+
+    cache = commands.add_parser("cache", help="cached embeddings").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    synthesize = cache.add_parser(
+        "synthesize",
+        help="write a synthetic cache in the released layout",
+        description="Write the four files of a synthetic cache. Shape and statistics are fields of "
+        "dataset.synthetic, such as dataset.synthetic.train_prompts=40000 dataset.synthetic.dim=2048; "
+        "base_llm.stem, backbone.stem and dataset.stem name the files.",
+    )
+    synthesize.add_argument("root", help="folder to write into")
+    synthesize.add_argument("overrides", nargs="*", metavar="FIELD=VALUE")
+    synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    synthesize.set_defaults(call=_synthesize)
+
+    demo = commands.add_parser("demo", help="a small synthetic sweep and its table, in about a minute")
+    demo.set_defaults(call=_demo)
+    return parser

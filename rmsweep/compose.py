@@ -1,0 +1,226 @@
+"""Hydra composes: from overrides to plain configs, once per combination of group choices."""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from rmsweep.typed import nearest
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent  # a wheel holds conf/ and sweeps/
+
+
+@dataclass(frozen=True)
+class Config:
+    """A composed config, plain and resolved, with the option chosen of each group."""
+
+    values: dict[str, Any]
+    choices: dict[str, str]
+    overrides: tuple[str, ...]  # the axes' part of them
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A sweep before expansion: what it shares, and the overrides of each swept field."""
+
+    name: str
+    base: Config  # without the axes
+    fixed: list[str]
+    fields: dict[str, list[str]]  # field: ["field=value", ...]
+    zipped: list[list[str]]  # fields that advance together
+    exclude: list[dict[str, Any]]
+
+
+@contextlib.contextmanager
+def hydra_at_conf() -> Iterator[None]:
+    """Hydra initialised on conf/, for `read_axes` and `expand`."""
+    with initialize_config_dir(str(ROOT / "conf"), job_name="rmsweep", version_base="1.3"):
+        yield
+
+
+def search_path(config_dirs: Sequence[str]) -> str:
+    """The override with which Hydra finds sweeps/ and the user's own groups."""
+    folders = [ROOT, *(Path(d).resolve() for d in config_dirs)]
+    return f"hydra.searchpath=[{','.join(json.dumps(f'file://{folder}') for folder in folders)}]"
+
+
+def compose_one(overrides: Sequence[str]) -> Config:
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    return plain(cfg, dict(cfg.hydra.runtime.choices))
+
+
+def plain(cfg: DictConfig, choices: dict[str, str]) -> Config:
+    """As plain containers, interpolations unresolved."""
+    with flag_override(cfg, ["struct", "readonly"], False):
+        cfg.pop("hydra", None)
+    return Config(OmegaConf.to_container(cfg, resolve=False), choices, ())
+
+
+def resolved(values: dict[str, Any]) -> dict[str, Any]:
+    """Interpolations replaced by what they stand for."""
+    if "${" not in json.dumps(values):
+        return values
+    return OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+
+
+def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
+    """The sweep that the command line and its sweep file ask for; the command line wins.
+
+    overrides: `field=value` fixes a field, also one that the sweep file sweeps; `field=a,b`,
+    `field=range(5)` and so on sweep it. ValueError names what is wrong.
+    """
+    parsed = _parser().parse_overrides(list(overrides))
+    swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
+    fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+    base = compose_one([*fixed, search_path(config_dirs)])
+    sweep = base.values.get("sweep") or {}
+    if unknown := sweep.keys() - {"name", "axes", "zip", "exclude"}:
+        raise ValueError(f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude")
+    given = {o.get_key_element() for o in parsed}
+    fields = {
+        name: _values(_parser().parse_override(f"{name}={_text(value)}"))
+        for name, value in (sweep.get("axes") or {}).items()
+        if name not in given
+    } | swept
+    zipped = [[name for name in names if name in fields] for names in sweep.get("zip") or []]
+    for names, all_names in zip(zipped, sweep.get("zip") or [], strict=True):
+        lengths = {name: len(fields[name]) for name in names}
+        if len(set(lengths.values())) > 1 or 0 < len(names) < len(all_names):
+            raise ValueError(
+                f"sweep.zip: fields that advance together need as many values each, got {lengths}"
+                f" of {all_names}"
+            )
+    name = base.values.get("name") or sweep.get("name") or _name_of(fields, fixed)
+    if not isinstance(name, str) or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"name must be one folder's name in outputs/, got {name!r}")
+    return Axes(name, base, fixed, fields, zipped, sweep.get("exclude") or [])
+
+
+def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
+    """Every config of the sweep, the last axis fastest; what `exclude` matches is left out."""
+    composed: dict[tuple[str, ...], tuple[Config, bool]] = {}
+    for combination in itertools.product(*_dimensions(axes)):
+        overrides = tuple(itertools.chain.from_iterable(combination))
+        structural = tuple(o for o in overrides if _is_structural(o, tuple(config_dirs)))
+        if structural not in composed:
+            composed[structural] = compose_one(
+                [*axes.fixed, *structural, search_path(config_dirs)]
+            )
+        config = composed[structural]
+        values = config.values
+        for override in overrides:
+            if override not in structural:
+                path, value = _assignment(override)
+                values = _replaced(values, path, value, ".".join(path))
+        values = resolved(values)
+        if not any(_matches(values, config.choices, rule) for rule in axes.exclude):
+            yield Config(values, config.choices, overrides)
+
+
+def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
+    """One list an independent axis, at the place of its first field; an entry sets its fields."""
+    dimensions, seen = [], set()
+    for name, values in axes.fields.items():
+        together = next((names for names in axes.zipped if name in names), [name])
+        if name not in seen:
+            dimensions.append(list(zip(*(axes.fields[other] for other in together), strict=True)))
+            seen.update(together)
+        assert values
+    return dimensions
+
+
+def _parser() -> OverridesParser:
+    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _text(value: Any) -> str:
+    """An axis in Hydra's syntax; a YAML list is a choice between its items."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join(v if isinstance(v, str) else _text_of_item(v) for v in value)
+    return _text_of_item(value)
+
+
+def _text_of_item(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else json.dumps(value)
+
+
+@functools.lru_cache(maxsize=65536)
+def _is_structural(override: str, config_dirs: tuple[str, ...]) -> bool:
+    """Whether Hydra must compose it: a group's option, or not a plain assignment of a value."""
+    parsed = _parser().parse_override(override)
+    key = parsed.get_key_element()
+    folders = [ROOT / "conf", ROOT, *config_dirs]
+    return (
+        key != parsed.key_or_group
+        or any((Path(folder) / key).is_dir() for folder in folders)
+        or isinstance(parsed.value(), dict)
+    )
+
+
+@functools.lru_cache(maxsize=65536)
+def _assignment(override: str) -> tuple[tuple[str, ...], Any]:
+    parsed = _parser().parse_override(override)
+    return tuple(parsed.key_or_group.split(".")), parsed.value()
+
+
+def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dict[str, Any]:
+    """A copy of nested dicts with one value replaced; what it shares is not copied."""
+    if not isinstance(values, dict) or path[0] not in values:
+        raise ValueError(f"{field} is an unknown field; {nearest(path[0], values or ())}")
+    inner = value if len(path) == 1 else _replaced(values[path[0]], path[1:], value, field)
+    return {**values, path[0]: inner}
+
+
+def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, Any]) -> bool:
+    """Whether a config has all of a rule's values; a group is named by its option."""
+    for name, wanted in rule.items():
+        found = choices.get(name, values)
+        if name not in choices:
+            for part in name.split("."):
+                if not isinstance(found, dict) or part not in found:
+                    raise ValueError(f"sweep.exclude: {name} is an unknown field")
+                found = found[part]
+        if found != wanted:
+            return False
+    return True
+
+
+def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
+    """Of an unnamed sweep: its axes and a hash, so that the same command resumes."""
+    text = json.dumps([fields, sorted(o for o in fixed if not o.startswith("cache.root="))])
+    short = "-".join(name.rpartition(".")[2] for name in fields)
+    return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def options(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Groups, their options, and the comment that each option's file begins with."""
+    found: dict[str, dict[str, str]] = {}
+    for folder in [ROOT / "conf", *map(Path, config_dirs), ROOT]:
+        groups = [ROOT / "sweeps"] if folder == ROOT else sorted(folder.glob("*/"))
+        for group in groups:
+            for file in sorted(group.glob("*.yaml")):
+                first = file.read_text().partition("\n")[0]
+                comment = first.removeprefix("#").strip() if first.startswith("#") else ""
+                found.setdefault(group.name, {})[file.stem] = comment
+    return found

@@ -1,0 +1,122 @@
+"""Packs run: in a process pool that never oversubscribes the cores, or in this process on a GPU."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import platform
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, forkserver
+from pathlib import Path
+
+from rmsweep.machine import Place
+from rmsweep.spec import Item
+
+
+class LaunchError(RuntimeError):
+    """A launch that ended with runs missing; what is done is kept, and the same command resumes."""
+
+
+def warm_up() -> None:
+    """Start importing the engine in the background, while the sweep is planned."""
+    multiprocessing.set_forkserver_preload(["rmsweep.execute"])
+    forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def only_launch(directory: Path) -> Iterator[None]:
+    """Hold the sweep's lock file; ValueError where another launch on this machine or elsewhere holds it."""
+    lock = directory / ".launch"
+    directory.mkdir(parents=True, exist_ok=True)
+    mine = {"pid": os.getpid(), "host": platform.node()}
+    while True:
+        try:
+            with open(lock, "x") as file:
+                json.dump(mine, file)
+            break
+        except FileExistsError:
+            _refuse_live(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _refuse_live(lock: Path) -> None:
+    """Remove the lock of a dead process; ValueError if its holder lives, or cannot be asked."""
+    try:
+        holder = json.loads(lock.read_text())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        holder = {"pid": None, "host": platform.node()}  # killed before it wrote its name
+    here = holder["host"] == platform.node()
+    if here and (holder["pid"] is None or not Path(f"/proc/{holder['pid']}").exists()):
+        lock.unlink(missing_ok=True)
+        return
+    raise ValueError(
+        f"another launch of this sweep is running (process {holder['pid']} on {holder['host']}); wait for "
+        f"it, or delete {lock} if that process is gone"
+    )
+
+
+def run_packs(
+    packs: Sequence[list[Item]],
+    place: Place,
+    workers: int,
+    directory: Path,
+    finished: Callable[[object], None],
+) -> None:
+    """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not."""
+    if place.device != "cpu":
+        from rmsweep.execute import run_pack
+
+        for pack in packs:
+            finished(run_pack(pack, place, directory))
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rmsweep.execute"])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_in_worker) as pool:
+        futures = [pool.submit(_run_pack, pack, place, directory) for pack in packs]
+        try:
+            for future in as_completed(futures):
+                finished(_outcome(future))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _outcome(future: Future) -> object:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise LaunchError(
+            "a worker process died (out of memory?); the runs of its pack are missing. The same command "
+            "resumes; launcher.workers=1 or a smaller launcher.pack_runs need less memory"
+        ) from None
+    except OSError as error:
+        raise LaunchError(f"results cannot be written: {error}; the same command resumes") from None
+
+
+def _run_pack(pack: list[Item], place: Place, directory: Path) -> object:
+    from threadpoolctl import threadpool_limits
+
+    from rmsweep.execute import run_pack
+
+    with threadpool_limits(place.threads):
+        return run_pack(pack, place, directory)
+
+
+def _in_worker() -> None:
+    """End this worker when the launching process is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

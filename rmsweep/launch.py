@@ -1,0 +1,224 @@
+"""`rmsweep run`: one run through Hydra's application, or a sweep from plan to dataset."""
+
+import argparse
+import datetime
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+from rich.progress import TimeRemainingColumn
+from rich.table import Table
+
+from rmsweep import compose, dispatch, machine, results, sweep
+from rmsweep.best_of_n import kl_upper_bound
+from rmsweep.provenance import provenance, versions
+from rmsweep.spec import Item, RunSpec, columns
+
+OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def single(arguments: list[str], config_dirs: list[str]) -> int:
+    """One run; its metrics are printed, its row is kept in outputs/single."""
+    config = _through_hydra([*arguments, compose.search_path(config_dirs)])
+    if config is None:  # --help, --cfg and the like
+        return 0
+    values = compose.resolved(config.values)
+    if (values.get("sweep") or {}).get("axes"):
+        raise ValueError("sweeps=NAME is a sweep of many runs: rmsweep run -m sweeps=NAME")
+    device = machine.device(values.get("device"))
+    spec = sweep.spec_of(compose.Config(values, config.choices, ()), device)
+    root = values["cache"]["root"]
+    (item,) = sweep.keyed([spec], root)
+    sweep.settle(values["launcher"], device)
+    directory = results.folder("single")
+    results.require_writable(directory)
+    row = _done_row(item)
+    if row is None:
+        from rmsweep.execute import run_pack
+
+        results.add_wanted(directory, [item])
+        with ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
+            run_pack([item], machine.Place(root, device, machine.cores()), directory)
+        row = _done_row(item)
+    if row is None:
+        failures = results.failed(directory).set_index("key")
+        _complain(f"rmsweep: the run failed: {failures.at[item.key, 'error']}")
+        _complain(failures.at[item.key, "traceback"])
+        return 1
+    _print_row(row)
+    return 0
+
+
+def _through_hydra(arguments: list[str]) -> compose.Config | None:
+    """The config that Hydra's application composes; it ends the process itself on --help or an error."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    found = []
+    application = hydra.main(
+        config_path=str(compose.ROOT / "conf"), config_name="config", version_base="1.3"
+    )(lambda cfg: found.append(compose.plain(cfg, dict(HydraConfig.get().runtime.choices))))
+    before, sys.argv = sys.argv, ["rmsweep run", *arguments]
+    try:
+        application()
+    except SystemExit as stop:  # Hydra has printed what is wrong
+        raise SystemExit(2 if stop.code else 0) from None
+    finally:
+        sys.argv = before
+    return found[0] if found else None
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _done_row(item: Item):
+    done = results.load("single").set_index("key")
+    return done.loc[item.key] if item.key in done.index else None
+
+
+def _print_row(row) -> None:
+    table = Table("n", "KL bound (nats)", "golden reward", title="Best-of-N, exact")
+    for n, golden in zip(row["bon_n"], row["bon_golden_by_n"], strict=True):
+        table.add_row(str(n), f"{kl_upper_bound(n):.3f}", f"{golden:.4f}")
+    OUT.print(table)
+    for name in (*results.METRICS, "epochs"):
+        print(f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]}")
+    print(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
+
+
+def many(
+    overrides: list[str], config_dirs: list[str], *, plan_only: bool, limit: int | None
+) -> int:
+    """A sweep: plan it, run what has no done row, and say how it ended."""
+    if not plan_only:
+        dispatch.warm_up()
+    with compose.hydra_at_conf():
+        axes = compose.read_axes(overrides, config_dirs)
+        values = compose.resolved(axes.base.values)
+        device = machine.device(values.get("device"))
+        launcher = sweep.settle(values["launcher"], device)
+        root = values["cache"]["root"]
+        specs = sweep.specs_of(axes, config_dirs, limit)
+    if plan_only:
+        _print_plan(axes, specs, root, launcher)
+        return 0
+    directory = results.folder(axes.name)
+    print(f"sweep {axes.name}: {len(specs)} runs, results in {directory}")
+    items = sweep.keyed(specs, root)
+    results.require_writable(directory)
+    with dispatch.only_launch(directory):
+        results.add_wanted(directory, items)
+        _record(directory, axes, overrides, len(items))
+        done = set(results.load(axes.name, ["key"])["key"])
+        missing = [item for item in items if item.key not in done]
+        if missing:
+            place = machine.Place(root, device, launcher.threads)
+            _run(sweep.packs(missing, launcher), place, launcher.workers, directory)
+    return _print_end(axes.name, items)
+
+
+def _run(packs, place: machine.Place, workers: int, directory: Path) -> None:
+    """Run packs under a progress bar; quiet where the output is no terminal."""
+    started, total = time.perf_counter(), sum(map(len, packs))
+    spent = {"done": 0, "failed": 0, "fit_s": 0.0, "score_s": 0.0}
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RunsPerMinute(),
+        TimeRemainingColumn(), console=ERR, disable=not ERR.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("runs", total=total)
+
+        def finished(outcome) -> None:
+            for name in spent:
+                spent[name] += getattr(outcome, name)
+            progress.update(
+                task,
+                advance=outcome.done + outcome.failed,
+                description=f"runs ([red]{spent['failed']} failed[/])" if spent["failed"] else "runs",
+            )
+
+        dispatch.run_packs(packs, place, workers, directory, finished)
+    wall = time.perf_counter() - started
+    print(
+        f"{total} runs in {wall:.1f} s: {60 * total / wall:.0f} a minute on {workers} workers; fit "
+        f"{spent['fit_s']:.1f} s and score {spent['score_s']:.1f} s of their time"
+    )
+
+
+class _RunsPerMinute(ProgressColumn):
+    def render(self, task):
+        return f"{60 * task.speed:.0f}/min" if task.speed else "-/min"
+
+
+def _print_end(name: str, items: Sequence[Item]) -> int:
+    """The counts of this launch, and its failures by error; the exit status."""
+    done = set(results.load(name, ["key"])["key"])
+    missing = {item.key for item in items} - done
+    print(f"{len(items) - len(missing)} of {len(items)} runs done")
+    if not missing:
+        print(f"next: rmsweep table {name}")
+        return 0
+    failures = results.failed(results.folder(name))
+    failures = failures[failures["key"].isin(missing)]
+    for error, group in failures.groupby("error"):
+        print(f"{len(group)} failed: {error} (key {group['key'].iloc[0]})")
+    if unknown := len(missing) - len(failures):
+        print(f"{unknown} missing: they did not run")
+    print("the same command runs them again")
+    return 1
+
+
+def _print_plan(axes: compose.Axes, specs: list[RunSpec], root: str | None, launcher) -> None:
+    """Runs by axis, done and missing, packs and hours."""
+    print(f"sweep {axes.name}: {len(specs)} runs")
+    flat = [columns(spec) for spec in specs]
+    table = Table("field", "values (runs)")
+    for field in (f for f in axes.fields if f in flat[0]):
+        counts: dict[str, int] = {}
+        for row in flat:
+            counts[str(row[field])] = counts.get(str(row[field]), 0) + 1
+        table.add_row(field, ", ".join(f"{value} ({n})" for value, n in counts.items()))
+    OUT.print(table)
+    try:
+        items = sweep.keyed(specs, root)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"done: unknown, since keys need the data: {error}")
+        items = [Item(spec.spec_id, spec) for spec in specs]
+        missing = items
+    else:
+        known = results.folder(axes.name).is_dir()
+        done = set(results.load(axes.name, ["key"])["key"]) if known else set()
+        missing = [item for item in items if item.key not in done]
+        print(f"done: {len(items) - len(missing)}, missing: {len(missing)}")
+    packs = sweep.packs(missing, launcher)
+    print(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
+    cost = ["loss.reward_model", "quantity", "wall_s"]
+    hours = sweep.hours_left(missing, results.load_all(cost))
+    print(
+        "hours: unknown, no run like these has been measured in outputs/ yet"
+        if hours is None
+        else f"hours: {hours / launcher.workers:.2f} on {launcher.workers} workers, at the mean wall_s of "
+        "runs like these in outputs/"
+    )
+
+
+def _record(directory: Path, axes: compose.Axes, overrides: list[str], n_runs: int) -> None:
+    """Add this launch to sweep.yaml, for people to read."""
+    path = directory / "sweep.yaml"
+    before = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
+    launch = {
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "overrides": overrides,
+        "axes": {name: values for name, values in axes.fields.items()},
+        "runs": n_runs,
+        "versions": versions(),
+        **{k: provenance()[k] for k in ("git_commit", "git_dirty", "host")},
+    }
+    unfinished = path.with_name(f".sweep.yaml.{os.getpid()}")
+    unfinished.write_text(yaml.safe_dump({"launches": [*before, launch]}, sort_keys=False))
+    os.replace(unfinished, path)

@@ -1,0 +1,64 @@
+"""What this machine can do: device, native precision, cores."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pack runs; nothing here changes its numbers."""
+
+    cache_root: str | None
+    device: str
+    threads: int
+
+
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and Arm, as the kernel names them
+
+
+def device(requested: str | None) -> str:
+    """The device to run on: as requested, else cuda where there is one, else cpu; ValueError if absent."""
+    if requested is None and not Path("/dev/nvidiactl").exists():
+        return "cpu"
+    if requested is None or requested.startswith("cuda"):
+        import torch  # a second's import that a CPU needs not
+
+        if torch.cuda.is_available():
+            return requested or "cuda"
+        if requested is None:
+            return "cpu"
+        raise ValueError(f"device={requested}: torch finds no CUDA device here; set device=cpu")
+    if requested != "cpu":
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got {requested!r}")
+    return requested
+
+
+def precision(requested: str | None, on: str) -> str:
+    """bf16 where the device has it natively, unless requested otherwise; ValueError where it has not."""
+    native = has_native_bf16(on)
+    if requested == "bf16" and not native:
+        raise ValueError(
+            f"precision=bf16 must be native to the device; {on} of {platform.node()} would emulate it, "
+            "200 times slower: set precision=fp32"
+        )
+    return requested or ("bf16" if native else "fp32")
+
+
+def has_native_bf16(on: str) -> bool:
+    """Whether bf16 matrix products run in hardware on this device."""
+    if on != "cpu":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capped = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL")  # of oneDNN, which multiplies the matrices
+    if not any(word in capped for word in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10")):
+        return False
+    info = Path("/proc/cpuinfo")
+    return info.exists() and not BF16_FLAGS.isdisjoint(info.read_text().split())
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

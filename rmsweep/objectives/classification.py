@@ -1,0 +1,14 @@
+"""The classification objective: each response on its own."""
+
+from torch.nn.functional import logsigmoid
+
+from rmsweep.objectives.pair_batch import PairBatch
+
+
+def classification(batch: PairBatch, state: dict):
+    """Binary cross-entropy of "was chosen", summed over the pair's two responses, in nats.
+
+    -log sigmoid(chosen) - log sigmoid(-rejected): (runs, batch). The logit serves as the reward.
+    CLF of arXiv:2411.04991, Section 3.
+    """
+    return -logsigmoid(batch.chosen) - logsigmoid(-batch.rejected), state

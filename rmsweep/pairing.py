@@ -1,0 +1,81 @@
+"""Which two responses meet: selection of responses and pairing of prompts (arXiv:2411.04991, Section 4)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+SELECTIONS = ("random", "similar", "diversified")
+PAIRINGS = ("same_prompt", "cross_prompt")
+
+
+def maximum(n_prompts: int, n_responses: int, selection: str, pairing: str) -> int:
+    """Most distinct pairs that `pairs` gives; under cross_prompt any two prompts meet at most once."""
+    if pairing == "cross_prompt":
+        return n_prompts * ((n_prompts - 1) // 2)
+    return n_prompts * (n_responses * (n_responses - 1) // 2 if selection == "random" else 1)
+
+
+def pairs(
+    golden: np.ndarray, selection: str, pairing: str, quantity: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Response pairs to annotate: (quantity, 2) indices into golden.reshape(-1), int64, all distinct.
+
+    golden: (prompts, K) golden rewards of the train split. The prompts are put in one random order; in
+    pass p prompt t has two selected responses (a_t, b_t), and meets itself (same_prompt) or the prompt
+    p + 1 further on (cross_prompt: a_t, b_{t+p+1}). The first pairs do not depend on quantity, and a
+    whole pass holds the same responses under both pairings. ValueError above the maximum.
+    """
+    n_prompts, n_responses = golden.shape
+    most = maximum(n_prompts, n_responses, selection, pairing)
+    if quantity > most:
+        raise ValueError(
+            f"quantity must be at most {most}, the number of distinct {pairing} pairs of {n_prompts} "
+            f"prompts x {n_responses} responses under selection={selection}; got {quantity}"
+        )
+    order = rng.permutation(n_prompts)
+    passes = []
+    for p, (first, second) in enumerate(_selected(golden[order], selection, rng)):
+        if p * n_prompts >= quantity:
+            break
+        offset = 0 if pairing == "same_prompt" else p + 1
+        partner = np.roll(np.arange(n_prompts), -offset)
+        a = order * n_responses + first
+        b = order[partner] * n_responses + second[partner]
+        passes.append(np.stack([a, b], axis=1))
+    return np.concatenate(passes)[:quantity]
+
+
+def _selected(
+    golden: np.ndarray, selection: str, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pass after pass, the two selected responses of each prompt in random order: two (prompts,)."""
+    n_prompts, n_responses = golden.shape
+    rows = np.arange(n_prompts)
+    if selection == "random":
+        low, high = np.triu_indices(n_responses, k=1)
+        codes = _without_replacement(n_prompts, len(low), rng)
+        chosen = (np.stack([low[code], high[code]]) for code in codes)
+    else:
+        ranked = np.argsort(-golden, axis=1, kind="stable")
+        middle = (n_responses - 1) // 2
+        top, bottom = (middle, middle + 1) if selection == "similar" else (0, -1)
+        fixed = np.stack([ranked[:, top], ranked[:, bottom]])
+        chosen = iter(lambda: fixed, None)
+    for two in chosen:
+        swap = rng.integers(2, size=n_prompts)
+        yield two[swap, rows], two[1 - swap, rows]
+
+
+def _without_replacement(
+    n_prompts: int, n_codes: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Pass after pass, one code in [0, n_codes) a prompt; none comes twice before all have come."""
+    taken = np.empty((0, n_prompts), dtype=np.int64)
+    while True:
+        if len(taken) == n_codes:
+            taken = taken[:0]
+        draw = rng.integers(n_codes, size=n_prompts)
+        while (again := (taken == draw).any(axis=0)).any():
+            draw[again] = rng.integers(n_codes, size=int(again.sum()))
+        taken = np.concatenate([taken, draw[None]])
+        yield draw

@@ -1,0 +1,144 @@
+"""The results of a sweep: outputs/NAME/runs/part-*.parquet, a row a run, and what was wanted."""
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rmsweep import spec as specs
+
+OUTPUTS = Path("outputs")
+METRICS = (
+    "bon_golden", "base", "oracle", "improvement", "oracle_share", "spearman", "pairwise_accuracy",
+    "order_consistency", "annotation_error", "mean_margin",
+)  # fmt: skip
+BY_PROMPT = ("improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt")
+ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+
+SCHEMA = pa.schema(
+    [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
+    + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
+    + [(name, pa.float64()) for name in METRICS]
+    + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
+    + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]
+    + [(name, pa.list_(pa.float32())) for name in BY_PROMPT]
+    + [("error", pa.string()), ("traceback", pa.string()), ("wall_s", pa.float64())]
+    + [("finished_at", pa.timestamp("us", tz="UTC"))]
+    + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
+    + [("git_dirty", pa.bool_()), ("fingerprint", pa.string())]
+)
+WANTED = pa.schema(
+    [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
+    + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
+)
+
+
+def folder(name: str) -> Path:
+    return OUTPUTS / name
+
+
+def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
+    """One part of the dataset, whole or not at all; a column that a row lacks is null."""
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    replace_parquet(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
+
+
+def replace_parquet(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, unfinished, compression="zstd")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """All rows of a sweep's dataset, done and failed; ValueError names a part that cannot be read."""
+    tables = []
+    for path in sorted((directory / "runs").glob("part-*.parquet")):
+        try:
+            tables.append(pq.read_table(path, columns=columns, partitioning=None))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(
+                f"{path} is not a whole Parquet file ({error}); delete it and repeat the launch, "
+                "which runs what is missing"
+            ) from None
+    empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
+    return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
+
+
+def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """The done runs of sweep `name`, a row a key: the first by finished_at.
+
+    columns: only these (and key, status, finished_at), which is faster. FileNotFoundError without
+    such a sweep in outputs/.
+    """
+    directory = folder(name)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"no sweep {name!r}: {directory} does not exist")
+    needed = {"key", "status", "finished_at"}
+    rows = read_parts(directory, columns and list(dict.fromkeys([*columns, *needed])))
+    done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
+    return done.drop_duplicates("key").reset_index(drop=True)
+
+
+def load_all(columns: list[str]) -> pd.DataFrame:
+    """These columns of the done rows of every sweep in outputs/."""
+    names = sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))
+    tables = [load(name, columns) for name in names]
+    return pd.concat(tables) if tables else SCHEMA.empty_table().to_pandas()
+
+
+def require_writable(directory: Path) -> None:
+    """ValueError, before any work, where results cannot be written."""
+    try:
+        (directory / "runs").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory / "runs"):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"results cannot be written to {directory} ({error}); run from a folder where you may write"
+        ) from None
+
+
+def failed(directory: Path) -> pd.DataFrame:
+    """The latest failure of each key that has no done row."""
+    rows = read_parts(directory, ["key", "status", "error", "traceback", "finished_at"])
+    done = set(rows.loc[rows["status"] == "done", "key"])
+    failures = rows[(rows["status"] == "failed") & ~rows["key"].isin(done)]
+    return failures.sort_values("finished_at").drop_duplicates("key", keep="last")
+
+
+def wanted(name: str) -> pd.DataFrame:
+    """The specs that the sweep's launches asked for, with their keys; empty before the first launch."""
+    return read_wanted(folder(name)).to_pandas()
+
+
+def read_wanted(directory: Path) -> pa.Table:
+    path = directory / "specs.parquet"
+    return pq.read_table(path, schema=WANTED) if path.exists() else WANTED.empty_table()
+
+
+def add_wanted(directory: Path, items: list[specs.Item]) -> None:
+    """Add runs to what the sweep wants."""
+    before = read_wanted(directory)
+    known = set(before["key"].to_pylist())
+    new = [
+        {
+            "key": item.key,
+            "spec_id": item.spec.spec_id,
+            "canonical": item.spec.canonical,
+            **specs.columns(item.spec),
+        }
+        for item in items
+        if item.key not in known
+    ]
+    if new or not before.num_rows:
+        table = pa.concat_tables([before, pa.Table.from_pylist(new, schema=WANTED)])
+        replace_parquet(table, directory / "specs.parquet")

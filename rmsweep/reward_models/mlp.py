@@ -1,0 +1,203 @@
+"""MLP reward models of a pack, trained together: every tensor has a leading `runs` dimension."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.optim.adam import adam
+
+from rmsweep.objectives.pair_batch import PairBatch
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Embedded rows of each run; slots is 2 for pairs (chosen first), 1 for responses one by one."""
+
+    x: torch.Tensor  # (runs, rows, slots, D)
+    is_chosen: torch.Tensor | None  # (runs, rows), of single responses
+
+    def take(self, columns: np.ndarray | None) -> "Data":
+        """Some rows of each run: columns (runs, batch) positions, or None for all."""
+        if columns is None:
+            return self
+        runs, rows, slots, dim = self.x.shape
+        flat = torch.from_numpy(columns + rows * np.arange(runs)[:, None]).to(self.x.device)
+        x = self.x.view(runs * rows, slots * dim).index_select(0, flat.view(-1))
+        is_chosen = None if self.is_chosen is None else self.is_chosen.view(-1)[flat]
+        return Data(x.view(runs, -1, slots, dim), is_chosen)
+
+    def keep(self, runs: torch.Tensor) -> "Data":
+        return Data(self.x[runs], None if self.is_chosen is None else self.is_chosen[runs])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Reward models of a pack. parameters: weight (runs, in, out), bias (runs, 1, out) by layer."""
+
+    parameters: list[torch.Tensor]  # fp32
+    epochs: np.ndarray  # (runs,) epochs trained
+    failures: list[str | None]  # (runs,) why a run has no valid model
+
+
+def load(embeddings: np.ndarray, rows: list[np.ndarray], precision: str, device: str) -> Data:
+    """Gather each run's rows, (rows, 2) response indices with -1 for an absent half, in `precision`.
+
+    embeddings: (responses, D) float16 or float32, possibly a memory map.
+    """
+    single = rows[0].min() < 0
+    wanted = [r.max(axis=1, keepdims=True) if single else r for r in rows]
+    x = torch.empty(
+        (len(rows), *wanted[0].shape, embeddings.shape[1]), dtype=DTYPES[precision], device=device
+    )
+    for run, index in enumerate(wanted):
+        x[run] = torch.from_numpy(np.ascontiguousarray(embeddings[index]))
+    chosen = torch.from_numpy(np.stack([r[:, 0] >= 0 for r in rows])).to(device) if single else None
+    return Data(x, chosen)
+
+
+def initial(rngs: list[np.random.Generator], widths: tuple[int, ...], device: str) -> list:
+    """Weights and biases, uniform in +-1/sqrt(fan in), of layers between `widths`, one set a run."""
+    layers = []
+    for fan_in, fan_out in itertools.pairwise(widths):
+        bound = 1 / math.sqrt(fan_in)
+        for shape in ((fan_in, fan_out), (1, fan_out)):
+            draws = np.stack([rng.random(shape, dtype=np.float32) for rng in rngs])
+            layers.append(torch.from_numpy((2 * draws - 1) * np.float32(bound)).to(device))
+    return layers
+
+
+def forward(parameters: list[torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predicted rewards (runs, rows) in fp32 and penultimate features (runs, rows, H) in x's dtype.
+
+    The last layer is an fp32 product and sum: a bf16 matrix product would leave about 326 distinct
+    rewards of 500, and its bits would depend on the number of runs.
+    """
+    h = x
+    for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+        h = torch.baddbmm(bias.to(x.dtype), h, weight.to(x.dtype)).relu_()
+    weight, bias = parameters[-2:]
+    return (h.float() * weight.transpose(1, 2)).sum(dim=-1) + bias[:, 0], h
+
+
+def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
+    runs, rows, slots, dim = data.x.shape
+    rewards, h = forward(parameters, data.x.view(runs, rows * slots, dim))
+    rewards, h = rewards.view(runs, rows, slots), h.view(runs, rows, slots, -1)
+    if data.is_chosen is None:
+        return PairBatch(rewards[..., 0], rewards[..., 1], h[:, :, 0], h[:, :, 1])
+    here, reward, zero = data.is_chosen, rewards[..., 0], torch.zeros((), dtype=h.dtype)
+    return PairBatch(
+        torch.where(here, reward, torch.inf),
+        torch.where(here, -torch.inf, reward),
+        torch.where(here[..., None], h[:, :, 0], zero),
+        torch.where(here[..., None], zero, h[:, :, 0]),
+    )
+
+
+class Pack:
+    """The runs still in training: data, parameters, Adam's moments and the objective's state."""
+
+    def __init__(self, train: Data, validation: Data, parameters: list[torch.Tensor]):
+        self.train, self.validation, self.parameters = train, validation, parameters
+        self.first, self.second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+        self.steps = [torch.zeros((), device=p.device) for p in parameters]
+        self.state: dict[str, torch.Tensor] = {}
+
+    def step(self, columns: np.ndarray | None, objective: Callable, learning_rate: float):
+        """One Adam step on a batch; the loss of each run, (runs,)."""
+        for p in self.parameters:
+            p.requires_grad_(True)
+        batch = pair_batch(self.parameters, self.train.take(columns))
+        loss, self.state = objective(batch, self.state)
+        loss = loss.mean(dim=1)
+        gradients = list(torch.autograd.grad(loss.sum(), self.parameters))
+        with torch.no_grad():
+            adam(
+                self.parameters, gradients, self.first, self.second, [], self.steps, fused=True,
+                amsgrad=False, beta1=0.9, beta2=0.999, lr=learning_rate, weight_decay=0.0, eps=1e-8,
+                maximize=False,
+            )  # fmt: skip
+        return loss.detach()
+
+    @torch.no_grad()
+    def validation_loss(self, objective: Callable) -> torch.Tensor:
+        return objective(pair_batch(self.parameters, self.validation), {})[0].mean(dim=1)
+
+    @torch.no_grad()
+    def leave(self, kept: np.ndarray) -> None:
+        """Go on with the kept runs (positions) only."""
+        runs = torch.from_numpy(kept).to(self.train.x.device)
+        self.train, self.validation = self.train.keep(runs), self.validation.keep(runs)
+        self.parameters, self.first, self.second = (
+            [t.detach()[runs] for t in tensors]
+            for tensors in (self.parameters, self.first, self.second)
+        )
+        self.state = {name: tensor[runs] for name, tensor in self.state.items()}
+
+
+def fit(
+    pack: Pack,
+    epochs: list[Iterator[list[np.ndarray | None]]],
+    objective: Callable,
+    validation_objective: Callable,
+    *,
+    learning_rate: float,
+    max_epochs: int,
+    patience: int | None,
+) -> Fitted:
+    """Train the pack's runs; epochs: for each run an iterator over its epochs' batches.
+
+    A run stops when its validation loss is above each of the `patience` before it, and keeps its last
+    weights; a run whose loss is not finite fails; the others go on (values of arXiv:2411.04991's code).
+    """
+    n_runs = len(epochs)
+    final = [torch.empty_like(p) for p in pack.parameters]
+    n_epochs, failures, history = np.zeros(n_runs, int), [None] * n_runs, []
+    alive = np.arange(n_runs)
+    for epoch in range(1, max_epochs + 1):
+        batches = [next(epochs[run]) for run in alive]
+        losses = [
+            pack.step(None if of_run[0] is None else np.stack(of_run), objective, learning_rate)
+            for of_run in zip(*batches, strict=True)
+        ]
+        history.append((pack.validation_loss(validation_objective) + 0 * sum(losses)).cpu().numpy())
+        n_epochs[alive] = epoch
+        failed = ~np.isfinite(history[-1])
+        for run in alive[failed]:
+            failures[run] = f"the loss is not finite in epoch {epoch}"
+        stop = failed | _stops(history, patience) | (epoch == max_epochs)
+        if stop.any():
+            for kept, p in zip(final, pack.parameters, strict=True):
+                kept[alive[stop]] = p.detach()[np.flatnonzero(stop)]
+            pack.leave(np.flatnonzero(~stop))
+            history = [losses[~stop] for losses in history]
+            alive = alive[~stop]
+        if not len(alive):
+            break
+    return Fitted(final, n_epochs, failures)
+
+
+def _stops(history: list[np.ndarray], patience: int | None) -> np.ndarray:
+    """Which runs' last validation loss is above each of the `patience` before it."""
+    if patience is None or len(history) <= patience:
+        return np.zeros(len(history[-1]), bool)
+    return np.all([history[-1] > before for before in history[-1 - patience : -1]], axis=0)
+
+
+@torch.no_grad()
+def predict(parameters: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Predicted rewards (runs, rows), fp32, of x: (rows, D), or (runs, rows, D) for each its own.
+
+    One run at a time on a CPU, where one fills the cores.
+    """
+    n_runs = len(parameters[0])
+    x = x.expand(n_runs, *x.shape[-2:])
+    chunk = 1 if x.device.type == "cpu" else n_runs
+    return torch.cat(
+        [forward([p[i : i + chunk] for p in parameters], x[i : i + chunk])[0] for i in range(0, n_runs, chunk)]
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Metrics of fitted reward models, in one pass over the blocks of the test embeddings."""
+
+from typing import Any
+
+import numpy as np
+
+from rmsweep import best_of_n as bon
+from rmsweep.cache.checks import first_nonfinite
+from rmsweep.cache.layout import Cache
+from rmsweep.fitting import FittedRun, nonfinite, predict
+from rmsweep.machine import Place
+
+BLOCK_ROWS = 4096  # responses of a block of test prompts
+
+
+def score(
+    runs: list[FittedRun], cache: Cache, place: Place
+) -> list[tuple[FittedRun, dict[str, Any]]]:
+    """Each run with its metrics; the test file's bytes are read once."""
+    spec = runs[0].item.spec
+    m = cache.test_responses
+    n = spec.evaluation.n or m
+    ns = sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
+    models = [run.model for run in runs]
+    parts = []
+    for first, last in _blocks(cache.test_prompts, m):
+        x, golden = cache.read_test(first, last), cache.test_golden[first:last]
+        if (bad := first_nonfinite(x)) is not None:
+            raise ValueError(nonfinite("test", first + bad[0], bad[1]))
+        predicted = predict(models, x.reshape(-1, cache.dim), spec, place)
+        predicted = predicted.reshape(len(runs), last - first, m)
+        parts.append(
+            (
+                bon.best_of_n(predicted, golden, ns),
+                bon.spearman_within_prompt(predicted, golden),
+                bon.pairwise_accuracy_within_prompt(predicted, golden),
+                bon.best_of_n(golden[None], golden, ns)[0],
+            )
+        )
+    by_n, spearman, accuracy = (np.concatenate(p, axis=1) for p in list(zip(*parts))[:3])
+    oracle = np.concatenate([part[3] for part in parts])
+    return [
+        (run, _metrics(by_n[i], oracle, spearman[i], accuracy[i], ns, ns.index(n)))
+        for i, run in enumerate(runs)
+    ]
+
+
+def _blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) prompt of each block; a last block of under 16 rows joins its neighbour."""
+    size = max(1, BLOCK_ROWS // m)
+    edges = list(range(0, n_prompts, size))
+    if len(edges) > 1 and (n_prompts - edges[-1]) * m < 16:
+        edges.pop()
+    return list(zip(edges, [*edges[1:], n_prompts], strict=True))
+
+
+def _metrics(
+    by_n: np.ndarray,
+    oracle: np.ndarray,
+    spearman: np.ndarray,
+    accuracy: np.ndarray,
+    ns: list[int],
+    at: int,
+) -> dict[str, Any]:
+    """A row's metrics from those by prompt; by_n, oracle: (prompts, len(ns)), `at` is evaluation.n's."""
+    base = by_n[:, ns.index(1)]
+    improvement, headroom = by_n[:, at] - base, oracle[:, at] - base
+    return {
+        "bon_golden": by_n[:, at].mean(),
+        "base": base.mean(),
+        "oracle": oracle[:, at].mean(),
+        "improvement": improvement.mean(),
+        "oracle_share": improvement.mean() / headroom.mean() if headroom.mean() > 0 else None,
+        "spearman": None if np.isnan(spearman).all() else np.nanmean(spearman),
+        "spearman_excluded": int(np.isnan(spearman).sum()),
+        "pairwise_accuracy": None if np.isnan(accuracy).all() else np.nanmean(accuracy),
+        "bon_n": ns,
+        "bon_golden_by_n": by_n.mean(axis=0),
+        "improvement_by_prompt": improvement.astype(np.float32),
+        "headroom_by_prompt": headroom.astype(np.float32),
+        "spearman_by_prompt": spearman.astype(np.float32),
+    }

@@ -1,0 +1,331 @@
+"""The frozen, typed configuration of one run: parsing, identity, columns and random streams."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rmsweep.annotation import LINKS
+from rmsweep.objectives.resolve import resolve, source_sha256
+from rmsweep.pairing import PAIRINGS, SELECTIONS
+from rmsweep.typed import build, nearest
+
+SEMANTICS = 1  # raised whenever the same spec would give other numbers
+GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+TREE_OBJECTIVES = ("binary",)  # of LightGBM
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose files are read: a base LLM or a backbone."""
+
+    name: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Shape and statistics of generated data; cache/synthetic.py says what each does."""
+
+    seed: int
+    train_prompts: int
+    train_responses: int
+    test_prompts: int
+    test_responses: int
+    dim: int
+    n_clusters: int
+    intrinsic_dim: int
+    between_std: float
+    within_std: float
+    variance_ratio: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    stem: str
+    reward_scale: float | str
+    synthetic: Synthetic | None
+
+
+@dataclass(frozen=True)
+class Annotation:
+    source: str
+    beta: float
+    link: str
+
+
+@dataclass(frozen=True)
+class Mlp:
+    hidden: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trees:
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    name: str
+    label: str = field(metadata={"in_id": False})  # for figures: the same run under any label
+    objective: dict | str
+    validation_objective: dict | None
+    rows: str
+    reward_model: str
+    options: Mlp | Trees
+    source_sha256: str | None  # of the user's module that the objective comes from
+
+
+@dataclass(frozen=True)
+class Training:
+    protocol: str
+    batch_pairs: int
+    learning_rate: float
+    max_epochs: int
+    patience: int | None
+    validation_share: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    name: str
+    n: int | None
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that determines a run's numbers, but for the cached embeddings themselves."""
+
+    base_llm: Source
+    backbone: Source
+    dataset: Dataset
+    selection: str
+    pairing: str
+    annotation: Annotation
+    loss: Loss
+    training: Training
+    evaluation: Evaluation
+    quantity: int
+    seed: int
+    precision: str
+
+    @functools.cached_property
+    def canonical(self) -> str:
+        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+
+    @functools.cached_property
+    def spec_id(self) -> str:
+        """16 hex digits; known before any data is there."""
+        return _digest(f"{SEMANTICS}:{self.canonical}")
+
+    def key(self, fingerprint: str) -> str:
+        """Identity of the run's numbers: spec, SEMANTICS and the data's fingerprint; 16 hex digits."""
+        return _digest(f"{SEMANTICS}:{self.canonical}:{fingerprint}")
+
+    @property
+    def n_validation(self) -> int:
+        """Pairs held out."""
+        return round(self.quantity * self.training.validation_share)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A spec with the key of its row."""
+
+    key: str
+    spec: RunSpec
+
+
+REWARD_MODELS = {"mlp": Mlp, "trees": Trees}
+
+
+def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
+    """The spec of a composed config (plain, resolved) and its group choices; ValueError names the field."""
+    parts = {
+        group: _part(group, json.dumps({"name": choices[group], **(cfg.get(group) or {})}))
+        for group in GROUPS
+    }
+    parts |= {
+        group: _part(group, json.dumps(cfg.get(group))) for group in ("annotation", "training")
+    }
+    scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
+    spec = build(RunSpec, parts | scalars)
+    _check(spec)
+    return spec
+
+
+@functools.lru_cache(maxsize=4096)  # a sweep's specs share most of their parts
+def _part(group: str, values_json: str) -> Any:
+    values = json.loads(values_json)
+    if group in ("selection", "pairing"):
+        return values["name"]
+    if group == "loss":
+        values = _loss(values)
+    return build(typing.get_type_hints(RunSpec)[group], values, group)
+
+
+def _loss(values: dict[str, Any]) -> dict[str, Any]:
+    """The flat fields of a loss's yaml, the reward model's own ones gathered under `options`."""
+    model, objective = values.get("reward_model"), values.get("objective")
+    if model not in REWARD_MODELS:
+        raise ValueError(f"loss.reward_model {model!r} is unknown; {nearest(model, REWARD_MODELS)}")
+    if model == "trees" and objective not in TREE_OBJECTIVES:
+        raise ValueError(
+            "loss.objective: reward_model=trees takes one of LightGBM's own objectives "
+            f"({', '.join(TREE_OBJECTIVES)}), not one on predicted rewards; got {objective}"
+        )
+    if model == "mlp" and not isinstance(objective, dict):
+        raise ValueError(f"loss.objective: reward_model=mlp takes a _target_, got {objective!r}")
+    hashes = []
+    for name in ("objective", "validation_objective"):
+        if isinstance(values.get(name), dict):
+            resolve(values[name], f"loss.{name}")
+            hashes.append(source_sha256(values[name]["_target_"]))
+    general = {f.name for f in dataclasses.fields(Loss)}
+    own = {name: value for name, value in values.items() if name not in general}
+    return {
+        **{name: value for name, value in values.items() if name in general},
+        "options": build(REWARD_MODELS[model], own, "loss"),
+        "source_sha256": _digest(str(hashes)) if any(hashes) else None,
+    }
+
+
+def _check(spec: RunSpec) -> None:
+    """Values that make sense, alone and together; types are known to be right."""
+    for name, value, valid in (
+        ("selection", spec.selection, SELECTIONS),
+        ("pairing", spec.pairing, PAIRINGS),
+        ("precision", spec.precision, ("bf16", "fp32")),
+        ("annotation.link", spec.annotation.link, LINKS),
+        ("annotation.source", spec.annotation.source, ("simulated",)),
+        ("training.protocol", spec.training.protocol, ("pairs", "rbt_scripts")),
+        ("loss.rows", spec.loss.rows, ("pairs", "responses")),
+    ):
+        if value not in valid:
+            raise ValueError(f"{name} {value!r} is unknown; {nearest(value, valid)}")
+    t, scale, options = spec.training, spec.dataset.reward_scale, spec.loss.options
+    sizes = options.hidden if isinstance(options, Mlp) else (options.rounds,)
+    held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"
+    beta_rule = ">= 0 (0 = coin flip, inf = noise-free)"
+    for name, value, rule, holds in (
+        ("seed", spec.seed, ">= 0", spec.seed >= 0),
+        ("quantity", spec.quantity, ">= 2", spec.quantity >= 2),
+        ("annotation.beta", spec.annotation.beta, beta_rule, spec.annotation.beta >= 0),
+        ("dataset.reward_scale", scale, "std or > 0", scale == "std" or _positive(scale)),
+        ("training.batch_pairs", t.batch_pairs, ">= 1", t.batch_pairs >= 1),
+        ("training.learning_rate", t.learning_rate, "> 0 and finite", _positive(t.learning_rate)),
+        ("training.max_epochs", t.max_epochs, ">= 1", t.max_epochs >= 1),
+        ("training.patience", t.patience, ">= 1 or null", t.patience is None or t.patience >= 1),
+        ("training.validation_share", t.validation_share, held_out, 1 <= spec.n_validation < spec.quantity),
+        ("evaluation.n", spec.evaluation.n, ">= 1 or null", (spec.evaluation.n or 1) >= 1),
+        ("loss." + next(iter(vars(options))), sizes, ">= 1", min(sizes, default=1) >= 1),
+    ):  # fmt: skip
+        if not holds:
+            raise ValueError(f"{name} must be {rule}, got {value}")
+    if spec.loss.reward_model == "trees" and t.protocol != "pairs":
+        raise ValueError(
+            f"training.protocol={t.protocol} is for MLPs (the public scripts have no LightGBM): "
+            f"loss={spec.loss.name} needs training.protocol=pairs"
+        )
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, float) and 0 < value < float("inf")
+
+
+def from_canonical(text: str, label: str) -> RunSpec:
+    """The spec back from its canonical JSON and its loss's label."""
+    values = json.loads(text)
+    model = values["loss"]["reward_model"]
+    values["loss"]["options"] = build(REWARD_MODELS[model], values["loss"]["options"])
+    values["loss"]["label"] = label
+    return build(RunSpec, values)
+
+
+def columns(spec: RunSpec) -> dict[str, Any]:
+    """The spec as flat columns, named as on the command line; a loss's own fields are one JSON."""
+    return {name: _at(spec, path) for name, path, _ in _leaves()}
+
+
+def column_types() -> dict[str, type]:
+    """Name and type (int, float, str) of each of `columns`."""
+    return {name: hint for name, _, hint in _leaves()}
+
+
+def loss_options(loss: Loss) -> str:
+    """JSON of the loss's fields that shape its numbers, named as on the command line."""
+    plain = _plain(loss)
+    kept = {k: plain[k] for k in ("objective", "validation_objective", "rows")}
+    return json.dumps(kept | plain["options"], sort_keys=True)
+
+
+@functools.cache
+def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
+    """Column name, attribute path and scalar type of each scalar field of a spec."""
+    found = []
+
+    def walk(cls: type, path: tuple[str, ...]) -> None:
+        for name, hint in typing.get_type_hints(cls).items():
+            here = (*path, name)
+            options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+            kind = next(o for o in options if o is not types.NoneType)
+            column = ".".join(path if name == "name" else here)
+            if cls is Loss and name in ("objective", "validation_objective", "rows"):
+                continue  # in loss.options
+            if kind is Mlp:
+                found.append((column, here, str))
+            elif dataclasses.is_dataclass(kind):
+                walk(kind, here)
+            else:
+                found.append((column, here, str if len(options) > 1 and str in options else kind))
+
+    walk(RunSpec, ())
+    return tuple(found)
+
+
+def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
+    value: Any = spec
+    for name in path:
+        value = None if value is None else getattr(value, name)
+    if isinstance(value, Mlp | Trees):
+        return loss_options(spec.loss)
+    return str(value) if path[-1] == "reward_scale" else value
+
+
+# Common random numbers: each purpose has its own stream, from a hash of the purpose and of the fields
+# that it may depend on, so that losses, backbones and noise levels meet the same annotations.
+STREAMS = {
+    "selection": ("base_llm.stem", "dataset.stem", "selection", "seed"),
+    "annotator": ("base_llm.stem", "dataset.stem", "selection", "seed", "pairing"),
+    "validation split": ("seed", "quantity", "training.protocol"),
+    "batches": ("seed", "quantity", "training.protocol"),
+    "weights": ("seed",),
+}
+
+
+def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
+    """The generator of one random need of this run; `also`: what else it depends on (architecture)."""
+    flat = columns(spec)
+    identity = {"purpose": purpose, **also, **{name: flat[name] for name in STREAMS[purpose]}}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest))))
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, without the fields that are not part of the spec's identity."""
+    if dataclasses.is_dataclass(value):
+        kept = [f.name for f in dataclasses.fields(value) if f.metadata.get("in_id", True)]
+        return {name: _plain(getattr(value, name)) for name in kept}
+    return value
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

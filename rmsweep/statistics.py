@@ -1,0 +1,111 @@
+"""Means over seeds and prompts and their intervals: a paired, crossed bootstrap.
+
+Runs share their seeds and their test prompts, so the values of a table are not independent draws:
+pooled seed-prompt values would give intervals far too narrow. Here seeds and prompts are resampled
+independently of each other (crossed; Owen 2007, doi 10.1214/07-AOAS122), and all matrices of one
+call see the same draws (paired), so that differences between columns of draws are paired ones.
+
+A matrix is (seeds, prompts), float, nan where there is no value: a whole row where a seed has no
+run, single entries where a prompt has none. Row i is the same seed in all matrices of a call.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+
+def crossed_mean(matrix: np.ndarray) -> float:
+    """Mean over the seeds of the mean over the prompts; nan values and nan rows are left out.
+
+    matrix: (seeds, prompts). nan where nothing is left.
+    """
+    ones = np.ones((1, len(matrix))), np.ones((1, matrix.shape[1]))
+    return float(_weighted_means(matrix[None], *ones)[0, 0])
+
+
+def bootstrap_means(
+    matrices: Sequence[np.ndarray],
+    strata: Sequence[Hashable],
+    rng: np.random.Generator,
+    n_draws: int = 2000,
+) -> np.ndarray:
+    """Bootstrap draws of crossed_mean of each matrix: (n_draws, matrices).
+
+    matrices: each (seeds, prompts of its stratum). strata: one label per matrix; equal labels mean
+    the same prompts in the same order and so the same draws of prompts; strata draw their own. The
+    draws of the seeds are common to all. With one seed only prompts vary, with one prompt only
+    seeds. nan: a draw without any seed that the matrix has; every draw of a matrix with fewer than
+    two values, which has nothing to resample.
+    """
+    assert len(matrices) == len(strata) and len({len(matrix) for matrix in matrices}) <= 1
+    draws = np.full((n_draws, len(matrices)), np.nan)
+    if not matrices:
+        return draws
+    seed_weights = _resample_counts(rng, len(matrices[0]), n_draws)
+    for stratum in dict.fromkeys(strata):
+        members = [i for i, label in enumerate(strata) if label == stratum]
+        values = np.stack([matrices[i] for i in members])  # fails unless the prompts agree
+        prompt_weights = _resample_counts(rng, values.shape[2], n_draws)
+        draws[:, members] = _weighted_means(values, seed_weights, prompt_weights)
+    draws[:, [np.isfinite(matrix).sum() < 2 for matrix in matrices]] = np.nan
+    return draws
+
+
+def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end of the central percentile interval of each column.
+
+    draws: (n_draws, columns); nan draws are dropped. Two (columns,), nan where none is left.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), such as 0.95; got {level}")
+    ends = np.full((2, draws.shape[1]), np.nan)
+    for column, values in enumerate(draws.T):
+        values = values[~np.isnan(values)]
+        if values.size:
+            ends[:, column] = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return ends[0], ends[1]
+
+
+def standard_error_over_seeds(values: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over seeds, as RBT (arXiv:2411.04991) draws it: sd / sqrt(n).
+
+    values: (seeds, ...), nan where a seed has no run; sd with ddof 1. Returns values.shape[1:], nan
+    with fewer than two seeds. Leaves out that the test prompts are a sample: not an interval.
+    """
+    is_there = ~np.isnan(values)
+    n = is_there.sum(axis=0).astype(float)
+    n = np.where(n < 2, np.nan, n)
+    mean = np.where(is_there, values, 0).sum(axis=0) / n
+    square = np.where(is_there, (values - mean) ** 2, 0).sum(axis=0)
+    return np.sqrt(square / (n - 1) / n)
+
+
+def _resample_counts(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:
+    """How often each of n is drawn in n draws with replacement (multinomial): (n_draws, n)."""
+    picks = rng.integers(n, size=(n_draws, n)) + n * np.arange(n_draws)[:, None]
+    counts = np.bincount(picks.ravel(), minlength=n_draws * n)
+    return counts.reshape(n_draws, n).astype(float)
+
+
+def _weighted_means(
+    values: np.ndarray, seed_weights: np.ndarray, prompt_weights: np.ndarray
+) -> np.ndarray:
+    """Weighted crossed_mean of each matrix for each draw: (draws, matrices).
+
+    values: (matrices, seeds, prompts). Weights: (draws, seeds) and (draws, prompts).
+    """
+    shape = (len(prompt_weights), *values.shape[:2])
+    flat = values.reshape(-1, values.shape[2])
+    is_there = ~np.isnan(flat)
+    total = prompt_weights @ np.where(is_there, flat, 0).T
+    n = prompt_weights.sum(axis=1, keepdims=True) * is_there.any(axis=1)
+    partial = is_there.any(axis=1) & ~is_there.all(
+        axis=1
+    )  # the rows that need a product of their own
+    n[:, partial] = prompt_weights @ is_there[partial].T.astype(float)
+    n = n.reshape(shape)
+    seed_means = np.divide(total.reshape(shape), n, out=np.zeros(shape), where=n > 0)
+    weights = seed_weights[:, None, :] * (n > 0)
+    n = weights.sum(axis=2)
+    mean = np.full(n.shape, np.nan)
+    return np.divide((weights * seed_means).sum(axis=2), n, out=mean, where=n > 0)

@@ -1,0 +1,66 @@
+"""Frozen dataclasses from plain mappings, with errors that name the field."""
+
+import dataclasses
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+
+def build(cls: type, values: Any, path: str = "") -> Any:
+    """An instance of cls from a mapping with exactly its fields, checked against their type hints.
+
+    Nested dataclasses, unions with None, and tuple[int, ...] are understood; an int is taken for a
+    float, nothing else is converted. ValueError: unknown, missing or wrongly typed field at `path`.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must be a mapping, got {values!r}")
+    hints = _hints(cls)
+    at = f"{path}." if path else ""
+    for name in values:
+        if name not in hints:
+            raise ValueError(f"{at}{name} is an unknown field; {nearest(name, hints)}")
+    for name in hints:
+        if name not in values:
+            raise ValueError(f"{at}{name} is missing")
+    return cls(**{name: _convert(values[name], hint, at + name) for name, hint in hints.items()})
+
+
+def nearest(name: object, names: Iterable[object]) -> str:
+    """The end of an error message: the closest valid name, if any, and all of them."""
+    valid = sorted(map(str, names))
+    close = difflib.get_close_matches(str(name), valid, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"valid: {', '.join(valid)}"
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    if value == "???":
+        raise ValueError(f"{path} has no value yet; give {path}=VALUE")
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option):
+            if isinstance(value, option):
+                return value
+            if isinstance(value, dict):
+                return build(option, value, path)
+        elif option is float and value in (".inf", "inf"):
+            return float("inf")
+        elif option is float and type(value) in (int, float):
+            return float(value)  # beta=1 and beta=1.0 are one run
+        elif option == tuple[int, ...] and isinstance(value, list | tuple):
+            return tuple(_convert(v, int, f"{path}[{i}]") for i, v in enumerate(value))
+        elif isinstance(option, type) and type(value) is option:
+            return value
+    raise ValueError(f"{path} must be {' or '.join(map(_type_name, options))}, got {value!r}")
+
+
+def _type_name(hint: Any) -> str:
+    named = {types.NoneType: "null", tuple[int, ...]: "a list of int", dict: "a mapping"}
+    return named.get(hint, "a mapping" if dataclasses.is_dataclass(hint) else hint.__name__)
