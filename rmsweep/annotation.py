@@ -10,8 +10,9 @@ def preference_probability(golden_margin: np.ndarray, beta: float, link: str = "
     """Probability that an annotator prefers the first response: link(beta * margin).
 
     golden_margin: (pairs,) golden reward of first minus second response, divided by the dataset's
-    reward_scale. beta: >= 0; 0 is a coin flip, inf never errs. link: logistic (Bradley-Terry) or probit
-    (Thurstone; arXiv:2411.04991, Prop. 3). Returns (pairs,) in [0, 1]; a tie gives 1/2 for every beta.
+    reward_scale. beta: >= 0; 0 is a coin flip, inf never errs. link: logistic (Bradley-Terry) or
+    probit (Thurstone; arXiv:2411.04991, Prop. 3). Returns (pairs,) in [0, 1]; a tie gives 1/2 for
+    every beta.
     """
     if not beta >= 0:  # nan fails too
         raise ValueError(f"beta must be >= 0 (0 = coin flip, inf = noise-free), got {beta}")
@@ -21,7 +22,7 @@ def preference_probability(golden_margin: np.ndarray, beta: float, link: str = "
 
 
 def prefers_first(probability: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """Labels: (pairs,) bool. The same uniforms at two betas differ only where noise flips a label."""
+    """Labels, (pairs,) bool; with the same uniforms a larger beta only mends errors."""
     return uniforms < probability
 
 

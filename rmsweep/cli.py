@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(args.call(args))
     except KeyboardInterrupt:
         sys.exit("rmsweep: interrupted; what is done is kept, and the same command resumes")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  re-raised unless a user can act on it
         sys.exit(_status(error))
 
 
@@ -72,7 +72,9 @@ def _run(argv: list[str]) -> int:
     if {"-h", "--help"} & set(flags):
         return launch.single(["--help"], args.config_dir)
     if flags:
-        raise ValueError(f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR")
+        raise ValueError(
+            f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR"
+        )
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be >= 1, got {args.limit}")
     return launch.many(args.overrides, args.config_dir, plan_only=args.plan, limit=args.limit)
@@ -90,7 +92,9 @@ def _table(args: argparse.Namespace) -> int:
     rows = pd.concat([results.load(name, tables.needs(args.metric)) for name in args.names])
     rows = rows.drop_duplicates("key")
     if rows.empty:
-        raise ValueError(f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some")
+        raise ValueError(
+            f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some"
+        )
     row_fields = _fields(args.rows) or tables.default_rows(wanted, _fields(args.columns))
     column_fields = _fields(args.columns)
     if args.columns is None:
@@ -131,7 +135,9 @@ def _synthesize(args: argparse.Namespace) -> int:
     from rmsweep.cache.write import write
 
     with compose.hydra_at_conf():
-        config = compose.compose_one(["dataset=synthetic", *args.overrides, compose.search_path([])])
+        config = compose.compose_one(
+            ["dataset=synthetic", *args.overrides, compose.search_path([])]
+        )
     stems = {group: config.values[group]["stem"] for group in ("base_llm", "backbone", "dataset")}
     source = Synthetic(**stems, **config.values["dataset"]["synthetic"])
     responses = source.train_prompts * source.train_responses
@@ -140,7 +146,9 @@ def _synthesize(args: argparse.Namespace) -> int:
     with Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(f"{n_bytes / 1e9:.2f} GB", total=n_bytes)
         write(Path(args.root), source, args.dtype, lambda n: progress.update(task, advance=n))
-    print(f"wrote the synthetic cache of {source.base_llm}, {source.backbone}, {source.dataset} to {args.root}")
+    print(
+        f"wrote {source.base_llm}, {source.backbone}, {source.dataset} (train, test) to {args.root}"
+    )
     return 0
 
 
@@ -166,10 +174,15 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="the result table of one or several sweeps")
     table.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")
     table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
-    table.add_argument("--columns", metavar="FIELD,...", help="default: the first field that varies")
+    table.add_argument(
+        "--columns", metavar="FIELD,...", help="default: the first field that varies"
+    )
     table.add_argument("--metric", default="improvement", help="default: %(default)s")
     table.add_argument(
-        "--format", default="text", choices=["text", "md", "latex", "csv", "html"], help="default: text"
+        "--format",
+        default="text",
+        choices=["text", "md", "latex", "csv", "html"],
+        help="default: text",
     )
     table.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     table.set_defaults(call=_table)
@@ -186,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         "synthesize",
         help="write a synthetic cache in the released layout",
         description="Write the four files of a synthetic cache. Shape and statistics are fields of "
-        "dataset.synthetic, such as dataset.synthetic.train_prompts=40000 dataset.synthetic.dim=2048; "
+        "dataset.synthetic, such as dataset.synthetic.train_prompts=40000; "
         "base_llm.stem, backbone.stem and dataset.stem name the files.",
     )
     synthesize.add_argument("root", help="folder to write into")
@@ -194,6 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     synthesize.set_defaults(call=_synthesize)
 
-    demo = commands.add_parser("demo", help="a small synthetic sweep and its table, in about a minute")
+    demo = commands.add_parser(
+        "demo", help="a small synthetic sweep and its table, in about a minute"
+    )
     demo.set_defaults(call=_demo)
     return parser

@@ -65,14 +65,16 @@ def plain(cfg: DictConfig, choices: dict[str, str]) -> Config:
     """As plain containers, interpolations unresolved."""
     with flag_override(cfg, ["struct", "readonly"], False):
         cfg.pop("hydra", None)
-    return Config(OmegaConf.to_container(cfg, resolve=False), choices, ())
+    values: Any = OmegaConf.to_container(cfg, resolve=False)
+    return Config(values, choices, ())
 
 
 def resolved(values: dict[str, Any]) -> dict[str, Any]:
     """Interpolations replaced by what they stand for."""
     if "${" not in json.dumps(values):
         return values
-    return OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    found: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    return found
 
 
 def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
@@ -83,11 +85,13 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     """
     parsed = _parser().parse_overrides(list(overrides))
     swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
-    fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     base = compose_one([*fixed, search_path(config_dirs)])
     sweep = base.values.get("sweep") or {}
     if unknown := sweep.keys() - {"name", "axes", "zip", "exclude"}:
-        raise ValueError(f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude")
+        raise ValueError(
+            f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude"
+        )
     given = {o.get_key_element() for o in parsed}
     fields = {
         name: _values(_parser().parse_override(f"{name}={_text(value)}"))
@@ -110,14 +114,12 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
 
 def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
     """Every config of the sweep, the last axis fastest; what `exclude` matches is left out."""
-    composed: dict[tuple[str, ...], tuple[Config, bool]] = {}
+    composed: dict[tuple[str, ...], Config] = {}
     for combination in itertools.product(*_dimensions(axes)):
         overrides = tuple(itertools.chain.from_iterable(combination))
         structural = tuple(o for o in overrides if _is_structural(o, tuple(config_dirs)))
         if structural not in composed:
-            composed[structural] = compose_one(
-                [*axes.fixed, *structural, search_path(config_dirs)]
-            )
+            composed[structural] = compose_one([*axes.fixed, *structural, search_path(config_dirs)])
         config = composed[structural]
         values = config.values
         for override in overrides:
@@ -147,7 +149,7 @@ def _parser() -> OverridesParser:
 
 def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
-        return [override.input_line]
+        return [str(override.input_line)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
@@ -170,10 +172,10 @@ def _is_structural(override: str, config_dirs: tuple[str, ...]) -> bool:
     """Whether Hydra must compose it: a group's option, or not a plain assignment of a value."""
     parsed = _parser().parse_override(override)
     key = parsed.get_key_element()
-    folders = [ROOT / "conf", ROOT, *config_dirs]
+    folders = [ROOT / "conf", ROOT, *map(Path, config_dirs)]
     return (
         key != parsed.key_or_group
-        or any((Path(folder) / key).is_dir() for folder in folders)
+        or any((folder / key).is_dir() for folder in folders)
         or isinstance(parsed.value(), dict)
     )
 

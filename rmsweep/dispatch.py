@@ -28,7 +28,7 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def only_launch(directory: Path) -> Iterator[None]:
-    """Hold the sweep's lock file; ValueError where another launch on this machine or elsewhere holds it."""
+    """Hold the sweep's lock file; ValueError where another launch, here or elsewhere, holds it."""
     lock = directory / ".launch"
     directory.mkdir(parents=True, exist_ok=True)
     mine = {"pid": os.getpid(), "host": platform.node()}
@@ -58,8 +58,8 @@ def _refuse_live(lock: Path) -> None:
         lock.unlink(missing_ok=True)
         return
     raise ValueError(
-        f"another launch of this sweep is running (process {holder['pid']} on {holder['host']}); wait for "
-        f"it, or delete {lock} if that process is gone"
+        f"another launch of this sweep runs (process {holder['pid']} on {holder['host']}); wait "
+        f"for it, or delete {lock} if that process is gone"
     )
 
 
@@ -94,7 +94,7 @@ def _outcome(future: Future) -> object:
         return future.result()
     except BrokenProcessPool:
         raise LaunchError(
-            "a worker process died (out of memory?); the runs of its pack are missing. The same command "
+            "a worker process died (out of memory?); its pack is missing. The same command "
             "resumes; launcher.workers=1 or a smaller launcher.pack_runs need less memory"
         ) from None
     except OSError as error:

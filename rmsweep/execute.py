@@ -13,11 +13,11 @@ import torch
 from rmsweep import results
 from rmsweep import spec as specs
 from rmsweep.fitting import FittedRun, fit
-from rmsweep.machine import Place
-from rmsweep.spec import Item
 from rmsweep.inputs import cache_of
+from rmsweep.machine import Place
 from rmsweep.provenance import provenance
 from rmsweep.scoring import score
+from rmsweep.spec import Item
 
 FLUSH_S = 60  # a part is written at least this often, but for the run under way
 
@@ -36,15 +36,17 @@ class Outcome:
 def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     """Fit and score runs of one cache, loss and shape, and write their rows to the dataset.
 
-    A run that raises becomes a failed row and its pack-mates go on; OSError while writing is raised.
-    On a CPU the runs are fitted one by one, since one fills it: packs of 1, 4, 10 and 20 took .27, .30,
-    .35 and .36 s a run (600 pairs, D = 384, 2 cores).
+    A run that raises becomes a failed row and its pack-mates go on; OSError while writing is
+    raised. On a CPU the runs are fitted one by one, since one fills it: packs of 1, 4, 10 and 20
+    took .27, .30, .35 and .36 s a run (600 pairs, D = 384, 2 cores).
     """
     torch.set_num_threads(place.threads)
     outcome, began, remaining = Outcome(), time.perf_counter(), list(items)
     at_once = 1 if place.device == "cpu" else len(items)
     while remaining:
-        started, fitted, failed = time.perf_counter(), [], []
+        started = time.perf_counter()
+        fitted: list[FittedRun] = []
+        failed: list[dict[str, Any]] = []
         while remaining and time.perf_counter() - started < FLUSH_S:
             chunk, remaining = remaining[:at_once], remaining[at_once:]
             fitted += _attempt(fit, chunk, place, failed)

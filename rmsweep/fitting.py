@@ -11,10 +11,10 @@ from rmsweep import annotation, pairing, protocols
 from rmsweep import spec as specs
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
+from rmsweep.machine import Place
 from rmsweep.objectives.resolve import resolve
 from rmsweep.reward_models import mlp, trees
-from rmsweep.machine import Place
-from rmsweep.spec import Item, RunSpec
+from rmsweep.spec import Item, Mlp, RunSpec, Trees
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FittedRun:
 
 
 def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]]:
-    """Pairs as annotated, (quantity, 2) response indices, chosen first; and what the row says of them."""
+    """Annotated pairs, (quantity, 2) response indices, chosen first; and facts for the row."""
     golden = cache.train_golden
     pairs = pairing.pairs(
         golden, spec.selection, spec.pairing, spec.quantity, specs.stream(spec, "selection")
@@ -76,6 +76,7 @@ def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
 
 def _fit_mlp(items: list[Item], embeddings: np.ndarray, splits: list, place: Place):
     spec = items[0].spec
+    assert isinstance(spec.loss.objective, dict) and isinstance(spec.loss.options, Mlp)
     objective = resolve(spec.loss.objective, "loss.objective")
     validation = spec.loss.validation_objective
     train, held_out = (
@@ -100,12 +101,14 @@ def _fit_mlp(items: list[Item], embeddings: np.ndarray, splits: list, place: Pla
 
 
 def _fit_trees(items: list[Item], embeddings: np.ndarray, splits: list, place: Place):
+    loss = items[0].spec.loss
+    assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
     models = [
         trees.fit(
             embeddings,
             run.train,
-            objective=item.spec.loss.objective,
-            rounds=item.spec.loss.options.rounds,
+            objective=loss.objective,
+            rounds=loss.options.rounds,
             seed=item.spec.seed,
             threads=place.threads,
         )
@@ -124,7 +127,7 @@ def predict(models: list, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndar
 
 
 def _agreement(rewards: np.ndarray) -> float | None:
-    """Share of annotated pairs, (pairs, 2) chosen first, that the model orders alike; a tie is 1/2."""
+    """Share of annotated pairs, (pairs, 2) chosen first, ordered alike; a tie is 1/2."""
     difference = rewards[:, 0] - rewards[:, 1]
     return float((0.5 + 0.5 * np.sign(difference)).mean()) if len(rewards) else None
 

@@ -13,10 +13,11 @@ def cache_of(spec: RunSpec, root: str | None) -> Cache:
     """The cached embeddings that a spec reads; ValueError or FileNotFoundError where not sound."""
     if spec.dataset.synthetic is None and root is None:
         raise ValueError(
-            f"cache.root must be the folder of the cached embeddings for dataset={spec.dataset.name}, "
+            f"cache.root must be the folder of the embeddings for dataset={spec.dataset.name}, "
             "got null; only dataset=synthetic needs none"
         )
-    synthetic = spec.dataset.synthetic and dataclasses.asdict(spec.dataset.synthetic)
+    source = spec.dataset.synthetic
+    synthetic = None if source is None else dataclasses.asdict(source)
     stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
     return open_cache(Path(root or "."), *stems, synthetic)
 

@@ -1,6 +1,5 @@
 """`rmsweep run`: one run through Hydra's application, or a sweep from plan to dataset."""
 
-import argparse
 import datetime
 import os
 import sys
@@ -10,8 +9,14 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from rmsweep import compose, dispatch, machine, results, sweep
@@ -55,7 +60,7 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
 
 
 def _through_hydra(arguments: list[str]) -> compose.Config | None:
-    """The config that Hydra's application composes; it ends the process itself on --help or an error."""
+    """The config that Hydra's application composes; it exits by itself on an error."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -139,7 +144,9 @@ def _run(packs, place: machine.Place, workers: int, directory: Path) -> None:
             progress.update(
                 task,
                 advance=outcome.done + outcome.failed,
-                description=f"runs ([red]{spent['failed']} failed[/])" if spent["failed"] else "runs",
+                description=f"runs ([red]{spent['failed']} failed[/])"
+                if spent["failed"]
+                else "runs",
             )
 
         dispatch.run_packs(packs, place, workers, directory, finished)
@@ -197,13 +204,12 @@ def _print_plan(axes: compose.Axes, specs: list[RunSpec], root: str | None, laun
         print(f"done: {len(items) - len(missing)}, missing: {len(missing)}")
     packs = sweep.packs(missing, launcher)
     print(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
-    cost = ["loss.reward_model", "quantity", "wall_s"]
-    hours = sweep.hours_left(missing, results.load_all(cost))
+    hours = sweep.hours_left(missing, results.load_all([*sweep.ALIKE, "wall_s"]))
     print(
         "hours: unknown, no run like these has been measured in outputs/ yet"
         if hours is None
-        else f"hours: {hours / launcher.workers:.2f} on {launcher.workers} workers, at the mean wall_s of "
-        "runs like these in outputs/"
+        else f"hours: {hours / launcher.workers:.2f} on {launcher.workers} workers, at the mean "
+        "cost of runs like these in outputs/"
     )
 
 

@@ -19,7 +19,7 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and Arm, as the kernel n
 
 
 def device(requested: str | None) -> str:
-    """The device to run on: as requested, else cuda where there is one, else cpu; ValueError if absent."""
+    """As requested, else cuda where there is one, else cpu; ValueError where it is absent."""
     if requested is None and not Path("/dev/nvidiactl").exists():
         return "cpu"
     if requested is None or requested.startswith("cuda"):
@@ -36,11 +36,11 @@ def device(requested: str | None) -> str:
 
 
 def precision(requested: str | None, on: str) -> str:
-    """bf16 where the device has it natively, unless requested otherwise; ValueError where it has not."""
+    """As requested, else bf16 where it is native, else fp32; ValueError for bf16 that is not."""
     native = has_native_bf16(on)
     if requested == "bf16" and not native:
         raise ValueError(
-            f"precision=bf16 must be native to the device; {on} of {platform.node()} would emulate it, "
+            f"precision=bf16 must be native; {on} of {platform.node()} would emulate it, "
             "200 times slower: set precision=fp32"
         )
     return requested or ("bf16" if native else "fp32")

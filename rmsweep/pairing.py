@@ -1,4 +1,4 @@
-"""Which two responses meet: selection of responses and pairing of prompts (arXiv:2411.04991, Section 4)."""
+"""Which two responses meet: selection and pairing (arXiv:2411.04991, Section 4)."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ PAIRINGS = ("same_prompt", "cross_prompt")
 
 
 def maximum(n_prompts: int, n_responses: int, selection: str, pairing: str) -> int:
-    """Most distinct pairs that `pairs` gives; under cross_prompt any two prompts meet at most once."""
+    """Most pairs that `pairs` gives; under cross_prompt any two prompts meet at most once."""
     if pairing == "cross_prompt":
         return n_prompts * ((n_prompts - 1) // 2)
     return n_prompts * (n_responses * (n_responses - 1) // 2 if selection == "random" else 1)
@@ -18,18 +18,19 @@ def maximum(n_prompts: int, n_responses: int, selection: str, pairing: str) -> i
 def pairs(
     golden: np.ndarray, selection: str, pairing: str, quantity: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Response pairs to annotate: (quantity, 2) indices into golden.reshape(-1), int64, all distinct.
+    """Pairs to annotate: (quantity, 2) indices into golden.reshape(-1), int64, all distinct.
 
-    golden: (prompts, K) golden rewards of the train split. The prompts are put in one random order; in
-    pass p prompt t has two selected responses (a_t, b_t), and meets itself (same_prompt) or the prompt
-    p + 1 further on (cross_prompt: a_t, b_{t+p+1}). The first pairs do not depend on quantity, and a
-    whole pass holds the same responses under both pairings. ValueError above the maximum.
+    golden: (prompts, K) golden rewards of the train split. The prompts are put in one random order;
+    in pass p prompt t has two selected responses (a_t, b_t), and meets itself (same_prompt) or the
+    prompt p + 1 further on (cross_prompt: a_t, b_{t+p+1}). The first pairs do not depend on
+    quantity, and a whole pass holds the same responses under both pairings. ValueError above the
+    maximum.
     """
     n_prompts, n_responses = golden.shape
     most = maximum(n_prompts, n_responses, selection, pairing)
     if quantity > most:
         raise ValueError(
-            f"quantity must be at most {most}, the number of distinct {pairing} pairs of {n_prompts} "
+            f"quantity must be at most {most}, the distinct {pairing} pairs of {n_prompts} "
             f"prompts x {n_responses} responses under selection={selection}; got {quantity}"
         )
     order = rng.permutation(n_prompts)
@@ -48,9 +49,10 @@ def pairs(
 def _selected(
     golden: np.ndarray, selection: str, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pass after pass, the two selected responses of each prompt in random order: two (prompts,)."""
+    """Pass after pass, each prompt's two selected responses in random order: two (prompts,)."""
     n_prompts, n_responses = golden.shape
     rows = np.arange(n_prompts)
+    chosen: Iterator[np.ndarray]
     if selection == "random":
         low, high = np.triu_indices(n_responses, k=1)
         codes = _without_replacement(n_prompts, len(low), rng)

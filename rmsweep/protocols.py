@@ -10,7 +10,7 @@ SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.049
 
 @dataclass(frozen=True)
 class Split:
-    """Rows to train on and to hold out; a row is (chosen, rejected), -1 where that half is absent."""
+    """Rows to train on and to hold out: (chosen, rejected), -1 where that half is absent."""
 
     train: np.ndarray  # (rows, 2) int64 response indices
     validation: np.ndarray  # (held-out rows, 2)
@@ -29,8 +29,8 @@ def by_pairs(
 ) -> Split:
     """Hold out pairs; the batches of an epoch partition the rest, the last one is short.
 
-    pairs: (quantity, 2) int64, chosen first. A swapped copy of a pair is the same Bradley-Terry term
-    and is not computed.
+    pairs: (quantity, 2) int64, chosen first. A swapped copy of a pair is the same Bradley-Terry
+    term and is not computed.
     """
     order = split_rng.permutation(len(pairs))
     train, validation = pairs[order[n_validation:]], pairs[order[:n_validation]]
@@ -54,9 +54,9 @@ def rbt_scripts(
 ) -> Split:
     """What the public scripts of arXiv:2411.04991 do (step5_train_rms.py, networks.py).
 
-    rows="pairs": each pair and its swapped copy are rows, so most held-out pairs are trained on too;
-    rows="responses": each response is a row. Rows are split; an epoch draws ceil(rows / 10,240) times
-    min(10,240, rows) rows afresh.
+    rows="pairs": each pair and its swapped copy are rows, so most held-out pairs are trained on
+    too; rows="responses": each response is a row. Rows are split; an epoch draws ceil(rows /
+    10,240) times min(10,240, rows) rows afresh.
     """
     absent = np.full(len(pairs), -1)
     if rows == "pairs":

@@ -14,8 +14,9 @@ PACKAGES = ("rmsweep", "torch", "lightgbm", "numpy", "scikit-learn", "hydra-core
 
 @functools.cache
 def provenance() -> dict[str, Any]:
-    """Columns of a row: git_commit and git_dirty of rmsweep's checkout (null from a wheel), versions
-    (JSON by package), host, slurm_job."""
+    """Columns of a row: git_commit, git_dirty (of rmsweep's checkout; null from a wheel), versions
+    (JSON by package), host, slurm_job.
+    """
     root = Path(__file__).resolve().parents[1]
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     return {

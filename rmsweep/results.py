@@ -59,7 +59,7 @@ def replace_parquet(table: pa.Table, path: Path) -> None:
 
 
 def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """All rows of a sweep's dataset, done and failed; ValueError names a part that cannot be read."""
+    """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = []
     for path in sorted((directory / "runs").glob("part-*.parquet")):
         try:
@@ -103,7 +103,7 @@ def require_writable(directory: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(
-            f"results cannot be written to {directory} ({error}); run from a folder where you may write"
+            f"results cannot be written to {directory} ({error}); run where you may write"
         ) from None
 
 
@@ -116,7 +116,7 @@ def failed(directory: Path) -> pd.DataFrame:
 
 
 def wanted(name: str) -> pd.DataFrame:
-    """The specs that the sweep's launches asked for, with their keys; empty before the first launch."""
+    """The specs that the sweep's launches asked for, with keys; empty before the first."""
     return read_wanted(folder(name)).to_pandas()
 
 

@@ -31,14 +31,17 @@ def score(
         predicted = predicted.reshape(len(runs), last - first, m)
         parts.append(
             (
-                bon.best_of_n(predicted, golden, ns),
-                bon.spearman_within_prompt(predicted, golden),
-                bon.pairwise_accuracy_within_prompt(predicted, golden),
+                (
+                    bon.best_of_n(predicted, golden, ns),
+                    bon.spearman_within_prompt(predicted, golden),
+                    bon.pairwise_accuracy_within_prompt(predicted, golden),
+                ),
                 bon.best_of_n(golden[None], golden, ns)[0],
             )
         )
-    by_n, spearman, accuracy = (np.concatenate(p, axis=1) for p in list(zip(*parts))[:3])
-    oracle = np.concatenate([part[3] for part in parts])
+    of_runs, of_golden = zip(*parts, strict=True)
+    by_n, spearman, accuracy = (np.concatenate(p, axis=1) for p in zip(*of_runs, strict=True))
+    oracle = np.concatenate(of_golden)
     return [
         (run, _metrics(by_n[i], oracle, spearman[i], accuracy[i], ns, ns.index(n)))
         for i, run in enumerate(runs)
@@ -46,7 +49,7 @@ def score(
 
 
 def _blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
-    """First and last (exclusive) prompt of each block; a last block of under 16 rows joins its neighbour."""
+    """First and last (exclusive) prompt of each block; under 16 last rows join the block before."""
     size = max(1, BLOCK_ROWS // m)
     edges = list(range(0, n_prompts, size))
     if len(edges) > 1 and (n_prompts - edges[-1]) * m < 16:
@@ -62,7 +65,7 @@ def _metrics(
     ns: list[int],
     at: int,
 ) -> dict[str, Any]:
-    """A row's metrics from those by prompt; by_n, oracle: (prompts, len(ns)), `at` is evaluation.n's."""
+    """A row's metrics; by_n, oracle: (prompts, len(ns)), `at` is evaluation.n's column."""
     base = by_n[:, ns.index(1)]
     improvement, headroom = by_n[:, at] - base, oracle[:, at] - base
     return {

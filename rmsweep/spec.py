@@ -127,7 +127,7 @@ class RunSpec:
         return _digest(f"{SEMANTICS}:{self.canonical}")
 
     def key(self, fingerprint: str) -> str:
-        """Identity of the run's numbers: spec, SEMANTICS and the data's fingerprint; 16 hex digits."""
+        """Identity of the numbers: spec, SEMANTICS and the data's fingerprint; 16 hex digits."""
         return _digest(f"{SEMANTICS}:{self.canonical}:{fingerprint}")
 
     @property
@@ -148,7 +148,7 @@ REWARD_MODELS = {"mlp": Mlp, "trees": Trees}
 
 
 def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
-    """The spec of a composed config (plain, resolved) and its group choices; ValueError names the field."""
+    """The spec of a composed, resolved config and its group choices; ValueError names the field."""
     parts = {
         group: _part(group, json.dumps({"name": choices[group], **(cfg.get(group) or {})}))
         for group in GROUPS
@@ -211,25 +211,28 @@ def _check(spec: RunSpec) -> None:
     ):
         if value not in valid:
             raise ValueError(f"{name} {value!r} is unknown; {nearest(value, valid)}")
-    t, scale, options = spec.training, spec.dataset.reward_scale, spec.loss.options
+    a, t, n = spec.annotation, spec.training, spec.evaluation.n
+    scale, options, n_validation = spec.dataset.reward_scale, spec.loss.options, spec.n_validation
+    n_kept = spec.quantity - n_validation
     sizes = options.hidden if isinstance(options, Mlp) else (options.rounds,)
     held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"
-    beta_rule = ">= 0 (0 = coin flip, inf = noise-free)"
-    for name, value, rule, holds in (
+    count = ">= 1 or null"
+    rules: list[tuple[str, object, str, bool]] = [
         ("seed", spec.seed, ">= 0", spec.seed >= 0),
         ("quantity", spec.quantity, ">= 2", spec.quantity >= 2),
-        ("annotation.beta", spec.annotation.beta, beta_rule, spec.annotation.beta >= 0),
+        ("annotation.beta", a.beta, ">= 0 (0 = coin flip, inf = noise-free)", a.beta >= 0),
         ("dataset.reward_scale", scale, "std or > 0", scale == "std" or _positive(scale)),
         ("training.batch_pairs", t.batch_pairs, ">= 1", t.batch_pairs >= 1),
-        ("training.learning_rate", t.learning_rate, "> 0 and finite", _positive(t.learning_rate)),
+        ("training.learning_rate", t.learning_rate, "> 0", _positive(t.learning_rate)),
         ("training.max_epochs", t.max_epochs, ">= 1", t.max_epochs >= 1),
-        ("training.patience", t.patience, ">= 1 or null", t.patience is None or t.patience >= 1),
-        ("training.validation_share", t.validation_share, held_out, 1 <= spec.n_validation < spec.quantity),
-        ("evaluation.n", spec.evaluation.n, ">= 1 or null", (spec.evaluation.n or 1) >= 1),
-        ("loss." + next(iter(vars(options))), sizes, ">= 1", min(sizes, default=1) >= 1),
-    ):  # fmt: skip
+        ("training.patience", t.patience, count, t.patience is None or t.patience >= 1),
+        ("training.validation_share", t.validation_share, held_out, n_kept >= 1 <= n_validation),
+        ("evaluation.n", n, count, n is None or n >= 1),
+        (f"loss.{next(iter(vars(options)))}", sizes, ">= 1", min(sizes, default=1) >= 1),
+    ]
+    for name, shown, rule, holds in rules:
         if not holds:
-            raise ValueError(f"{name} must be {rule}, got {value}")
+            raise ValueError(f"{name} must be {rule}, got {shown}")
     if spec.loss.reward_model == "trees" and t.protocol != "pairs":
         raise ValueError(
             f"training.protocol={t.protocol} is for MLPs (the public scripts have no LightGBM): "
@@ -276,13 +279,13 @@ def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
         for name, hint in typing.get_type_hints(cls).items():
             here = (*path, name)
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            kind = next(o for o in options if o is not types.NoneType)
+            kind: Any = next(o for o in options if o is not types.NoneType)
             column = ".".join(path if name == "name" else here)
             if cls is Loss and name in ("objective", "validation_objective", "rows"):
                 continue  # in loss.options
             if kind is Mlp:
                 found.append((column, here, str))
-            elif dataclasses.is_dataclass(kind):
+            elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 walk(kind, here)
             else:
                 found.append((column, here, str if len(options) > 1 and str in options else kind))
@@ -300,8 +303,8 @@ def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
     return str(value) if path[-1] == "reward_scale" else value
 
 
-# Common random numbers: each purpose has its own stream, from a hash of the purpose and of the fields
-# that it may depend on, so that losses, backbones and noise levels meet the same annotations.
+# Common random numbers: each purpose has its own stream, from a hash of the purpose and of the
+# fields that it may depend on: losses, backbones and noise levels meet the same annotations.
 STREAMS = {
     "selection": ("base_llm.stem", "dataset.stem", "selection", "seed"),
     "annotator": ("base_llm.stem", "dataset.stem", "selection", "seed", "pairing"),
@@ -312,7 +315,7 @@ STREAMS = {
 
 
 def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
-    """The generator of one random need of this run; `also`: what else it depends on (architecture)."""
+    """The generator of one random need of this run; `also`: more that it depends on."""
     flat = columns(spec)
     identity = {"purpose": purpose, **also, **{name: flat[name] for name in STREAMS[purpose]}}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()

@@ -1,5 +1,6 @@
 """Many runs: axes become specs, specs become keyed items, items become packs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,11 @@ from rmsweep.typed import build
 
 @dataclass(frozen=True)
 class Launcher:
-    """The group `launcher`; null is decided by `settle`."""
+    """How runs are spread over this machine; nothing here changes their numbers."""
 
-    workers: int | None
-    threads: int
-    pack_runs: int | None
+    workers: int
+    threads: int  # of each worker
+    pack_runs: int  # most runs in a pack
 
 
 def spec_of(config: Config, on: str) -> RunSpec:
@@ -29,7 +30,7 @@ def spec_of(config: Config, on: str) -> RunSpec:
 
 
 def specs_of(axes: Axes, config_dirs: Sequence[str], limit: int | None = None) -> list[RunSpec]:
-    """The sweep's distinct specs in order, the first `limit` of them; ValueError names field and run."""
+    """The sweep's distinct specs in order, at most `limit`; ValueError names field and run."""
     on = machine.device(axes.base.values.get("device"))
     found: dict[str, RunSpec] = {}
     for config in expand(axes, config_dirs):
@@ -47,7 +48,7 @@ def specs_of(axes: Axes, config_dirs: Sequence[str], limit: int | None = None) -
 
 
 def keyed(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
-    """Specs with their keys; opens each cache once and checks that it is large enough for each spec."""
+    """Specs with their keys; opens each cache once and checks that it is large enough."""
     caches: dict[tuple, Cache] = {}
     found = []
     for spec in specs:
@@ -60,20 +61,24 @@ def keyed(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
 
 
 def settle(values: dict, device: str) -> Launcher:
-    """The launcher of a config with nothing left open; workers x threads may not exceed the cores."""
-    launcher, cores = build(Launcher, values, "launcher"), machine.cores()
-    threads = cores if device != "cpu" else launcher.threads
-    workers = launcher.workers or (cores // threads if device == "cpu" else 1)
-    pack_runs = launcher.pack_runs or (16 if device == "cpu" else 64)
-    for name, value in (("workers", workers), ("threads", threads), ("pack_runs", pack_runs)):
+    """The launcher of a config, nulls decided; workers x threads may not exceed the cores."""
+    cores, on_cpu = machine.cores(), device == "cpu"
+    threads = values.get("threads") or 1
+    default = {"workers": 1, "threads": cores, "pack_runs": 64}
+    if on_cpu:
+        free = cores // threads if isinstance(threads, int) else 1
+        default = {"workers": max(1, free), "threads": 1, "pack_runs": 16}
+    decided = {name: default.get(name) if v is None else v for name, v in values.items()}
+    launcher = build(Launcher, decided, "launcher")
+    for name, value in vars(launcher).items():
         if value < 1:
             raise ValueError(f"launcher.{name} must be >= 1, got {value}")
-    if workers * threads > cores:
+    if launcher.workers * launcher.threads > cores:
         raise ValueError(
-            f"launcher.workers x launcher.threads must be at most {cores}, the cores of this machine; "
-            f"got {workers} x {threads} (oversubscribed, fits are up to 10 times slower)"
+            f"launcher.workers x launcher.threads must be at most {cores}, this machine's cores; "
+            f"got {launcher.workers} x {launcher.threads} (more would be up to 10 times slower)"
         )
-    return Launcher(workers, threads, pack_runs)
+    return launcher
 
 
 def packs(items: Sequence[Item], launcher: Launcher) -> list[list[Item]]:
@@ -86,7 +91,9 @@ def packs(items: Sequence[Item], launcher: Launcher) -> list[list[Item]]:
         groups.setdefault(_shared(item.spec), []).append(item)
     size = max(1, min(launcher.pack_runs, len(items) // (8 * launcher.workers)))
     found = [runs[i : i + size] for runs in groups.values() for i in range(0, len(runs), size)]
-    return sorted(found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity))
+    return sorted(
+        found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity)
+    )
 
 
 def _shared(spec: RunSpec) -> tuple:
@@ -95,18 +102,19 @@ def _shared(spec: RunSpec) -> tuple:
     return (*source, *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)
 
 
-def hours_left(missing: Sequence[Item], done: pd.DataFrame) -> float | None:
-    """Compute hours of the missing runs, at the mean wall_s of done runs like them.
+ALIKE = ("loss.reward_model", "backbone.stem", "quantity")  # what a run's cost depends on most
 
-    done: rows with loss.reward_model, quantity and wall_s. Like them: the same reward model and, where
-    there are any, the same quantity. None where a reward model has not been measured yet.
+
+def hours_left(missing: Sequence[Item], done: pd.DataFrame) -> float | None:
+    """Hours of the missing runs at the mean wall_s of done runs ALIKE; None if some have none.
+
+    done: rows with ALIKE and wall_s.
     """
-    total = 0.0
-    for item in missing:
-        model, quantity = item.spec.loss.reward_model, item.spec.quantity
-        like = done[done["loss.reward_model"] == model]
-        if like.empty:
-            return None
-        same = like[like["quantity"] == quantity]
-        total += (like if same.empty else same)["wall_s"].mean()
-    return total / 3600
+    kinds = Counter(
+        (item.spec.loss.reward_model, item.spec.backbone.stem, item.spec.quantity)
+        for item in missing
+    )
+    mean_s = done.groupby(list(ALIKE))["wall_s"].mean()
+    if not set(kinds) <= set(mean_s.index):
+        return None
+    return sum(mean_s[kind] * count for kind, count in kinds.items()) / 3600

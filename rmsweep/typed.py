@@ -41,11 +41,12 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _convert(value: Any, hint: Any, path: str) -> Any:
+    option: Any
     if value == "???":
         raise ValueError(f"{path} has no value yet; give {path}=VALUE")
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
-        if dataclasses.is_dataclass(option):
+        if isinstance(option, type) and dataclasses.is_dataclass(option):
             if isinstance(value, option):
                 return value
             if isinstance(value, dict):

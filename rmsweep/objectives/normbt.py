@@ -9,10 +9,10 @@ from rmsweep.objectives.pair_batch import PairBatch
 def normbt(batch: PairBatch, state: dict, *, decay: float, epsilon: float):
     """w * BT per pair in nats: (runs, batch), w = m / max(||h_chosen - h_rejected||, epsilon).
 
-    h are the penultimate features; w carries no gradient. m is the mean distance of a batch, one per
-    run: the first batch's, then an exponential moving average with `decay`, updated before weighting.
-    It scales with the features, so w does not. The weighting is arXiv:2512.06343's; the average, its
-    decay and epsilon are assumed, since the paper leaves them open.
+    h are the penultimate features; w carries no gradient. m is the mean distance of a batch, one
+    per run: the first batch's, then an exponential moving average with `decay`, updated before
+    weighting. It scales with the features, so w does not. The weighting is arXiv:2512.06343's; the
+    average, its decay and epsilon are assumed, since the paper leaves them open.
     """
     with torch.no_grad():
         difference = batch.features_chosen.float() - batch.features_rejected.float()

@@ -8,9 +8,9 @@ import torch
 class PairBatch(NamedTuple):
     """A batch of annotated pairs for each run of a pack; H is the width of the last hidden layer.
 
-    Under `training.protocol=rbt_scripts` a loss with `rows: responses` gets responses one by one: the
-    absent half of a pair then has the predicted reward at which its term vanishes (+inf where the
-    chosen one is absent, -inf where the rejected one is) and zero features.
+    Under `training.protocol=rbt_scripts` a loss with `rows: responses` gets responses one by one:
+    the absent half of a pair then has the predicted reward at which its term vanishes (+inf where
+    the chosen one is absent, -inf where the rejected one is) and zero features.
     """
 
     chosen: torch.Tensor  # (runs, batch) predicted rewards, fp32

@@ -11,8 +11,8 @@ from pathlib import Path
 def resolve(objective: dict, path: str) -> Callable:
     """The objective `loss(batch, state)` that `_target_` names, its options bound and checked.
 
-    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's name
-    for the ValueError when it cannot be imported or does not take these options.
+    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's
+    name for the ValueError when it cannot be imported or does not take these options.
     """
     target = objective.get("_target_")
     if not isinstance(target, str) or objective.get("_partial_") is not True:
@@ -34,6 +34,7 @@ def source_sha256(target: str) -> str | None:
     if target.startswith("rmsweep."):
         return None
     file = inspect.getsourcefile(inspect.unwrap(_import(target, "loss.objective")))
+    assert file is not None
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
@@ -44,8 +45,8 @@ def _import(target: str, path: str) -> Callable:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{path}._target_ {target!r} cannot be imported ({error}); its module must be on PYTHONPATH "
-            "or in the working directory"
+            f"{path}._target_ {target!r} cannot be imported ({error}); put its module on PYTHONPATH"
+            " or in the working directory"
         ) from None
     if not callable(function):
         raise ValueError(f"{path}._target_ {target!r} is not a function")

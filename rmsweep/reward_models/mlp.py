@@ -16,7 +16,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Data:
-    """Embedded rows of each run; slots is 2 for pairs (chosen first), 1 for responses one by one."""
+    """Embedded rows of each run; slots: 2 for pairs, chosen first, 1 for single responses."""
 
     x: torch.Tensor  # (runs, rows, slots, D)
     is_chosen: torch.Tensor | None  # (runs, rows), of single responses
@@ -45,7 +45,7 @@ class Fitted:
 
 
 def load(embeddings: np.ndarray, rows: list[np.ndarray], precision: str, device: str) -> Data:
-    """Gather each run's rows, (rows, 2) response indices with -1 for an absent half, in `precision`.
+    """Gather each run's rows: (rows, 2) response indices, -1 for an absent half.
 
     embeddings: (responses, D) float16 or float32, possibly a memory map.
     """
@@ -61,7 +61,7 @@ def load(embeddings: np.ndarray, rows: list[np.ndarray], precision: str, device:
 
 
 def initial(rngs: list[np.random.Generator], widths: tuple[int, ...], device: str) -> list:
-    """Weights and biases, uniform in +-1/sqrt(fan in), of layers between `widths`, one set a run."""
+    """Weights and biases between `widths`, uniform in +-1/sqrt(fan in), one set a run."""
     layers = []
     for fan_in, fan_out in itertools.pairwise(widths):
         bound = 1 / math.sqrt(fan_in)
@@ -152,12 +152,14 @@ def fit(
 ) -> Fitted:
     """Train the pack's runs; epochs: for each run an iterator over its epochs' batches.
 
-    A run stops when its validation loss is above each of the `patience` before it, and keeps its last
-    weights; a run whose loss is not finite fails; the others go on (values of arXiv:2411.04991's code).
+    A run stops when its validation loss is above each of the `patience` before it, and keeps its
+    last weights; a run whose loss is not finite fails; the others go on (values of
+    arXiv:2411.04991's code).
     """
     n_runs = len(epochs)
     final = [torch.empty_like(p) for p in pack.parameters]
-    n_epochs, failures, history = np.zeros(n_runs, int), [None] * n_runs, []
+    failures: list[str | None] = [None] * n_runs
+    n_epochs, history = np.zeros(n_runs, int), []
     alive = np.arange(n_runs)
     for epoch in range(1, max_epochs + 1):
         batches = [next(epochs[run]) for run in alive]
@@ -199,5 +201,6 @@ def predict(parameters: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     x = x.expand(n_runs, *x.shape[-2:])
     chunk = 1 if x.device.type == "cpu" else n_runs
     return torch.cat(
-        [forward([p[i : i + chunk] for p in parameters], x[i : i + chunk])[0] for i in range(0, n_runs, chunk)]
+        [forward([p[i : i + chunk] for p in parameters], x[i : i + chunk])[0] for i in range(0,
+        n_runs, chunk)]
     )  # fmt: skip

@@ -15,8 +15,8 @@ def fit(
 ) -> lightgbm.Booster:
     """Boosted trees that tell chosen from rejected responses, with LightGBM's defaults.
 
-    embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first. The
-    histograms go column by column, so that the trees do not depend on the number of threads.
+    embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first.
+    The histograms go column by column, so that the trees do not depend on the number of threads.
     """
     x = np.asarray(embeddings[pairs.T.reshape(-1)], dtype=np.float32)
     is_chosen = np.repeat([1.0, 0.0], len(pairs))
@@ -33,5 +33,5 @@ def fit(
 
 
 def predict(models: list[lightgbm.Booster], x: np.ndarray, threads: int) -> np.ndarray:
-    """Raw scores (log-odds), the predicted rewards: (runs, rows) float64, of x (rows, D) float32."""
+    """Predicted rewards, the log-odds: (runs, rows) float64, of x (rows, D) float32."""
     return np.stack([m.predict(x, raw_score=True, num_threads=threads) for m in models])
