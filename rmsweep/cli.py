@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from rmsweep import __version__
 
@@ -44,31 +45,47 @@ def _status(error: Exception) -> int:
     """Print what a user can act on; anything else is a bug and goes on as it is."""
     from rmsweep.dispatch import LaunchError
 
-    foreign = type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
-    if not foreign and not isinstance(error, ValueError | OSError | LaunchError):
+    by = type(error).__module__.partition(".")[0]
+    theirs = by in ("hydra", "omegaconf", "yaml")
+    if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
         raise error
-    print(f"rmsweep: {error}", file=sys.stderr)
+    message = _one_line(str(error)) if theirs else str(error)
+    if by == "hydra":
+        message += "; `rmsweep run --help` shows groups and fields"
+    print(f"rmsweep: {message}", file=sys.stderr)
     return 1 if isinstance(error, LaunchError) else 2
+
+
+def _one_line(text: str) -> str:
+    """A message of Hydra, OmegaConf or PyYAML without what does not help here."""
+    lines = [line.strip() for line in text.partition("Config search path:")[0].splitlines()]
+    noise = ("To append to your config", "See https://hydra.cc", "object_type=")
+    kept = [line for line in lines if line not in ("", "full_key:") and not line.startswith(noise)]
+    return "; ".join(kept).replace(":; ", ": ").replace(".;", ";")
 
 
 def _run(argv: list[str]) -> int:
     """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
     from rmsweep import launch
 
-    parser = argparse.ArgumentParser("rmsweep run", add_help=False, allow_abbrev=False)
+    parser = _Parser("rmsweep run", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    parser.add_argument("overrides", nargs="*")
-    args, flags = parser.parse_known_intermixed_args(argv)
-    for folder in args.config_dir:
-        if not Path(folder).is_dir():
-            raise FileNotFoundError(f"--config-dir {folder} must be a folder of config groups")
+    for name in ("cfg", "package"):
+        parser.add_argument(f"-{name[0]}", f"--{name}")
+    parser.add_argument("-i", "--info", nargs="?", const="all")
+    args, rest = parser.parse_known_args(argv)
+    values = {name: vars(args)[name] for name in ("cfg", "package", "info")}
+    flags = [f"--{name}={value}" for name, value in values.items() if value]
+    flags += [argument for argument in rest if argument.startswith("-")]
+    overrides = [argument for argument in rest if not argument.startswith("-")]
+    _require_folders(args.config_dir)
     if not args.multirun:
         if args.plan or args.limit is not None:
             raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")
-        return launch.single([*flags, *args.overrides], args.config_dir)
+        return launch.single([*flags, *overrides], args.config_dir)
     if {"-h", "--help"} & set(flags):
         return launch.single(["--help"], args.config_dir)
     if flags:
@@ -77,7 +94,13 @@ def _run(argv: list[str]) -> int:
         )
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be >= 1, got {args.limit}")
-    return launch.many(args.overrides, args.config_dir, plan_only=args.plan, limit=args.limit)
+    return launch.many(overrides, args.config_dir, plan_only=args.plan, limit=args.limit)
+
+
+def _require_folders(config_dirs: list[str]) -> None:
+    for folder in config_dirs:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"--config-dir {folder} must be a folder of config groups")
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -85,7 +108,7 @@ def _table(args: argparse.Namespace) -> int:
     import numpy as np
     import pandas as pd
 
-    from rmsweep import results, tables
+    from rmsweep import results, table_formats, tables
 
     wanted = pd.concat([results.wanted(name) for name in args.names], ignore_index=True)
     wanted = wanted.drop(columns="canonical").drop_duplicates("key", ignore_index=True)
@@ -104,7 +127,11 @@ def _table(args: argparse.Namespace) -> int:
     )
     notes = tables.notes(cells, wanted, row_fields, column_fields, args.metric)
     width = shutil.get_terminal_size((120, 24)).columns
-    print(tables.render(cells, row_fields, column_fields, args.metric, notes, args.format, width))
+    print(
+        table_formats.render(
+            cells, row_fields, column_fields, args.metric, notes, args.format, width
+        )
+    )
     return int((cells["n_runs"] < cells["n_wanted"]).any())
 
 
@@ -116,6 +143,7 @@ def _list(args: argparse.Namespace) -> int:
     """Print the options of each group, or of one, with the comment that each begins with."""
     from rmsweep.compose import options
 
+    _require_folders(args.config_dir)
     groups = options(args.config_dir)
     if args.group is not None and args.group not in groups:
         raise ValueError(f"no group {args.group!r}; groups: {', '.join(groups)}")
@@ -160,8 +188,15 @@ def _demo(args: argparse.Namespace) -> int:
     return status or _table(_parser().parse_args(["table", "demo"]))
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are reported like all others: in a line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see `{self.prog} --help`")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "rmsweep",
         description="Experiment sweeps in reward modelling over cached embeddings.",
         epilog=EPILOG,

@@ -98,6 +98,8 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
         for name, value in (sweep.get("axes") or {}).items()
         if name not in given
     } | swept
+    if empty := [name for name, values in fields.items() if not values]:
+        raise ValueError(f"{empty[0]} has no values to sweep; give at least one")
     zipped = [[name for name in names if name in fields] for names in sweep.get("zip") or []]
     for names, all_names in zip(zipped, sweep.get("zip") or [], strict=True):
         lengths = {name: len(fields[name]) for name in names}
@@ -107,39 +109,44 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
                 f" of {all_names}"
             )
     name = base.values.get("name") or sweep.get("name") or _name_of(fields, fixed)
-    if not isinstance(name, str) or Path(name).name != name or name.startswith("."):
+    if not isinstance(name, str) or Path(name).name != name or name[0] in ".-":
         raise ValueError(f"name must be one folder's name in outputs/, got {name!r}")
     return Axes(name, base, fixed, fields, zipped, sweep.get("exclude") or [])
 
 
 def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
-    """Every config of the sweep, the last axis fastest; what `exclude` matches is left out."""
+    """Every config of the sweep, the last axis fastest; what `exclude` matches is left out.
+
+    Hydra composes once per combination of the group options that hold anything; options that are
+    but a name (selection, pairing) and plain values are put in afterwards.
+    """
     composed: dict[tuple[str, ...], Config] = {}
     for combination in itertools.product(*_dimensions(axes)):
         overrides = tuple(itertools.chain.from_iterable(combination))
-        structural = tuple(o for o in overrides if _is_structural(o, tuple(config_dirs)))
-        if structural not in composed:
-            composed[structural] = compose_one([*axes.fixed, *structural, search_path(config_dirs)])
-        config = composed[structural]
-        values = config.values
+        kinds = {override: _kind(override, tuple(config_dirs)) for override in overrides}
+        to_compose = tuple(o for o in overrides if kinds[o] == "compose")
+        if to_compose not in composed:
+            composed[to_compose] = compose_one([*axes.fixed, *to_compose, search_path(config_dirs)])
+        values, choices = composed[to_compose].values, composed[to_compose].choices
         for override in overrides:
-            if override not in structural:
-                path, value = _assignment(override)
+            path, value = _assignment(override)
+            if kinds[override] == "value":
                 values = _replaced(values, path, value, ".".join(path))
+            elif kinds[override] == "name":
+                choices = {**choices, path[0]: value}
         values = resolved(values)
-        if not any(_matches(values, config.choices, rule) for rule in axes.exclude):
-            yield Config(values, config.choices, overrides)
+        if not any(_matches(values, choices, rule) for rule in axes.exclude):
+            yield Config(values, choices, overrides)
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
     """One list an independent axis, at the place of its first field; an entry sets its fields."""
     dimensions, seen = [], set()
-    for name, values in axes.fields.items():
+    for name in axes.fields:
         together = next((names for names in axes.zipped if name in names), [name])
         if name not in seen:
             dimensions.append(list(zip(*(axes.fields[other] for other in together), strict=True)))
             seen.update(together)
-        assert values
     return dimensions
 
 
@@ -168,16 +175,21 @@ def _text_of_item(value: Any) -> str:
 
 
 @functools.lru_cache(maxsize=65536)
-def _is_structural(override: str, config_dirs: tuple[str, ...]) -> bool:
-    """Whether Hydra must compose it: a group's option, or not a plain assignment of a value."""
+def _kind(override: str, config_dirs: tuple[str, ...]) -> str:
+    """Who puts it in: "compose", Hydra; "name", a group's option without content; "value", we."""
     parsed = _parser().parse_override(override)
-    key = parsed.get_key_element()
-    folders = [ROOT / "conf", ROOT, *map(Path, config_dirs)]
-    return (
-        key != parsed.key_or_group
-        or any((folder / key).is_dir() for folder in folders)
-        or isinstance(parsed.value(), dict)
-    )
+    key, value = parsed.get_key_element(), parsed.value()
+    folders = [folder / key for folder in (ROOT / "conf", ROOT, *map(Path, config_dirs))]
+    if key != parsed.key_or_group or isinstance(value, dict):
+        return "compose"
+    if not any(folder.is_dir() for folder in folders):
+        return "value"
+    files = [file for folder in folders if (file := folder / f"{value}.yaml").is_file()]
+    return "name" if files and all(_is_empty(file) for file in files) else "compose"
+
+
+def _is_empty(file: Path) -> bool:
+    return all(line.startswith("#") or not line.strip() for line in file.read_text().splitlines())
 
 
 @functools.lru_cache(maxsize=65536)
@@ -211,7 +223,7 @@ def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, An
 def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
     """Of an unnamed sweep: its axes and a hash, so that the same command resumes."""
     text = json.dumps([fields, sorted(o for o in fixed if not o.startswith("cache.root="))])
-    short = "-".join(name.rpartition(".")[2] for name in fields)
+    short = "-".join(name.rpartition(".")[2] for name in fields) or "sweep"
     return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -48,19 +49,29 @@ def only_launch(directory: Path) -> Iterator[None]:
 def _refuse_live(lock: Path) -> None:
     """Remove the lock of a dead process; ValueError if its holder lives, or cannot be asked."""
     try:
-        holder = json.loads(lock.read_text())
+        age_s, text = time.time() - lock.stat().st_mtime, lock.read_text()
     except FileNotFoundError:
         return
-    except ValueError:
-        holder = {"pid": None, "host": platform.node()}  # killed before it wrote its name
-    here = holder["host"] == platform.node()
-    if here and (holder["pid"] is None or not Path(f"/proc/{holder['pid']}").exists()):
+    # One without a name is of a process that is about to write it, or was killed just then.
+    holder = json.loads(text) if text else {"pid": None, "host": platform.node()}
+    is_dead = age_s > 5 if holder["pid"] is None else not _is_alive(holder["pid"])
+    if holder["host"] == platform.node() and is_dead:
         lock.unlink(missing_ok=True)
         return
     raise ValueError(
         f"another launch of this sweep runs (process {holder['pid']} on {holder['host']}); wait "
         f"for it, or delete {lock} if that process is gone"
     )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def run_packs(

@@ -12,7 +12,7 @@ from rmsweep.spec import RunSpec
 def cache_of(spec: RunSpec, root: str | None) -> Cache:
     """The cached embeddings that a spec reads; ValueError or FileNotFoundError where not sound."""
     if spec.dataset.synthetic is None and root is None:
-        raise ValueError(
+        raise FileNotFoundError(
             f"cache.root must be the folder of the embeddings for dataset={spec.dataset.name}, "
             "got null; only dataset=synthetic needs none"
         )

@@ -1,6 +1,8 @@
 """`rmsweep run`: one run through Hydra's application, or a sweep from plan to dataset."""
 
+import contextlib
 import datetime
+import io
 import os
 import sys
 import time
@@ -37,7 +39,7 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
         raise ValueError("sweeps=NAME is a sweep of many runs: rmsweep run -m sweeps=NAME")
     device = machine.device(values.get("device"))
     spec = sweep.spec_of(compose.Config(values, config.choices, ()), device)
-    root = values["cache"]["root"]
+    root = sweep.cache_root(values)
     (item,) = sweep.keyed([spec], root)
     sweep.settle(values["launcher"], device)
     directory = results.folder("single")
@@ -60,7 +62,7 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
 
 
 def _through_hydra(arguments: list[str]) -> compose.Config | None:
-    """The config that Hydra's application composes; it exits by itself on an error."""
+    """The config that Hydra's application composes; none where it printed what a flag asks for."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -68,13 +70,23 @@ def _through_hydra(arguments: list[str]) -> compose.Config | None:
     application = hydra.main(
         config_path=str(compose.ROOT / "conf"), config_name="config", version_base="1.3"
     )(lambda cfg: found.append(compose.plain(cfg, dict(HydraConfig.get().runtime.choices))))
-    before, sys.argv = sys.argv, ["rmsweep run", *arguments]
+    argv, sys.argv = sys.argv, ["rmsweep run", *arguments]
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors, do not print them
+    printed = io.StringIO()
     try:
-        application()
-    except SystemExit as stop:  # Hydra has printed what is wrong
-        raise SystemExit(2 if stop.code else 0) from None
+        with contextlib.redirect_stderr(printed):
+            application()
+    except SystemExit as stop:
+        if stop.code:  # Hydra's argparse has printed usage, then the error
+            message = printed.getvalue().strip().rpartition("error: ")[2]
+            raise ValueError(f"{message}; see `rmsweep run --help`") from None
+        raise
     finally:
-        sys.argv = before
+        sys.argv = argv
+        del os.environ["HYDRA_FULL_ERROR"]
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
     return found[0] if found else None
 
 
@@ -108,7 +120,7 @@ def many(
         values = compose.resolved(axes.base.values)
         device = machine.device(values.get("device"))
         launcher = sweep.settle(values["launcher"], device)
-        root = values["cache"]["root"]
+        root = sweep.cache_root(values)
         specs = sweep.specs_of(axes, config_dirs, limit)
     if plan_only:
         _print_plan(axes, specs, root, launcher)
@@ -118,9 +130,9 @@ def many(
     items = sweep.keyed(specs, root)
     results.require_writable(directory)
     with dispatch.only_launch(directory):
+        done = set(results.load(axes.name, ["key"])["key"])
         results.add_wanted(directory, items)
         _record(directory, axes, overrides, len(items))
-        done = set(results.load(axes.name, ["key"])["key"])
         missing = [item for item in items if item.key not in done]
         if missing:
             place = machine.Place(root, device, launcher.threads)
@@ -193,7 +205,7 @@ def _print_plan(axes: compose.Axes, specs: list[RunSpec], root: str | None, laun
     OUT.print(table)
     try:
         items = sweep.keyed(specs, root)
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError as error:
         print(f"done: unknown, since keys need the data: {error}")
         items = [Item(spec.spec_id, spec) for spec in specs]
         missing = items

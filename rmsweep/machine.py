@@ -22,7 +22,7 @@ def device(requested: str | None) -> str:
     """As requested, else cuda where there is one, else cpu; ValueError where it is absent."""
     if requested is None and not Path("/dev/nvidiactl").exists():
         return "cpu"
-    if requested is None or requested.startswith("cuda"):
+    if requested is None or str(requested).startswith("cuda"):
         import torch  # a second's import that a CPU needs not
 
         if torch.cuda.is_available():

@@ -1,5 +1,6 @@
 """Which two responses meet: selection and pairing (arXiv:2411.04991, Section 4)."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -62,7 +63,7 @@ def _selected(
         middle = (n_responses - 1) // 2
         top, bottom = (middle, middle + 1) if selection == "similar" else (0, -1)
         fixed = np.stack([ranked[:, top], ranked[:, bottom]])
-        chosen = iter(lambda: fixed, None)
+        chosen = itertools.repeat(fixed)
     for two in chosen:
         swap = rng.integers(2, size=n_prompts)
         yield two[swap, rows], two[1 - swap, rows]

@@ -62,15 +62,19 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = []
     for path in sorted((directory / "runs").glob("part-*.parquet")):
-        try:
-            tables.append(pq.read_table(path, columns=columns, partitioning=None))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(
-                f"{path} is not a whole Parquet file ({error}); delete it and repeat the launch, "
-                "which runs what is missing"
-            ) from None
+        tables.append(_read(path, columns=columns))
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
+
+
+def _read(path: Path, **options: Any) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None, **options)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{path} is not a whole Parquet file ({' '.join(str(error).split())}); delete it and "
+            "repeat the launch, which runs what is missing"
+        ) from None
 
 
 def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -122,7 +126,7 @@ def wanted(name: str) -> pd.DataFrame:
 
 def read_wanted(directory: Path) -> pa.Table:
     path = directory / "specs.parquet"
-    return pq.read_table(path, schema=WANTED) if path.exists() else WANTED.empty_table()
+    return _read(path, schema=WANTED) if path.exists() else WANTED.empty_table()
 
 
 def add_wanted(directory: Path, items: list[specs.Item]) -> None:

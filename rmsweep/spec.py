@@ -18,6 +18,7 @@ from rmsweep.typed import build, nearest
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+NOT_IN_SPEC = {"name", "device", "cache", "launcher", "logger", "sweep"}  # no number hangs on these
 TREE_OBJECTIVES = ("binary",)  # of LightGBM
 
 
@@ -149,6 +150,9 @@ REWARD_MODELS = {"mlp": Mlp, "trees": Trees}
 
 def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     """The spec of a composed, resolved config and its group choices; ValueError names the field."""
+    known = {f.name for f in dataclasses.fields(RunSpec)} | NOT_IN_SPEC
+    for name in sorted(cfg.keys() - known):
+        raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
     parts = {
         group: _part(group, json.dumps({"name": choices[group], **(cfg.get(group) or {})}))
         for group in GROUPS
@@ -166,6 +170,8 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
 def _part(group: str, values_json: str) -> Any:
     values = json.loads(values_json)
     if group in ("selection", "pairing"):
+        if unknown := values.keys() - {"name"}:
+            raise ValueError(f"{group}.{min(unknown)} is an unknown field; valid: none")
         return values["name"]
     if group == "loss":
         values = _loss(values)
@@ -189,7 +195,7 @@ def _loss(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(values.get(name), dict):
             resolve(values[name], f"loss.{name}")
             hashes.append(source_sha256(values[name]["_target_"]))
-    general = {f.name for f in dataclasses.fields(Loss)}
+    general = {f.name for f in dataclasses.fields(Loss)} - {"options", "source_sha256"}
     own = {name: value for name, value in values.items() if name not in general}
     return {
         **{name: value for name, value in values.items() if name in general},
@@ -212,7 +218,8 @@ def _check(spec: RunSpec) -> None:
         if value not in valid:
             raise ValueError(f"{name} {value!r} is unknown; {nearest(value, valid)}")
     a, t, n = spec.annotation, spec.training, spec.evaluation.n
-    scale, options, n_validation = spec.dataset.reward_scale, spec.loss.options, spec.n_validation
+    scale, options = spec.dataset.reward_scale, spec.loss.options
+    n_validation = spec.n_validation if 0 < t.validation_share < 1 else 0  # not of nan or inf
     n_kept = spec.quantity - n_validation
     sizes = options.hidden if isinstance(options, Mlp) else (options.rounds,)
     held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"

@@ -23,6 +23,18 @@ class Launcher:
     pack_runs: int  # most runs in a pack
 
 
+@dataclass(frozen=True)
+class CachedData:
+    """The field `cache`."""
+
+    root: str | None
+
+
+def cache_root(values: dict) -> str | None:
+    """Of a config: the folder of the cached embeddings."""
+    return build(CachedData, values.get("cache"), "cache").root
+
+
 def spec_of(config: Config, on: str) -> RunSpec:
     """The spec of a config, its precision made concrete for the device `on`."""
     precision = machine.precision(config.values.get("precision"), on)

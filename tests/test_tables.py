@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rmsweep.tables import _full_part, compare, default_columns, default_rows, notes, render
+from rmsweep.table_formats import render
+from rmsweep.tables import _full_part, compare, default_columns, default_rows, notes
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 3.0, "clf_lgb": 2.995}
 FORMATS = ["text", "md", "latex", "html", "csv"]

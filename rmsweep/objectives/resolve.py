@@ -43,10 +43,10 @@ def _import(target: str, path: str) -> Callable:
     module, _, name = target.rpartition(".")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  importing a user's module runs it
         raise ValueError(
-            f"{path}._target_ {target!r} cannot be imported ({error}); put its module on PYTHONPATH"
-            " or in the working directory"
+            f"{path}._target_ {target!r} cannot be imported ({type(error).__name__}: {error}); "
+            "put its module on PYTHONPATH or in the working directory"
         ) from None
     if not callable(function):
         raise ValueError(f"{path}._target_ {target!r} is not a function")

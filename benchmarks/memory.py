@@ -1,0 +1,49 @@
+"""Peak memory of scoring over a large test file: 2,000 x 500 x 2048 float16, 4.1 GB by default.
+
+Prints the resident set before the pack (imports, golden rewards), its peak, and the file's size.
+"""
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+
+from rmsweep import compose, machine, sweep
+from rmsweep.cache.synthetic import Synthetic
+from rmsweep.cache.write import write
+from rmsweep.execute import run_pack
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--dir", default=None, help="where the file goes (default: a temporary one)")
+    args = parser.parse_args()
+    shape = {"train_prompts": 1000, "test_prompts": args.prompts, "test_responses": 500, "dim": 2048}
+    items = []
+    with tempfile.TemporaryDirectory(dir=args.dir) as root:
+        with compose.hydra_at_conf():
+            config = compose.compose_one([compose.search_path([])])
+            fields = config.values["dataset"]["synthetic"] | shape
+            stems = dict.fromkeys(("base_llm", "backbone", "dataset"), "synthetic")
+            write(Path(root), Synthetic(**stems, **fields), "float16", lambda n: None)
+            for seed in range(args.runs):
+                overrides = ["dataset.synthetic=null", "training.max_epochs=2", f"seed={seed}"]
+                config = compose.compose_one([*overrides, compose.search_path([])])
+                items += sweep.keyed([sweep.spec_of(config, "cpu")], root)
+        size = max(file.stat().st_size for file in Path(root).glob("embd_*.npy"))
+        before = peak_gib()
+        place = machine.Place(root, "cpu", machine.cores())
+        outcome = run_pack(items, place, Path(root))
+        assert outcome.done == args.runs, outcome
+    print(f"test file {size / 1e9:.2f} GB, {args.runs} runs scored in {outcome.score_s:.1f} s")
+    print(f"peak RSS {peak_gib():.2f} GiB, {before:.2f} GiB of it before the pack")
+
+
+if __name__ == "__main__":
+    main()

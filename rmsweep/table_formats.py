@@ -1,0 +1,137 @@
+"""The cells of a result table as text, Markdown, LaTeX, HTML or CSV."""
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rich.box
+import rich.console
+import rich.table
+
+ESCAPES: dict[str, dict[str, str]] = {
+    "text": {},
+    "md": {"*": r"\*", "~": r"\~", "|": r"\|", "<": "&lt;"},
+    "html": {"&": "&amp;", "<": "&lt;", ">": "&gt;"},
+    "latex": {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    | {"[": "{[}", "*": "{*}"},  # at the start of a row they would be arguments of the line end
+}
+BOLD = {"text": "{}", "md": "**{}**", "html": "<b>{}</b>", "latex": r"\textbf{{{}}}"}
+
+
+def render(
+    cells: pd.DataFrame,
+    row_fields: Sequence[str],
+    column_fields: Sequence[str],
+    metric: str,
+    notes: Sequence[str],
+    format: str,
+    width: int = 120,
+) -> str:
+    """The table as text, md, latex (booktabs), html or csv (long form, full precision, no notes).
+
+    Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss.
+    `-` has no value, `n/a` is not in the sweep. width: of text, in characters; it folds to fit.
+    """
+    if format == "csv":
+        labels = {field: cells[field].map(_label) for field in [*row_fields, *column_fields]}
+        return cells.assign(**labels).to_csv(index=False)
+    if format not in ESCAPES:
+        raise ValueError(f"format must be one of {', '.join(ESCAPES)}, csv; got {format!r}")
+    escape = str.maketrans(ESCAPES[format])
+    grid = _grid(cells, row_fields, column_fields, metric, escape, BOLD[format])
+    lines = [note.translate(escape) for note in notes]
+    if format == "text":
+        return _text(grid, lines, width)
+    return {"md": _md, "html": _html, "latex": _latex}[format](grid, lines)
+
+
+def _label(value: Any) -> str:
+    """As on the command line: null, 0.3, 40000, true."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _grid(
+    cells: pd.DataFrame,
+    row_fields: Sequence[str],
+    column_fields: Sequence[str],
+    metric: str,
+    escape: dict[int, str],
+    bold: str,
+) -> pd.DataFrame:
+    """The table as strings, escaped: one column a row field, then one a column group."""
+    decimals = _decimals(cells)
+    texts: dict[tuple[tuple[str, ...], str], str] = {}
+    for cell in cells.to_dict("records"):
+        line = tuple(_label(cell[field]).translate(escape) for field in row_fields)
+        head = ", ".join(f"{field}={_label(cell[field])}" for field in column_fields) or metric
+        text = _cell_text(cell, decimals).translate(escape)
+        texts[line, head] = bold.format(text) if cell["is_best"] else text
+    lines, heads = (
+        dict.fromkeys(line for line, _ in texts),
+        dict.fromkeys(head for _, head in texts),
+    )
+    table = [[*line, *(texts.get((line, head), "n/a") for head in heads)] for line in lines]
+    return pd.DataFrame(table, columns=[name.translate(escape) for name in [*row_fields, *heads]])
+
+
+def _decimals(cells: pd.DataFrame) -> int:
+    """So many that the typical half-width of an interval shows two digits; else the mean three."""
+    half_widths = (cells["high"] - cells["low"]) / 2
+    scales = half_widths[half_widths > 0]
+    if scales.empty:
+        scales = cells["mean"].abs()[cells["mean"] != 0].dropna() / 10
+    return 2 if scales.empty else int(np.clip(1 - np.floor(np.log10(scales.median())), 0, 9))
+
+
+def _cell_text(cell: dict[str, Any], decimals: int) -> str:
+    words = ["-" if np.isnan(cell["mean"]) else f"{cell['mean']:z.{decimals}f}"]
+    if not np.isnan(cell["low"]):
+        words.append(f"[{cell['low']:z.{decimals}f}, {cell['high']:z.{decimals}f}]")
+    if cell["is_tied_with_best"]:
+        words.append("*" if cell["is_best"] else "~")
+    if cell["n_runs"] < cell["n_wanted"]:
+        words.append(f"({cell['n_runs']} of {cell['n_wanted']})")
+    return " ".join(words)
+
+
+def _text(grid: pd.DataFrame, lines: Sequence[str], width: int) -> str:
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    for name in grid:
+        table.add_column(name, overflow="fold")
+    for line in grid.to_numpy():
+        table.add_row(*line)
+    page = io.StringIO()
+    console = rich.console.Console(
+        file=page,
+        width=width,
+        color_system=None,
+        markup=False,  # it would take [2.20, 2.63] for a style
+        highlight=False,
+        emoji=False,
+    )
+    console.print(table, *lines, sep="\n")
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()).strip("\n") + "\n"
+
+
+def _md(grid: pd.DataFrame, lines: Sequence[str]) -> str:
+    table = [list(grid), ["---"] * grid.shape[1], *grid.to_numpy().tolist()]
+    return (
+        "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n\n" + "\n\n".join(lines) + "\n"
+    )
+
+
+def _html(grid: pd.DataFrame, lines: Sequence[str]) -> str:
+    table = grid.to_html(index=False, escape=False, border=0)
+    return "\n".join([table, *(f"<p>{line}</p>" for line in lines)]) + "\n"
+
+
+def _latex(grid: pd.DataFrame, lines: Sequence[str]) -> str:
+    table = grid.style.hide(axis="index")
+    return table.to_latex(hrules=True, column_format="l" * grid.shape[1], caption=" ".join(lines))

@@ -1,0 +1,367 @@
+"""Sweeps: fast expansion agrees with hydra.compose; zip, exclude, names, users' own groups."""
+
+import functools
+import random
+
+import hydra
+import pytest
+from omegaconf import OmegaConf, flag_override
+
+from rmsweep import sweep
+from rmsweep.compose import ROOT, expand, hydra_at_conf, read_axes, search_path
+from rmsweep.spec import parse
+
+RUNS = {
+    "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
+    "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 2160, "rbt_fig5": 4320,
+    "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 1080, "rbt_fig20": 4320,
+    "rbt_full": 12_960,
+}  # fmt: skip
+SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
+N_SAMPLED = 6
+
+
+@pytest.fixture(autouse=True)
+def initialised():
+    with hydra_at_conf():
+        yield
+
+
+@functools.cache
+def configs_of(name):
+    axes = read_axes([f"sweeps={name}"], [])
+    return axes, list(expand(axes, []))
+
+
+def configs(*overrides, dirs=()):
+    return list(expand(read_axes(overrides, dirs), dirs))
+
+
+def swept(*overrides, fields, dirs=()):
+    """The values of some fields in each config of a sweep, in order."""
+    return [
+        tuple(_at(config, field) for field in fields) for config in configs(*overrides, dirs=dirs)
+    ]
+
+
+def _at(config, field):
+    value = config.choices.get(field, config.values)
+    if field not in config.choices:
+        for part in field.split("."):
+            value = value[part]
+    return value
+
+
+def specs_of(*overrides, limit=None):
+    return sweep.specs_of(read_axes(["precision=fp32", *overrides], []), [], limit)
+
+
+def spec_id(values, choices):
+    return parse(values | {"precision": "fp32"}, choices).spec_id
+
+
+def assert_agrees_with_hydra(config, fixed, dirs=()):
+    composed = hydra.compose(
+        "config", [*fixed, *config.overrides, search_path(dirs)], return_hydra_config=True
+    )
+    choices = dict(composed.hydra.runtime.choices)
+    with flag_override(composed, ["struct", "readonly"], False):
+        composed.pop("hydra")
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert config.values == values
+    assert config.choices == choices
+    assert spec_id(config.values, config.choices) == spec_id(values, choices)
+
+
+def write_sweep(root, text, name="mine"):
+    (root / "sweeps").mkdir(exist_ok=True)
+    (root / "sweeps" / f"{name}.yaml").write_text("# @package _global_\n" + text)
+    return [str(root)]
+
+
+def test_the_table_of_runs_names_every_sweep_file():
+    assert SWEEPS == sorted(RUNS)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_file_has_as_many_runs_as_it_says(name):
+    axes, found = configs_of(name)
+    assert axes.name == name
+    assert len(found) == RUNS[name]
+    assert len({config.overrides for config in found}) == RUNS[name]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_expansion_agrees_with_hydra(name):
+    axes, found = configs_of(name)
+    for config in random.Random(name).sample(found, N_SAMPLED):
+        assert_agrees_with_hydra(config, axes.fixed)
+
+
+def test_every_config_of_a_small_sweep_agrees_with_hydra():
+    axes, found = configs_of("demo")
+    for config in found:
+        assert_agrees_with_hydra(config, axes.fixed)
+
+
+def test_the_published_sweep_has_12960_distinct_runs():
+    _, found = configs_of("rbt_full")
+    assert len({spec_id(config.values, config.choices) for config in found}) == 12_960
+
+
+def test_specs_of_a_sweep_file_are_its_runs():
+    found = specs_of("sweeps=demo")
+    assert len({spec.spec_id for spec in found}) == len(found) == RUNS["demo"]
+    _, expanded = configs_of("demo")
+    assert [s.spec_id for s in found] == [spec_id(c.values, c.choices) for c in expanded]
+
+
+def test_the_last_axis_is_the_fastest():
+    found = swept("loss=bt_mlp,normbt", "seed=range(2)", fields=("loss", "seed"))
+    assert found == [("bt_mlp", 0), ("bt_mlp", 1), ("normbt", 0), ("normbt", 1)]
+
+
+@pytest.mark.parametrize(
+    ("axis", "field", "values"),
+    [
+        ("seed=range(2,8,3)", "seed", [2, 5]),
+        ("seed=choice(4,1)", "seed", [4, 1]),
+        ("loss.hidden=[64],[32,16]", "loss.hidden", [[64], [32, 16]]),
+        ("training.patience=3,null", "training.patience", [3, None]),
+        ("annotation.beta=0.5,1,inf", "annotation.beta", [0.5, 1, float("inf")]),
+        ("annotation.beta=1e1,2", "annotation.beta", [10.0, 2]),
+        ("base_llm.stem='a b',c-d", "base_llm.stem", ["a b", "c-d"]),
+        ("loss=glob(*mlp)", "loss", ["bt_mlp", "clf_mlp"]),
+        ("dataset.synthetic.dim=32,64", "dataset.synthetic.dim", [32, 64]),
+        ("training.batch_pairs=${quantity},64", "training.batch_pairs", [2000, 64]),
+    ],
+)
+def test_an_axis_in_hydras_sweep_syntax(axis, field, values):
+    found = configs(axis)
+    assert [_at(config, field) for config in found] == values
+    for config in found:
+        assert_agrees_with_hydra(config, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("'0.5,1'", [0.5, 1]), ("[0.5, 1]", [0.5, 1]), ("[.inf, 2]", [float("inf"), 2]), ("3", [3]),
+        ("[1.0e-8, 1]", [1e-8, 1]),
+    ],
+)  # fmt: skip
+def test_an_axis_of_a_sweep_file(tmp_path, text, values):
+    dirs = write_sweep(tmp_path, f"sweep: {{axes: {{annotation.beta: {text}}}}}\n")
+    found = configs("sweeps=mine", dirs=dirs)
+    assert [_at(config, "annotation.beta") for config in found] == values
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "values"),
+    [
+        ("loss.hidden", "[[64], [32, 16], []]", [[64], [32, 16], []]),
+        ("training.patience", "[3, null]", [3, None]),
+        ("loss", "[bt_mlp, normbt]", ["bt_mlp", "normbt"]),
+    ],
+)
+def test_lists_and_null_as_items_of_an_axis_in_a_sweep_file(tmp_path, field, text, values):
+    dirs = write_sweep(tmp_path, f"sweep: {{axes: {{{field}: {text}}}}}\n")
+    found = configs("sweeps=mine", dirs=dirs)
+    assert [_at(config, field) for config in found] == values
+    for config in found:
+        assert_agrees_with_hydra(config, ["sweeps=mine"], dirs)
+
+
+def test_zipped_fields_advance_together(tmp_path):
+    dirs = write_sweep(
+        tmp_path,
+        "sweep:\n  axes: {quantity: '100,200,300', seed: 'range(2)', annotation.beta: '1,2,3'}\n"
+        "  zip: [[quantity, annotation.beta]]\n",
+    )
+    found = swept("sweeps=mine", fields=("quantity", "annotation.beta", "seed"), dirs=dirs)
+    assert found == [(100 * i, i, seed) for i in (1, 2, 3) for seed in (0, 1)]
+
+
+def test_groups_and_fields_are_zipped(tmp_path):
+    dirs = write_sweep(
+        tmp_path,
+        "sweep: {axes: {loss: 'bt_mlp,clf_lgb', quantity: '100,200'}, zip: [[loss, quantity]]}\n",
+    )
+    found = configs("sweeps=mine", dirs=dirs)
+    assert [(c.choices["loss"], c.values["quantity"]) for c in found] == [
+        ("bt_mlp", 100), ("clf_lgb", 200)
+    ]  # fmt: skip
+    for config in found:
+        assert_agrees_with_hydra(config, ["sweeps=mine"], dirs)
+
+
+@pytest.mark.parametrize(
+    "overrides", [["quantity=100,200,300"], ["quantity=100"], ["annotation.beta=1,2,3"]]
+)
+def test_zipped_fields_of_unequal_length_are_refused(tmp_path, overrides):
+    dirs = write_sweep(
+        tmp_path,
+        "sweep: {axes: {quantity: '1,2', annotation.beta: '1,2'}, "
+        "zip: [[quantity, annotation.beta]]}\n",
+    )
+    with pytest.raises(ValueError, match=r"sweep\.zip: fields that advance together need as many"):
+        read_axes(["sweeps=mine", *overrides], dirs)
+
+
+def test_zip_names_a_field_that_is_no_axis(tmp_path):
+    dirs = write_sweep(tmp_path, "sweep: {axes: {quantity: '1,2'}, zip: [[quantity, sed]]}\n")
+    with pytest.raises(ValueError, match=r"sweep\.zip.*sed"):
+        read_axes(["sweeps=mine"], dirs)
+
+
+EXCLUDING = (
+    "sweep:\n  axes: {{loss: 'bt_mlp,clf_lgb', annotation.beta: '1,2.5', seed: 'range(2)'}}\n"
+    "  exclude: {}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "kept"),
+    [
+        ("[]", 8), ("[{loss: clf_lgb}]", 4), ("[{loss: clf_lgb, annotation.beta: 2.5}]", 6),
+        ("[{annotation.beta: 1.0}]", 4), ("[{loss: clf_lgb, seed: 0}, {seed: 1}]", 2),
+        ("[{selection: similar}]", 8), ("[{training.patience: 3, seed: 1}]", 4),
+    ],
+)  # fmt: skip
+def test_exclude_drops_what_matches_all_of_a_map(tmp_path, exclude, kept):
+    dirs = write_sweep(tmp_path, EXCLUDING.format(exclude))
+    assert len(configs("sweeps=mine", dirs=dirs)) == kept
+
+
+def test_exclude_refuses_an_unknown_field(tmp_path):
+    dirs = write_sweep(tmp_path, EXCLUDING.format("[{annotation.betta: 1}]"))
+    with pytest.raises(ValueError, match=r"sweep\.exclude: annotation\.betta is an unknown field"):
+        configs("sweeps=mine", dirs=dirs)
+
+
+def test_a_sweep_without_runs_is_refused(tmp_path):
+    dirs = write_sweep(tmp_path, EXCLUDING.format("[{selection: random}]"))
+    with pytest.raises(ValueError, match="the sweep has no runs"):
+        sweep.specs_of(read_axes(["sweeps=mine"], dirs), dirs)
+
+
+def test_axes_on_the_command_line_replace_those_of_the_file():
+    assert len(configs("sweeps=demo", "seed=range(2)")) == 60 * 2 / 5
+    assert {v for (v,) in swept("sweeps=demo", "seed=7,8", fields=("seed",))} == {7, 8}
+
+
+def test_a_fixed_value_on_the_command_line_replaces_an_axis():
+    found = swept("sweeps=demo", "loss=normbt", "seed=9", fields=("loss", "seed"))
+    assert found == [("normbt", 9)] * 3
+    assert {v for (v,) in swept("sweeps=demo", "quantity=77", fields=("quantity",))} == {77}
+
+
+def test_a_new_axis_on_the_command_line_multiplies_those_of_the_file():
+    assert len(configs("sweeps=demo", "pairing=same_prompt,cross_prompt")) == 120
+
+
+def test_limit_takes_the_first_runs():
+    everything = [spec.spec_id for spec in specs_of("sweeps=demo")]
+    assert [spec.spec_id for spec in specs_of("sweeps=demo", limit=7)] == everything[:7]
+    assert len(specs_of("sweeps=demo", limit=1000)) == 60
+
+
+def test_runs_that_are_the_same_count_once():
+    assert len(specs_of("annotation.beta=1,1.0,2", limit=None)) == 2
+    assert len(specs_of("annotation.beta=1,1.0,2", limit=2)) == 2
+
+
+def test_an_error_in_one_run_names_its_overrides():
+    with pytest.raises(ValueError, match=r"annotation\.beta must be >= 0.*\[in annotation\.beta="):
+        specs_of("annotation.beta=1,-1")
+
+
+@pytest.mark.parametrize("axis", ["training.epochs=1,2", "sed=1,2", "dataset.synthetic.x=1,2"])
+def test_an_unknown_axis_is_refused(axis):
+    with pytest.raises(ValueError, match=f"{axis.partition('=')[0]} is an unknown field"):
+        configs(axis)
+
+
+def test_an_unknown_field_of_a_sweep_file_is_refused(tmp_path):
+    dirs = write_sweep(tmp_path, "sweep: {axis: {seed: '1,2'}}\n")
+    with pytest.raises(ValueError, match=r"sweep\.axis is an unknown field; valid: name, axes"):
+        read_axes(["sweeps=mine"], dirs)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden"])
+def test_a_name_that_is_no_folders_name_is_refused(name):
+    with pytest.raises(ValueError, match="name must be one folder's name"):
+        read_axes(["seed=1,2", f"name={name}"], [])
+
+
+def test_names_come_from_the_command_line_then_the_file_then_the_axes():
+    assert read_axes(["sweeps=demo", "name=other"], []).name == "other"
+    assert read_axes(["sweeps=demo"], []).name == "demo"
+    assert read_axes(["annotation.beta=1,2", "seed=0,1"], []).name.startswith("beta-seed-")
+
+
+def test_an_unnamed_sweep_has_one_name_for_one_set_of_axes():
+    def name(*overrides):
+        return read_axes(overrides, []).name
+
+    before = name("seed=1,2", "quantity=50")
+    assert name("seed=1,2", "quantity=50") == before
+    assert name("seed=1,2", "quantity=50", "cache.root=/elsewhere") == before
+    others = {name("seed=1,3", "quantity=50"), name("seed=1,2", "quantity=51"), name("seed=1,2")}
+    assert len(others | {before}) == 4
+
+
+MINE = """
+label: Mine
+objective: {_target_: MODULE.margin_loss, _partial_: true, margin: "${annotation.beta}"}
+reward_model: mlp
+hidden: ["${quantity}", 8]
+"""
+
+
+@pytest.fixture
+def own_group(tmp_path, monkeypatch):
+    """A user's folder with loss/mine.yaml and the module it names."""
+    module = "own_loss_of_test_compose"
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(MINE.replace("MODULE", module))
+    (tmp_path / f"{module}.py").write_text(
+        "def margin_loss(batch, state, *, margin):\n"
+        "    return (batch.rejected - batch.chosen + margin).relu(), state\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return [str(tmp_path)]
+
+
+def test_a_users_own_group_is_swept(own_group):
+    axes = read_axes(["loss=bt_mlp,mine", "seed=range(2)", "precision=fp32"], own_group)
+    found = sweep.specs_of(axes, own_group)
+    assert [spec.loss.name for spec in found] == ["bt_mlp", "bt_mlp", "mine", "mine"]
+    assert found[0].loss.source_sha256 is None
+    assert len(found[2].loss.source_sha256) == 16
+    assert len({spec.spec_id for spec in found}) == 4
+
+
+def test_interpolations_of_a_users_yaml_resolve_after_the_overrides(own_group):
+    overrides = ["loss=mine,bt_mlp", "annotation.beta=1,10", "quantity=50,60", "seed=3"]
+    found = configs(*overrides, dirs=own_group)
+    mine = [c.values for c in found if c.choices["loss"] == "mine"]
+    assert [v["loss"]["objective"]["margin"] for v in mine] == [1, 1, 10, 10]
+    assert [v["loss"]["hidden"] for v in mine] == [[50, 8], [60, 8]] * 2
+    for config in found:
+        assert_agrees_with_hydra(config, ["seed=3"], own_group)
+
+
+def test_a_users_own_sweep_file_is_found(tmp_path):
+    dirs = write_sweep(tmp_path, "seed: 4\nsweep: {name: own, axes: {quantity: '50,60'}}\n")
+    axes = read_axes(["sweeps=mine"], dirs)
+    assert axes.name == "own"
+    assert [c.values["seed"] for c in expand(axes, dirs)] == [4, 4]
+
+
+def test_an_axis_that_adds_a_field_is_composed_by_hydra():
+    found = configs("+loss.objective.decay=0.1,0.2", "loss=bt_mlp")
+    assert [c.values["loss"]["objective"]["decay"] for c in found] == [0.1, 0.2]
+    for config in found:
+        with pytest.raises(ValueError, match="unexpected keyword argument 'decay'"):
+            spec_id(config.values, config.choices)

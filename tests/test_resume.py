@@ -1,0 +1,197 @@
+"""kill -9 at random moments: nothing is lost, nothing is left, and the same command resumes."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import RMSWEEP
+
+from rmsweep import dispatch, results
+
+# 24 runs of some 50 ms each, in 12 packs and more
+SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "seed=range(6)", "annotation.beta=1,10"]
+SWEEP += ["loss.hidden=[16]", "launcher.workers=2", "launcher.pack_runs=2", "name=small"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """(overrides, dataset) of the sweep in one go."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    shape = {"train_prompts": 60, "train_responses": 3, "test_prompts": 20, "test_responses": 6}
+    source = [f"dataset.synthetic.{name}={value}" for name, value in shape.items()]
+    overrides = [*SWEEP, *source, "quantity=60", "training.max_epochs=20"]
+    done = launch(root, overrides).communicate(timeout=120)
+    assert "24 of 24 runs done" in done[0], done
+    return overrides, dataset(root)
+
+
+def launch(root, overrides):
+    return subprocess.Popen(
+        [RMSWEEP, *overrides], cwd=root, stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+
+
+def dataset(root):
+    """Key and metric columns of the first done row of each key, by key."""
+    rows = pd.read_parquet(root / "outputs/small/runs")
+    rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
+    columns = ["key", "spec_id", *results.METRICS, *results.BY_PROMPT, "epochs", "bon_golden_by_n"]
+    return rows.sort_values("key", ignore_index=True)[columns]
+
+
+def finish(root, overrides, undisturbed):
+    """Launch once more, to the end; the dataset is that of the undisturbed run, bit for bit."""
+    out, err = launch(root, overrides).communicate(timeout=120)
+    assert "24 of 24 runs done" in out and err == "", out + err
+    pd.testing.assert_frame_equal(dataset(root), undisturbed, check_exact=True)
+    assert not list(root.glob("outputs/small/.launch*"))
+
+
+def processes_of(session):
+    """Ids of the living processes of a session, but not zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until(holds, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def wait_for_a_part(root, process):
+    """Until a part is there that was not, or the launch has ended."""
+    n_before = len(parts(root))
+    wait_until(lambda: process.poll() is not None or len(parts(root)) > n_before)
+
+
+def parts(root):
+    return list(root.glob("outputs/small/runs/part-*"))
+
+
+def test_kill_the_launch(tmp_path, undisturbed):
+    overrides, expected = undisturbed
+    rng = np.random.default_rng(0)
+    n_done = []
+    for after in (0.3, None, None, None):  # once while it plans, then while runs go on
+        process = launch(tmp_path, overrides)
+        if after is None:
+            wait_for_a_part(tmp_path, process)
+            after = 0.2 * rng.random()
+        time.sleep(after)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        wait_until(lambda p=process: not processes_of(p.pid), seconds=20)
+        n_done.append(len(dataset(tmp_path)) if parts(tmp_path) else 0)
+    assert n_done == sorted(n_done) and 0 < n_done[1], n_done
+    finish(tmp_path, overrides, expected)
+
+
+def test_kill_a_worker(tmp_path, undisturbed):
+    overrides, expected = undisturbed
+    rng = np.random.default_rng(1)
+    for _ in range(2):
+        process = launch(tmp_path, overrides)
+        wait_for_a_part(tmp_path, process)
+        time.sleep(0.05 * rng.random())
+        workers = workers_of(process.pid)
+        if workers:
+            os.kill(workers[rng.integers(len(workers))], signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+        if process.returncode:
+            assert process.returncode == 1 and "a worker process died" in err, out + err
+            assert "the same command resumes" in err and "Traceback" not in err
+        wait_until(lambda p=process: not processes_of(p.pid), seconds=20)
+    finish(tmp_path, overrides, expected)
+
+
+def workers_of(launching):
+    """The forkserver's children in a launch's session."""
+    found = []
+    for process in processes_of(launching):
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+            parent = int(stat.rpartition(")")[2].split()[1])
+            command = Path(f"/proc/{parent}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"forkserver" in command:
+            found.append(process)
+    return found
+
+
+def test_unfinished_files_are_not_read(tmp_path, undisturbed):
+    overrides, expected = undisturbed
+    runs = tmp_path / "outputs/small/runs"
+    runs.mkdir(parents=True)
+    (runs / ".part-0123456789abcdef.parquet.77").write_bytes(b"PAR1 half a")
+    (tmp_path / "outputs/small/.specs.parquet.77").write_bytes(b"PAR1")
+    (tmp_path / "outputs/small/.sweep.yaml.77").write_text("launches: [")
+    finish(tmp_path, overrides, expected)
+
+
+def test_two_launches_at_once(tmp_path, undisturbed):
+    overrides, expected = undisturbed
+    both = [launch(tmp_path, overrides) for _ in range(2)]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    for _, err, status in ended:
+        assert status == 0 or (status == 2 and "another launch of this sweep runs" in err)
+    assert any(status == 0 for *_, status in ended), ended
+    finish(tmp_path, overrides, expected)
+    assert len(list(pq.read_table(tmp_path / "outputs/small/specs.parquet")["key"])) == 24
+
+
+def write_lock(folder, pid, host=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".launch"
+    lock.write_text(json.dumps({"pid": pid, "host": host or platform.node()}))
+    return lock
+
+
+def test_a_live_lock_refuses(rmsweep, tiny, tmp_path):
+    for pid, host in ((os.getpid(), None), (1, "another-machine")):
+        lock = write_lock(tmp_path / "outputs/small", pid, host)
+        before = lock.read_bytes()
+        refused = rmsweep("run", "-m", "name=small", "seed=0,1", *tiny, status=2)
+        assert str(pid) in refused.stderr and str(lock.relative_to(tmp_path)) in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+        assert lock.read_bytes() == before, "the lock of another is left alone"
+        assert not list(tmp_path.glob("outputs/small/runs/*"))
+
+
+def test_a_stale_lock_is_taken_over(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    lock = write_lock(tmp_path, gone.pid)
+    with dispatch.only_launch(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+        with pytest.raises(ValueError, match="another launch"), dispatch.only_launch(tmp_path):
+            pass
+    assert not lock.exists()
+
+
+def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
+    lock = tmp_path / ".launch"
+    lock.touch()  # its process is about to write its name, or was killed just then
+    with pytest.raises(ValueError, match="another launch"), dispatch.only_launch(tmp_path):
+        pass
+    assert lock.exists()
+    os.utime(lock, (time.time() - 60,) * 2)
+    with dispatch.only_launch(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
