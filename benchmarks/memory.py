@@ -22,9 +22,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--dir", default=None, help="where the file goes (default: a temporary one)")
+    parser.add_argument(
+        "--dir", default=None, help="where the file goes (default: a temporary one)"
+    )
     args = parser.parse_args()
-    shape = {"train_prompts": 1000, "test_prompts": args.prompts, "test_responses": 500, "dim": 2048}
+    shape = {
+        "train_prompts": 1000,
+        "test_prompts": args.prompts,
+        "test_responses": 500,
+        "dim": 2048,
+    }
     items = []
     with tempfile.TemporaryDirectory(dir=args.dir) as root:
         with compose.hydra_at_conf():

@@ -1,7 +1,7 @@
 """The alpacaeval sweep as a user runs it: runs a minute by loss, and overhead a run.
 
-Overhead is all that is not fitting or scoring: (wall time - sum of wall_s / workers) / runs, start-up,
-planning and idle workers at the end included. Without --root, on synthetic data of the same shape.
+Overhead is all that is not fitting or scoring: (wall time - sum of wall_s / workers) / runs, with
+start-up, planning and workers idle at the end. Without --root, on synthetic data of that shape.
 """
 
 import argparse
@@ -27,7 +27,16 @@ def main() -> None:
         "dataset=synthetic", "base_llm=synthetic", "backbone=synthetic",
         *(f"dataset.synthetic.{name}={value}" for name, value in shape.items()),
     ]  # fmt: skip
-    command = [sys.executable, "-m", "rmsweep.cli", "run", "-m", "sweeps=alpacaeval", "name=b", *data]
+    command = [
+        sys.executable,
+        "-m",
+        "rmsweep.cli",
+        "run",
+        "-m",
+        "sweeps=alpacaeval",
+        "name=b",
+        *data,
+    ]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(

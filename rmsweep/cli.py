@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own losses, as with `python -m`
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # rmsweep table NAME | head
     command, *rest = argv or ["--help"]
+    if command in ("table", "list") and hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head; a sweep must outlive its workers
     try:
         if command == "run":
             sys.exit(_run(rest))
@@ -247,3 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(call=_demo)
     return parser
+
+
+if __name__ == "__main__":
+    main()

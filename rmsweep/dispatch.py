@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
 from pathlib import Path
+from typing import Any
 
 from rmsweep.machine import Place
 from rmsweep.spec import Item
@@ -53,7 +54,9 @@ def _refuse_live(lock: Path) -> None:
     except FileNotFoundError:
         return
     # One without a name is of a process that is about to write it, or was killed just then.
-    holder = json.loads(text) if text else {"pid": None, "host": platform.node()}
+    holder: dict[str, Any] = {"pid": None, "host": platform.node()}
+    if text:
+        holder = json.loads(text)
     is_dead = age_s > 5 if holder["pid"] is None else not _is_alive(holder["pid"])
     if holder["host"] == platform.node() and is_dead:
         lock.unlink(missing_ok=True)

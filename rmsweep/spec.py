@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from rmsweep.annotation import LINKS
-from rmsweep.objectives.resolve import resolve, source_sha256
+from rmsweep.objectives.resolve import judges_responses, resolve, source_sha256
 from rmsweep.pairing import PAIRINGS, SELECTIONS
 from rmsweep.typed import build, nearest
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+STRUCTURES = ("annotation", "training")
 NOT_IN_SPEC = {"name", "device", "cache", "launcher", "logger", "sweep"}  # no number hangs on these
 TREE_OBJECTIVES = ("binary",)  # of LightGBM
 
@@ -154,12 +155,9 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     for name in sorted(cfg.keys() - known):
         raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
     parts = {
-        group: _part(group, json.dumps({"name": choices[group], **(cfg.get(group) or {})}))
-        for group in GROUPS
+        group: _part(group, choices[group], json.dumps(cfg.get(group) or {})) for group in GROUPS
     }
-    parts |= {
-        group: _part(group, json.dumps(cfg.get(group))) for group in ("annotation", "training")
-    }
+    parts |= {name: _part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
     scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
     spec = build(RunSpec, parts | scalars)
     _check(spec)
@@ -167,8 +165,12 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
 
 
 @functools.lru_cache(maxsize=4096)  # a sweep's specs share most of their parts
-def _part(group: str, values_json: str) -> Any:
+def _part(group: str, name: str | None, values_json: str) -> Any:
     values = json.loads(values_json)
+    if name is not None:
+        if "name" in values:
+            raise ValueError(f"{group}.name is an unknown field: the name is that of the option")
+        values = {"name": name, **values}
     if group in ("selection", "pairing"):
         if unknown := values.keys() - {"name"}:
             raise ValueError(f"{group}.{min(unknown)} is an unknown field; valid: none")
@@ -193,7 +195,12 @@ def _loss(values: dict[str, Any]) -> dict[str, Any]:
     hashes = []
     for name in ("objective", "validation_objective"):
         if isinstance(values.get(name), dict):
-            resolve(values[name], f"loss.{name}")
+            function = resolve(values[name], f"loss.{name}")
+            if values.get("rows") == "responses" and not judges_responses(function):
+                raise ValueError(
+                    f"loss.rows=responses needs an objective with a term for each response; "
+                    f"loss.{name} is constant where the other half of a pair is absent"
+                )
             hashes.append(source_sha256(values[name]["_target_"]))
     general = {f.name for f in dataclasses.fields(Loss)} - {"options", "source_sha256"}
     own = {name: value for name, value in values.items() if name not in general}

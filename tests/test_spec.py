@@ -156,7 +156,6 @@ def config_leaves(values, path=()):
 VALID = {
     "annotation.link": "probit",
     "training.protocol": "rbt_scripts",
-    "loss.rows": "responses",
     "precision": "fp32",
     "dataset.reward_scale": 2.0,
     "training.patience": None,
@@ -167,7 +166,7 @@ VALID = {
         "_target_": "rmsweep.objectives.classification.classification", "_partial_": True
     },
 }  # fmt: skip
-ONE_VALUE = {"annotation.source", "loss.objective._partial_", "loss.reward_model"}
+ONE_VALUE = {"annotation.source", "loss.objective._partial_", "loss.reward_model", "loss.rows"}
 
 
 def test_every_field_of_the_config_reaches_the_spec():
@@ -201,6 +200,18 @@ def test_every_field_of_the_config_reaches_the_spec():
 )
 def test_one_value_written_twice_is_one_run(one, other):
     assert spec_of(one).spec_id == spec_of(other).spec_id
+
+
+def test_rows_are_part_of_the_spec_and_fit_the_objective():
+    assert spec_of("loss=clf_mlp").spec_id != spec_of("loss=clf_mlp", "loss.rows=pairs").spec_id
+    for loss in ("bt_mlp", "normbt"):  # every term would be -log sigmoid(inf) = 0
+        with pytest.raises(ValueError, match="loss.rows=responses needs"):
+            spec_of(f"loss={loss}", "training.protocol=rbt_scripts", "loss.rows=responses")
+
+
+def test_an_option_cannot_be_renamed():
+    with pytest.raises(ValueError, match="loss.name is an unknown field"):
+        spec_of("+loss.name=mine")
 
 
 def test_key_depends_on_spec_and_data():

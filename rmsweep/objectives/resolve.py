@@ -28,6 +28,21 @@ def resolve(objective: dict, path: str) -> Callable:
     return functools.partial(function, **options)
 
 
+def judges_responses(objective: Callable) -> bool:
+    """Whether the loss of a pair with one half absent still depends on the other (PairBatch)."""
+    import torch  # here, since planning a sweep of trees needs none
+
+    from rmsweep.objectives.pair_batch import PairBatch
+
+    rewards, inf, features = torch.tensor([[-1.0, 0.0, 1.0]]), torch.inf, torch.zeros(1, 3, 1)
+    alone = (
+        PairBatch(rewards, torch.full_like(rewards, -inf), features, features),
+        PairBatch(torch.full_like(rewards, inf), rewards, features, features),
+    )
+    losses = [objective(batch, {})[0] for batch in alone]
+    return all(bool(loss.isfinite().all() and loss.std() > 0) for loss in losses)
+
+
 @functools.cache
 def source_sha256(target: str) -> str | None:
     """Of the file that defines an objective outside rmsweep: an edited loss is another run."""

@@ -1,0 +1,327 @@
+"""The MLP engine: against plain torch, alone as in a pack, early stopping, failures."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from rmsweep.objectives.bradley_terry import bradley_terry
+from rmsweep.objectives.classification import classification
+from rmsweep.objectives.normbt import normbt
+from rmsweep.reward_models import mlp
+
+D, N_RESPONSES, N_TRAIN, N_VALIDATION = 48, 400, 150, 40
+HIDDEN = (64, 32)
+EMBEDDINGS = np.random.default_rng(0).normal(size=(N_RESPONSES, D)).astype(np.float16)
+
+
+def weighted(batch, state):
+    """NormBT, whose state the engine must keep apart for each run."""
+    return normbt(batch, state, decay=0.9, epsilon=1e-8)
+
+
+def pairs_of(seed, n):
+    """Preferences along one direction of the embeddings, noisier with each seed."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(N_RESPONSES, size=n)
+    pairs = np.stack([first, (first + rng.integers(1, N_RESPONSES, size=n)) % N_RESPONSES], 1)
+    golden = EMBEDDINGS[pairs, 0].astype(float) + 0.7 * seed * rng.normal(size=(n, 2))
+    return np.where(golden[:, :1] > golden[:, 1:], pairs, pairs[:, ::-1])
+
+
+def responses_of(seed, n):
+    """One response of each pair, -1 for its other half."""
+    is_chosen = np.random.default_rng(seed).random(n) < 0.5
+    return np.where(np.stack([is_chosen, ~is_chosen], 1), pairs_of(seed, n), -1)
+
+
+def batches_of(seed, size):
+    rng = np.random.default_rng(seed)
+    while True:
+        rows = rng.permutation(N_TRAIN)
+        yield [rows[i : i + size] for i in range(0, N_TRAIN, size)]
+
+
+def pack_of(seeds, rows_of=pairs_of, hidden=HIDDEN, precision="fp32"):
+    rows = [rows_of(seed, N_TRAIN + N_VALIDATION) for seed in seeds]
+    train = mlp.load(EMBEDDINGS, [r[:N_TRAIN] for r in rows], precision, "cpu")
+    held_out = mlp.load(EMBEDDINGS, [r[N_TRAIN:] for r in rows], precision, "cpu")
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    return mlp.Pack(train, held_out, mlp.initial(rngs, (D, *hidden, 1), "cpu"))
+
+
+def fit(pack, seeds, objective=bradley_terry, batch=64, **options):
+    """Train; options: of mlp.fit."""
+    options = {"learning_rate": 1e-3, "max_epochs": 4, "patience": None} | options
+    return mlp.fit(pack, [batches_of(s, batch) for s in seeds], objective, objective, **options)
+
+
+def assert_run_equals(pack, run, alone):
+    for together, own in zip(pack.parameters, alone.parameters, strict=True):
+        assert torch.equal(together[run], own[0])
+    assert pack.epochs[run] == alone.epochs[0]
+    assert pack.failures[run] == alone.failures[0]
+
+
+def reference(seed, epochs, rate, batch=64, hidden=HIDDEN):
+    """The same run in plain torch: nn.Linear layers, torch.optim.Adam, a loop; and its losses."""
+    widths = (D, *hidden, 1)
+    start = mlp.initial([np.random.default_rng(seed)], widths, "cpu")
+    layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+    with torch.no_grad():
+        for layer, weight, bias in zip(layers, start[::2], start[1::2], strict=True):
+            layer.weight.copy_(weight[0].T)
+            layer.bias.copy_(bias[0, 0])
+    inner = [module for layer in layers[:-1] for module in (layer, torch.nn.ReLU())]
+    model = torch.nn.Sequential(*inner, layers[-1])
+    x = torch.from_numpy(EMBEDDINGS.astype(np.float32))[pairs_of(seed, N_TRAIN + N_VALIDATION)]
+    adam = torch.optim.Adam(model.parameters(), lr=rate)
+
+    def loss(pairs):
+        rewards = model(pairs)[..., 0]
+        return torch.nn.functional.softplus(rewards[:, 1] - rewards[:, 0]).mean()
+
+    history = []
+    for batches in itertools.islice(batches_of(seed, batch), epochs):
+        for rows in batches:
+            adam.zero_grad()
+            loss(x[:N_TRAIN][rows]).backward()
+            adam.step()
+        with torch.no_grad():
+            history.append(loss(x[N_TRAIN:]).item())
+    return model, history
+
+
+@pytest.mark.parametrize("hidden", [HIDDEN, (16,), ()])
+def test_engine_agrees_with_plain_torch(hidden):
+    seeds = [3, 1]
+    fitted = fit(pack_of(seeds, hidden=hidden), seeds, learning_rate=3e-3, max_epochs=6)
+    x = torch.from_numpy(EMBEDDINGS.astype(np.float32))
+    for run, seed in enumerate(seeds):
+        model, _ = reference(seed, 6, 3e-3, hidden=hidden)
+        expected = [p.detach() for p in model.parameters()]
+        for found, own in zip(fitted.parameters, expected, strict=True):
+            same_shape = found[run].T.reshape(own.shape)
+            torch.testing.assert_close(same_shape, own, rtol=1e-3, atol=1e-5)
+        with torch.no_grad():
+            rewards = mlp.predict([p[run : run + 1] for p in fitted.parameters], x)[0]
+            torch.testing.assert_close(rewards, model(x)[:, 0], rtol=1e-3, atol=1e-4)
+
+
+def test_early_stopping_agrees_with_plain_torch():
+    fitted = fit(pack_of([2]), [2], learning_rate=5e-3, max_epochs=30, patience=3)
+    (n,) = fitted.epochs
+    _, history = reference(2, int(n), 5e-3)
+    is_above = [
+        all(history[i] > history[j] for j in range(i - 3, i)) for i in range(3, len(history))
+    ]
+    assert 4 <= n < 30
+    assert is_above == [False] * (n - 4) + [True]
+
+
+@pytest.mark.parametrize(
+    ("history", "patience", "stops"),
+    [
+        ([1, 2], 3, False),  # too few before it
+        ([1, 2, 3], 3, False),
+        ([1, 1, 1, 2], 3, True),
+        ([1, 1, 1, 1], 3, False),  # above, not equal
+        ([1, 1, 3, 2], 3, False),
+        ([9, 1, 2, 3, 4], 3, True),  # only the last 3 count
+        ([1, 2], 1, True),
+        ([2, 1], 1, False),
+        ([1, 2, 3, 4], None, False),
+    ],
+)
+def test_a_run_stops_when_its_loss_is_above_each_of_the_patience_before_it(
+    history, patience, stops
+):
+    two_runs = [np.array([loss, 0.0]) for loss in history]
+    assert mlp._stops(two_runs, patience).tolist() == [stops, False]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("objective", [bradley_terry, weighted])
+def test_a_run_alone_is_the_run_in_a_pack_bit_for_bit(precision, objective):
+    seeds = [0, 1, 2, 3, 4]
+    pack = fit(pack_of(seeds, precision=precision), seeds, objective)
+    assert list(pack.epochs) == [4] * 5
+    for run, seed in enumerate(seeds):
+        assert_run_equals(pack, run, fit(pack_of([seed], precision=precision), [seed], objective))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("objective", [bradley_terry, weighted])
+def test_runs_go_on_unchanged_after_pack_mates_stopped(precision, objective):
+    seeds, options = [0, 1, 2, 3, 4], {"learning_rate": 5e-3, "max_epochs": 12, "patience": 1}
+    pack = fit(pack_of(seeds, precision=precision), seeds, objective, **options)
+    assert len(set(pack.epochs)) >= 3
+    for run, seed in enumerate(seeds):
+        alone = fit(pack_of([seed], precision=precision), [seed], objective, **options)
+        assert_run_equals(pack, run, alone)
+
+
+@pytest.mark.parametrize("hidden", [(7, 5), (33,), ()])
+def test_odd_widths_agree_to_rounding_alone_and_in_a_pack(hidden):
+    # torch's fused Adam rounds a tensor's last few elements otherwise than whole vectors, seen as
+    # 1e-8 in a bias; execute.py fits run by run on a CPU, so that no row depends on it.
+    seeds = [0, 1, 2]
+    pack = fit(pack_of(seeds, hidden=hidden), seeds)
+    for run, seed in enumerate(seeds):
+        alone = fit(pack_of([seed], hidden=hidden), [seed])
+        for together, own in zip(pack.parameters, alone.parameters, strict=True):
+            torch.testing.assert_close(together[run], own[0], rtol=1e-4, atol=1e-6)
+
+
+def test_runs_of_single_responses_are_the_same_alone_and_in_a_pack():
+    seeds, options = [0, 1, 2], {"learning_rate": 5e-3, "max_epochs": 10, "patience": 1}
+    pack = fit(pack_of(seeds, responses_of), seeds, classification, **options)
+    for run, seed in enumerate(seeds):
+        alone = fit(pack_of([seed], responses_of), [seed], classification, **options)
+        assert_run_equals(pack, run, alone)
+
+
+def test_without_patience_the_number_of_epochs_is_fixed():
+    seeds = [4, 0]
+    fitted = fit(pack_of(seeds), seeds, learning_rate=0.05, max_epochs=9)
+    assert fitted.epochs.tolist() == [9, 9]
+    stopped = fit(pack_of(seeds), seeds, learning_rate=0.05, max_epochs=9, patience=1)
+    assert (stopped.epochs < 9).all()
+
+
+def test_all_rows_as_one_batch_are_the_same_as_their_positions():
+    whole = mlp.fit(
+        pack_of([1]), [itertools.repeat([None])], bradley_terry, bradley_terry,
+        learning_rate=1e-3, max_epochs=3, patience=None,
+    )  # fmt: skip
+    positions = mlp.fit(
+        pack_of([1]), [itertools.repeat([np.arange(N_TRAIN)])], bradley_terry, bradley_terry,
+        learning_rate=1e-3, max_epochs=3, patience=None,
+    )  # fmt: skip
+    assert_run_equals(whole, 0, positions)
+
+
+@pytest.mark.parametrize("broken", ["embeddings", "weights", "validation"])
+def test_a_loss_that_is_not_finite_fails_its_run_and_no_other(broken):
+    seeds = [0, 1, 2]
+    pack = pack_of(seeds)
+    if broken == "embeddings":
+        pack.train.x[1, 70] = torch.inf
+    elif broken == "weights":
+        pack.parameters[0][1, 5, 7] = torch.nan
+    else:
+        pack.validation.x[1, 3] = torch.nan
+    fitted = fit(pack, seeds)
+    assert fitted.failures == [None, "the loss is not finite in epoch 1", None]
+    assert fitted.epochs.tolist() == [4, 1, 4]
+    for run in (0, 2):
+        assert_run_equals(fitted, run, fit(pack_of([seeds[run]]), [seeds[run]]))
+
+
+def test_a_loss_that_is_not_finite_in_an_early_batch_alone_is_a_failure():
+    def once_infinite(batch, state):
+        loss, _ = bradley_terry(batch, {})
+        first = "seen" not in state and batch.chosen.requires_grad
+        return loss + (torch.inf if first else 0.0), {"seen": torch.ones(len(loss))}
+
+    fitted = mlp.fit(
+        pack_of([0]), [batches_of(0, 64)], once_infinite, bradley_terry,
+        learning_rate=1e-3, max_epochs=3, patience=None,
+    )  # fmt: skip
+    assert fitted.failures == ["the loss is not finite in epoch 1"]
+
+
+def gradients(pack, columns, objective):
+    for p in pack.parameters:
+        p.requires_grad_(True)
+    loss, _ = objective(mlp.pair_batch(pack.parameters, pack.train.take(columns)), {})
+    return torch.autograd.grad(loss.mean(dim=1).sum(), pack.parameters)
+
+
+def test_responses_give_the_gradient_of_the_classification_loss_on_the_drawn_rows():
+    rows = responses_of(1, N_TRAIN + N_VALIDATION)[:N_TRAIN]
+    drawn = np.random.default_rng(5).permutation(N_TRAIN)[:64]
+    pack = pack_of([1], responses_of)
+    found = gradients(pack, drawn[None], classification)
+    x = torch.from_numpy(EMBEDDINGS[rows[drawn].max(axis=1)].astype(np.float32))
+    is_chosen = torch.from_numpy((rows[drawn, 0] >= 0).astype(np.float32))
+    rewards, _ = mlp.forward(pack.parameters, x[None])
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(rewards[0], is_chosen)
+    expected = torch.autograd.grad(loss, pack.parameters)
+    assert 0 < is_chosen.mean() < 1
+    for one, other in zip(found, expected, strict=True):
+        assert torch.isfinite(one).all()
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_absent_halves_have_zero_features_and_infinite_rewards():
+    pack = pack_of([1], responses_of)
+    is_chosen = torch.from_numpy(responses_of(1, N_TRAIN + N_VALIDATION)[:N_TRAIN, 0] >= 0)
+    batch = mlp.pair_batch(pack.parameters, pack.train)
+    assert torch.equal(torch.isinf(batch.chosen[0]), ~is_chosen)
+    assert torch.equal(torch.isinf(batch.rejected[0]), is_chosen)
+    assert (batch.chosen[0][~is_chosen] > 0).all() and (batch.rejected[0][is_chosen] < 0).all()
+    assert not batch.features_chosen[0][~is_chosen].any()
+    assert not batch.features_rejected[0][is_chosen].any()
+
+
+def test_take_gathers_each_runs_own_rows():
+    pack = pack_of([0, 1])
+    columns = np.array([[3, 1, 4], [0, 149, 2]])
+    taken = pack.train.take(columns)
+    for run in (0, 1):
+        assert torch.equal(taken.x[run], pack.train.x[run, columns[run]])
+    single = pack_of([0, 1], responses_of).train
+    assert torch.equal(single.take(columns).is_chosen[1], single.is_chosen[1, columns[1]])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("hidden", [HIDDEN, (7, 5), ()])
+def test_predictions_of_a_pack_are_those_of_each_run(precision, hidden):
+    rngs = [np.random.default_rng(seed) for seed in range(4)]
+    parameters = mlp.initial(rngs, (D, *hidden, 1), "cpu")
+    x = torch.from_numpy(EMBEDDINGS).to(mlp.DTYPES[precision])
+    found = mlp.predict(parameters, x)
+    assert found.shape == (4, N_RESPONSES) and found.dtype == torch.float32
+    assert torch.equal(found, mlp.predict(parameters, x.expand(4, -1, -1)))
+    assert torch.equal(found, mlp.forward(parameters, x.expand(4, -1, -1))[0])
+    for run in range(4):
+        alone = mlp.predict([p[run : run + 1] for p in parameters], x)
+        assert torch.equal(found[run], alone[0])
+
+
+def test_predictions_of_each_runs_own_rows():
+    rngs = [np.random.default_rng(seed) for seed in range(2)]
+    parameters = mlp.initial(rngs, (D, *HIDDEN, 1), "cpu")
+    x = torch.from_numpy(EMBEDDINGS.astype(np.float32))
+    found = mlp.predict(parameters, torch.stack([x[:50], x[50:100]]))
+    assert torch.equal(found[0], mlp.predict(parameters, x[:50])[0])
+    assert torch.equal(found[1], mlp.predict(parameters, x[50:100])[1])
+
+
+def test_half_precision_leaves_rewards_in_fp32():
+    parameters = mlp.initial([np.random.default_rng(0)], (D, *HIDDEN, 1), "cpu")
+    x = torch.from_numpy(EMBEDDINGS).to(torch.bfloat16)
+    assert len(mlp.predict(parameters, x).unique()) > 0.98 * N_RESPONSES
+
+
+def test_initial_weights_are_uniform_in_one_over_root_fan_in():
+    parameters = mlp.initial([np.random.default_rng(0)], (D, 256, 1), "cpu")
+    assert [tuple(p.shape) for p in parameters] == [
+        (1, D, 256),
+        (1, 1, 256),
+        (1, 256, 1),
+        (1, 1, 1),
+    ]
+    for layer, fan_in in ((parameters[:2], D), (parameters[2:], 256)):
+        assert all(p.abs().max() <= fan_in**-0.5 for p in layer)
+    weight = parameters[0].numpy()
+    np.testing.assert_allclose(weight.std(), D**-0.5 / np.sqrt(3), rtol=0.03)
+    assert abs(weight.mean()) < 0.003
+
+
+def test_initial_weights_of_a_run_do_not_depend_on_its_pack_mates():
+    alone = mlp.initial([np.random.default_rng(7)], (D, 8, 1), "cpu")
+    pack = mlp.initial([np.random.default_rng(s) for s in (3, 7)], (D, 8, 1), "cpu")
+    assert all(torch.equal(own[0], together[1]) for own, together in zip(alone, pack, strict=True))

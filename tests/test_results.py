@@ -1,0 +1,140 @@
+"""The Parquet dataset of a sweep: one schema, whole parts, and which row counts."""
+
+import datetime
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import rmsweep
+from rmsweep import results
+from rmsweep import spec as specs
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """The folder of a sweep named small, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    folder = results.folder("small")
+    results.require_writable(folder)
+    return folder
+
+
+def row(key, minute=0, status="done", **more):
+    """A row as a worker writes it; what it lacks is null."""
+    at = START + datetime.timedelta(minutes=minute)
+    return {"key": key, "spec_id": key, "status": status, "finished_at": at, **more}
+
+
+def full_row(key):
+    """A row with a value in every column."""
+    examples = {pa.string(): "text", pa.int64(): 3, pa.float64(): 0.1, pa.bool_(): True}
+    examples |= {pa.list_(pa.int64()): [1, 2], pa.list_(pa.float64()): [0.1, 0.2]}
+    examples |= {pa.list_(pa.float32()): [0.5, math.nan], pa.timestamp("us", tz="UTC"): START}
+    return {field.name: examples[field.type] for field in results.SCHEMA} | row(key)
+
+
+def test_the_schema_has_what_is_promised():
+    metrics = "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy"
+    metrics += " order_consistency annotation_error mean_margin"
+    assert tuple(metrics.split()) == results.METRICS
+    types = {field.name: field.type for field in results.SCHEMA}
+    assert all(types[name] == pa.float64() for name in (*results.METRICS, "wall_s"))
+    assert types["epochs"] == pa.int64() and types["bon_n"] == pa.list_(pa.int64())
+    assert types["bon_golden_by_n"] == pa.list_(pa.float64())
+    assert types["improvement_by_prompt"] == pa.list_(pa.float32())
+    assert types["finished_at"] == pa.timestamp("us", tz="UTC") and types["git_dirty"] == pa.bool_()
+    text = "key spec_id status error traceback loss loss.options base_llm dataset pairing precision"
+    text += " versions host device slurm_job git_commit"
+    assert all(types[name] == pa.string() for name in text.split())
+    assert types["annotation.beta"] == pa.float64() and types["quantity"] == pa.int64()
+    assert set(specs.column_types()) <= set(types)
+    assert len(set(results.SCHEMA.names)) == len(results.SCHEMA.names)
+
+
+def test_null_and_other_parts_read_back_whole(sweep):
+    written = [full_row("a"), row("b"), row("c", status="failed", error="E: no"), full_row("d")]
+    for one in written:
+        results.write_part(sweep, [one])
+    results.write_part(sweep, [full_row("e"), row("f")])
+    rows = results.read_parts(sweep).set_index("key")
+    assert list(rows.reset_index().columns) == results.SCHEMA.names and len(rows) == 6
+    for one in written:
+        for name in results.SCHEMA.names[1:]:
+            found = rows.at[one["key"], name]
+            if name not in one:
+                assert found is None or pd.isna(found), name
+            elif isinstance(one[name], list):
+                np.testing.assert_array_equal(found, np.asarray(one[name], found.dtype))
+            else:
+                assert found == one[name], name
+    assert len(pq.read_table(sweep / "runs")) == len(pd.read_parquet(sweep / "runs")) == 6
+    assert not [path for path in (sweep / "runs").iterdir() if not path.name.startswith("part-")]
+
+
+def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
+    written = [
+        row("a", 3, improvement=3.0),
+        row("a", 1, improvement=1.0),
+        row("a", 0, "failed", error="E: earlier"),
+        row("b", 2, improvement=2.0),
+        row("c", 5, "failed", error="E: once more"),
+        row("c", 4, "failed", error="E: at first"),
+    ]
+    seen = []
+    for order in itertools.islice(itertools.permutations(written), 0, None, 97):
+        for path in (sweep / "runs").iterdir():
+            path.unlink()
+        for one in order:
+            results.write_part(sweep, [one])
+        done = results.load("small").set_index("key").sort_index()
+        assert done["improvement"].to_dict() == {"a": 1.0, "b": 2.0}
+        failed = results.failed(sweep).set_index("key")
+        assert failed["error"].to_dict() == {"c": "E: once more"}, "what has no done row, latest"
+        seen.append(done)
+    for other in seen[1:]:
+        pd.testing.assert_frame_equal(other, seen[0])
+    pd.testing.assert_frame_equal(rmsweep.load("small").set_index("key").sort_index(), seen[0])
+    done = rmsweep.load("small", columns=["improvement"])
+    assert "improvement" in done and "error" not in done and len(done) == 2
+
+
+def test_nothing_yet_and_no_such_sweep(sweep):
+    assert results.load("small").empty and results.failed(sweep).empty
+    assert results.wanted("small").empty
+    with pytest.raises(FileNotFoundError, match="absent"):
+        results.load("absent")
+
+
+def test_a_part_cut_short_is_named(sweep):
+    results.write_part(sweep, [full_row("a")])
+    results.write_part(sweep, [full_row("b")])
+    path = sorted((sweep / "runs").iterdir())[1]
+    whole = path.read_bytes()
+    for size in (0, 3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=f"{path.name} is not a whole Parquet file.*delete"):
+            results.load("small")
+    path.write_bytes(whole)
+    assert len(results.load("small")) == 2
+
+
+def test_unfinished_parts_are_ignored(sweep):
+    results.write_part(sweep, [full_row("a")])
+    (sweep / "runs" / ".part-00.parquet.12").write_bytes(b"PAR1")
+    assert len(results.load("small")) == 1 and len(pd.read_parquet(sweep / "runs")) == 1
+
+
+def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
+    with pytest.raises(pa.ArrowException):
+        results.write_part(sweep, [row("a", epochs="many")])
+    with pytest.raises(OSError):
+        results.replace_parquet(results.SCHEMA.empty_table(), sweep)  # a folder is in the way
+    assert not list((sweep / "runs").iterdir())
+    assert [path.name for path in sweep.parent.iterdir()] == ["small"]

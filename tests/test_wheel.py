@@ -1,0 +1,80 @@
+"""The built wheel, installed into a virtual environment of its own, works from another folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+IN_THE_BUILD = ("pyproject.toml", "README.md", "LICENSE", "rmsweep", "conf", "sweeps")
+
+
+def call(*command, cwd):
+    """Its output; no PYTHONPATH, so that the checkout is not found."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel, built from a copy so that the checkout stays as it is."""
+    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("out")
+    for name in IN_THE_BUILD:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out]
+    call(*build, copy, cwd=copy)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def binaries(wheel, tmp_path_factory):
+    """bin/ of an environment with the wheel; the dependencies are those of this one."""
+    root = tmp_path_factory.mktemp("venv")
+    call(sys.executable, "-m", "venv", "--without-pip", root, cwd=root)
+    python = root / "bin" / "python"
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(call(python, "-c", ask, cwd=root).strip())
+    here = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index"]
+    call(*here, "--quiet", wheel, cwd=root)
+    # A folder that a .pth file names is not searched for .pth files: the checkout stays out.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return root / "bin"
+
+
+def test_the_wheel_holds_what_is_composed(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("rmsweep", "conf", "sweeps"):
+        at = "" if folder == "rmsweep" else "rmsweep/"
+        for path in (ROOT / folder).rglob("*.*"):
+            if path.suffix in (".py", ".yaml"):
+                assert f"{at}{path.relative_to(ROOT)}" in names
+    assert not [name for name in names if name.startswith(("tests", "outputs", "conf", "sweeps"))]
+
+
+def test_the_installed_wheel_works_elsewhere(binaries, tiny, tmp_path):
+    rmsweep = binaries / "rmsweep"
+    where = call(binaries / "python", "-c", "import rmsweep; print(rmsweep.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(binaries.parent)
+    assert "rbt_full" in call(rmsweep, "list", cwd=tmp_path)
+    assert "normbt" in call(rmsweep, "run", "--help", cwd=tmp_path)
+    sweep = [rmsweep, "run", "-m", "sweeps=demo", "loss.hidden=[16]", "seed=0,1", *tiny]
+    losses = "loss=bt_mlp,normbt,clf_mlp"
+    assert "18 of 18 runs done" in call(*sweep, losses, cwd=tmp_path)
+    assert "normbt" in call(rmsweep, "table", "demo", cwd=tmp_path)
+    plan = call(rmsweep, "run", "-m", "sweeps=rbt_fig1", "--plan", cwd=tmp_path)
+    assert "sweep rbt_fig1: 180 runs" in plan
+    assert os.listdir(tmp_path) == ["outputs"]
