@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(args.call(args))
     except KeyboardInterrupt:
         sys.exit("rmsweep: interrupted; what is done is kept, and the same command resumes")
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001  re-raised unless a user can act on it
         sys.exit(_status(error))
 
@@ -51,7 +54,7 @@ def _status(error: Exception) -> int:
         raise error
     message = _one_line(str(error)) if theirs else str(error)
     if by == "hydra":
-        message += "; `rmsweep run --help` shows groups and fields"
+        message = message.removesuffix(".") + "; `rmsweep run --help` shows groups and fields"
     print(f"rmsweep: {message}", file=sys.stderr)
     return 1 if isinstance(error, LaunchError) else 2
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import yaml
 from rich.console import Console
 from rich.progress import (
@@ -105,7 +106,8 @@ def _print_row(row) -> None:
         table.add_row(str(n), f"{kl_upper_bound(n):.3f}", f"{golden:.4f}")
     OUT.print(table)
     for name in (*results.METRICS, "epochs"):
-        print(f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]}")
+        if not pd.isna(row[name]):
+            print(f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}")
     print(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
 
 

@@ -199,3 +199,18 @@ def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
     os.utime(lock, (time.time() - 60,) * 2)
     with dispatch.only_launch(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.soak
+def test_forty_kills_at_random_moments(tmp_path, undisturbed):
+    overrides, expected = undisturbed
+    rng = np.random.default_rng(2)
+    for _ in range(40):
+        process = launch(tmp_path, overrides)
+        time.sleep(6 * rng.random())
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        wait_until(lambda p=process: not processes_of(p.pid), seconds=20)
+        for part in parts(tmp_path):
+            part.unlink() if rng.random() < 0.1 else None  # so that there is always work left
+    finish(tmp_path, overrides, expected)
