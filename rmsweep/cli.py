@@ -114,7 +114,9 @@ def _table(args: argparse.Namespace) -> int:
     from rmsweep import results, table_formats, tables
 
     wanted = pd.concat([results.wanted(name) for name in args.names], ignore_index=True)
-    wanted = wanted.drop(columns="canonical").drop_duplicates("key", ignore_index=True)
+    wanted = wanted.drop(columns="canonical", errors="ignore").drop_duplicates(
+        "key", ignore_index=True
+    )
     rows = pd.concat([results.load(name, tables.needs(args.metric)) for name in args.names])
     rows = rows.drop_duplicates("key")
     if rows.empty:

@@ -14,8 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
+from rmsweep.spec import NOT_IN_SPEC
 from rmsweep.typed import nearest
 
 PACKAGE = Path(__file__).resolve().parent
@@ -126,7 +129,7 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
         kinds = {override: _kind(override, tuple(config_dirs)) for override in overrides}
         to_compose = tuple(o for o in overrides if kinds[o] == "compose")
         if to_compose not in composed:
-            composed[to_compose] = compose_one([*axes.fixed, *to_compose, search_path(config_dirs)])
+            composed[to_compose] = _compose(axes, to_compose, search_path(config_dirs))
         values, choices = composed[to_compose].values, composed[to_compose].choices
         for override in overrides:
             path, value = _assignment(override)
@@ -137,6 +140,13 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
         values = resolved(values)
         if not any(_matches(values, choices, rule) for rule in axes.exclude):
             yield Config(values, choices, overrides)
+
+
+def _compose(axes: Axes, overrides: tuple[str, ...], path: str) -> Config:
+    try:
+        return compose_one([*axes.fixed, *overrides, path])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"{' '.join(str(error).split())} [in {' '.join(overrides)}]") from None
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
@@ -222,7 +232,8 @@ def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, An
 
 def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
     """Of an unnamed sweep: its axes and a hash, so that the same command resumes."""
-    text = json.dumps([fields, sorted(o for o in fixed if not o.startswith("cache.root="))])
+    kept = sorted(o for o in fixed if o.partition("=")[0].partition(".")[0] not in NOT_IN_SPEC)
+    text = json.dumps([fields, kept])
     short = "-".join(name.rpartition(".")[2] for name in fields) or "sweep"
     return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 

@@ -1,6 +1,7 @@
 """Packs run: in a process pool that never oversubscribes the cores, or in this process on a GPU."""
 
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
 from pathlib import Path
@@ -57,7 +58,8 @@ def _refuse_live(lock: Path) -> None:
     holder: dict[str, Any] = {"pid": None, "host": platform.node()}
     if text:
         holder = json.loads(text)
-    is_dead = age_s > 5 if holder["pid"] is None else not _is_alive(holder["pid"])
+    pid = holder["pid"]  # our own: a dead process's, in a container started anew
+    is_dead = age_s > 5 if pid is None else pid == os.getpid() or not _is_alive(pid)
     if holder["host"] == platform.node() and is_dead:
         lock.unlink(missing_ok=True)
         return
@@ -84,34 +86,52 @@ def run_packs(
     directory: Path,
     finished: Callable[[object], None],
 ) -> None:
-    """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not."""
-    if place.device != "cpu":
-        from rmsweep.execute import run_pack
+    """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
 
-        for pack in packs:
-            finished(run_pack(pack, place, directory))
-        return
+    On a GPU the MLPs run in this process, and before them the trees in a pool on the CPU.
+    """
+    if place.device == "cpu":
+        return _in_pool(packs, place, workers, directory, finished)
+    trees = [pack for pack in packs if pack[0].spec.loss.reward_model == "trees"]
+    if trees:
+        _in_pool(trees, dataclasses.replace(place, device="cpu"), workers, directory, finished)
+    for pack in packs:
+        if pack not in trees:
+            finished(_or_launch_error(_run_pack, pack, place, directory))
+
+
+def _in_pool(
+    packs: Sequence[list[Item]],
+    place: Place,
+    workers: int,
+    directory: Path,
+    finished: Callable[[object], None],
+) -> None:
+    """Run packs in worker processes of place.threads threads each."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rmsweep.execute"])
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_in_worker) as pool:
-        futures = [pool.submit(_run_pack, pack, place, directory) for pack in packs]
-        try:
-            for future in as_completed(futures):
-                finished(_outcome(future))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _outcome(future: Future) -> object:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_in_worker)
+    futures = [pool.submit(_run_pack, pack, place, directory) for pack in packs]
     try:
-        return future.result()
+        for future in as_completed(futures):
+            finished(_or_launch_error(future.result))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # parts are whole or not there, so this loses no row
+        raise
+    pool.shutdown()
+
+
+def _or_launch_error(run: Callable, *arguments: object) -> object:
+    try:
+        return run(*arguments)
     except BrokenProcessPool:
         raise LaunchError(
             "a worker process died (out of memory?); its pack is missing. The same command "
             "resumes; launcher.workers=1 or a smaller launcher.pack_runs need less memory"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise LaunchError(f"results cannot be written: {error}; the same command resumes") from None
 
 

@@ -1,6 +1,7 @@
 """A pack of specs becomes rows; the one place that catches what a run throws."""
 
 import datetime
+import functools
 import time
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 
 from rmsweep import results
 from rmsweep import spec as specs
+from rmsweep.cache.layout import Cache
 from rmsweep.fitting import FittedRun, fit
 from rmsweep.inputs import cache_of
 from rmsweep.machine import Place
@@ -19,7 +21,7 @@ from rmsweep.provenance import provenance
 from rmsweep.scoring import score
 from rmsweep.spec import Item
 
-FLUSH_S = 60  # a part is written at least this often, but for the run under way
+FLUSH_S = 60  # after this long what is fitted is scored and written; costs one more pass
 
 
 @dataclass
@@ -41,58 +43,81 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     took .27, .30, .35 and .36 s a run (600 pairs, D = 384, 2 cores).
     """
     torch.set_num_threads(place.threads)
-    outcome, began, remaining = Outcome(), time.perf_counter(), list(items)
+    began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
     at_once = 1 if place.device == "cpu" else len(items)
+    opened = functools.cache(lambda: _open(items[0], place))
     while remaining:
         started = time.perf_counter()
         fitted: list[FittedRun] = []
         failed: list[dict[str, Any]] = []
         while remaining and time.perf_counter() - started < FLUSH_S:
             chunk, remaining = remaining[:at_once], remaining[at_once:]
-            fitted += _attempt(fit, chunk, place, failed)
+            for run in _attempt(fit, chunk, opened, place, failed):
+                if run.error is None:
+                    fitted.append(run)
+                else:
+                    failed.append(
+                        _row(
+                            run.item, place, "failed", {"error": f"FloatingPointError: {run.error}"}
+                        )
+                    )
         fit_s = time.perf_counter() - started
-        scored = _attempt(score, fitted, place, failed)
-        score_s = time.perf_counter() - started - fit_s
-        done = [
-            _row(run.item, place, "done", run.facts | metrics, run.fit_s + score_s / len(scored))
-            for run, metrics in scored
-        ]
+        scored = _attempt(score, fitted, opened, place, failed)
+        done = [_row(run.item, place, "done", run.facts | metrics) for run, metrics in scored]
+        spent_s = time.perf_counter() - started
+        for row in done + failed:
+            row["wall_s"] = spent_s / len(done + failed)
         results.write_part(directory, done + failed)
         outcome.done += len(done)
         outcome.failed += len(failed)
         outcome.fit_s += fit_s
-        outcome.score_s += score_s
+        outcome.score_s += spent_s - fit_s
     outcome.wall_s = time.perf_counter() - began
     return outcome
 
 
-def _attempt(work: Callable, runs: list, place: Place, failed: list[dict]) -> list:
+def _open(item: Item, place: Place) -> Cache:
+    """The pack's cache; ValueError where data or objective are not those of the key."""
+    cache = cache_of(item.spec, place.cache_root)
+    if item.key != item.spec.key(cache.fingerprint):
+        raise ValueError("the embeddings' files changed after the launch; launch again")
+    if item.spec.loss.source_sha256 != specs.source_of(item.spec.loss):
+        raise ValueError("the objective's source file changed after the launch; launch again")
+    return cache
+
+
+def _attempt(
+    work: Callable,
+    runs: list,
+    opened: Callable[[], Cache],
+    place: Place,
+    failed: list[dict[str, Any]],
+) -> list:
     """work(runs); if it raises, each run alone, and a failed row for each that raises again."""
     if not runs:
         return []
-    started = time.perf_counter()
-    item = runs[0].item if isinstance(runs[0], FittedRun) else runs[0]
     try:
-        return work(runs, cache_of(item.spec, place.cache_root), place)
+        return work(runs, opened(), place)
     except Exception as error:  # noqa: BLE001  the run boundary: any error is the run's
-        if len(runs) > 1:
-            return [found for run in runs for found in _attempt(work, [run], place, failed)]
         what = {
             "error": f"{type(error).__name__}: {error}",
             "traceback": "".join(traceback.format_exception(error)),
         }
-        failed.append(_row(item, place, "failed", what, time.perf_counter() - started))
-        return []
+    # out of the handler, whose traceback keeps the pack's tensors
+    if len(runs) > 1:
+        return [found for run in runs for found in _attempt(work, [run], opened, place, failed)]
+    item = runs[0].item if isinstance(runs[0], FittedRun) else runs[0]
+    failed.append(_row(item, place, "failed", what))
+    return []
 
 
-def _row(item: Item, place: Place, status: str, found: dict, wall_s: float) -> dict[str, Any]:
+def _row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "key": item.key,
         "spec_id": item.spec.spec_id,
         "status": status,
         **specs.columns(item.spec),
         **found,
-        "wall_s": wall_s,
         "finished_at": datetime.datetime.now(datetime.UTC),
         **provenance(),
         "device": place.device,

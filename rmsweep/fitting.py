@@ -1,6 +1,5 @@
 """From specs to fitted reward models: annotate, hold out, train."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ class FittedRun:
     item: Item
     model: Any  # MLP parameters with a leading dimension of 1, or a LightGBM booster
     facts: dict[str, Any]  # what the row says of annotation and training
-    fit_s: float
+    error: str | None  # why there is no valid model
 
 
 def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]]:
@@ -54,27 +53,27 @@ def split(spec: RunSpec, pairs: np.ndarray) -> protocols.Split:
 
 def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
     """Reward models of specs that share cache, loss, quantity and training, trained together."""
-    started, first = time.perf_counter(), items[0].spec
     embeddings = cache.train_embeddings().reshape(-1, cache.dim)
     pairs, facts = zip(*(annotated(item.spec, cache) for item in items), strict=True)
     splits = [split(item.spec, p) for item, p in zip(items, pairs, strict=True)]
-    for run in splits:
-        _refuse_nonfinite(embeddings, np.concatenate([run.train, run.validation]), cache)
-    train = _fit_mlp if first.loss.reward_model == "mlp" else _fit_trees
-    models, epochs = train(items, embeddings, splits, place)
-    share = (time.perf_counter() - started) / len(items)
-    fitted = []
-    for item, model, run, fact, n in zip(items, models, splits, facts, epochs, strict=True):
-        held_out = embeddings[run.validation_pairs.reshape(-1)]
-        rewards = predict([model], held_out, item.spec, place) if len(held_out) else held_out
-        agreement = _agreement(rewards.reshape(-1, 2))
-        fitted.append(
-            FittedRun(item, model, fact | {"order_consistency": agreement, "epochs": n}, share)
-        )
+    for part in splits:
+        _refuse_nonfinite(embeddings, np.concatenate([part.train, part.validation]), cache)
+    train = _fit_mlp if items[0].spec.loss.reward_model == "mlp" else _fit_trees
+    fitted = train(items, embeddings, splits, place)
+    for run, fact, its_split in zip(fitted, facts, splits, strict=True):
+        held_out = its_split.validation_pairs
+        if run.error is None and len(held_out):
+            models, x = stack([run.model], run.item.spec), embeddings[held_out.reshape(-1)]
+            rewards = predict(models, x, run.item.spec, place).reshape(-1, 2)
+            run.facts["order_consistency"] = _agreement(rewards)
+        run.facts.update(fact, fingerprint=cache.fingerprint)
     return fitted
 
 
-def _fit_mlp(items: list[Item], embeddings: np.ndarray, splits: list, place: Place):
+def _fit_mlp(
+    items: list[Item], embeddings: np.ndarray, splits: list[protocols.Split], place: Place
+) -> list[FittedRun]:
+    """One MLP an item, trained together; embeddings: (responses, D)."""
     spec = items[0].spec
     assert isinstance(spec.loss.objective, dict) and isinstance(spec.loss.options, Mlp)
     objective = resolve(spec.loss.objective, "loss.objective")
@@ -94,13 +93,18 @@ def _fit_mlp(items: list[Item], embeddings: np.ndarray, splits: list, place: Pla
         max_epochs=spec.training.max_epochs,
         patience=spec.training.patience,
     )
-    for failure in filter(None, fitted.failures):
-        raise FloatingPointError(failure)
-    models = [[p[i : i + 1] for p in fitted.parameters] for i in range(len(items))]
-    return models, [int(n) for n in fitted.epochs]
+    return [
+        FittedRun(item, [p[i : i + 1] for p in fitted.parameters], {"epochs": int(n)}, error)
+        for i, (item, n, error) in enumerate(
+            zip(items, fitted.epochs, fitted.failures, strict=True)
+        )
+    ]
 
 
-def _fit_trees(items: list[Item], embeddings: np.ndarray, splits: list, place: Place):
+def _fit_trees(
+    items: list[Item], embeddings: np.ndarray, splits: list[protocols.Split], place: Place
+) -> list[FittedRun]:
+    """One LightGBM model an item, one after the other; embeddings: (responses, D)."""
     loss = items[0].spec.loss
     assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
     models = [
@@ -114,16 +118,26 @@ def _fit_trees(items: list[Item], embeddings: np.ndarray, splits: list, place: P
         )
         for item, run in zip(items, splits, strict=True)
     ]
-    return models, [None] * len(items)
+    return [FittedRun(item, model, {}, None) for item, model in zip(items, models, strict=True)]
 
 
-def predict(models: list, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
-    """Predicted rewards, (runs, rows), of embeddings x (rows, D)."""
+def stack(models: list, spec: RunSpec) -> list:
+    """Reward models of several runs as one argument of `predict`."""
     if spec.loss.reward_model == "trees":
-        return trees.predict(models, x.astype(np.float32), place.threads)
-    parameters = [torch.cat(layer) for layer in zip(*models, strict=True)]
-    on_device = torch.from_numpy(x).to(place.device, mlp.DTYPES[spec.precision])
-    return mlp.predict(parameters, on_device).cpu().numpy()
+        return models
+    return [torch.cat(layer) for layer in zip(*models, strict=True)]
+
+
+def predict(stacked: list, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
+    """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
+    if spec.loss.reward_model == "trees":
+        predicted = trees.predict(stacked, x.astype(np.float32), place.threads)
+    else:
+        on_device = torch.from_numpy(x).to(place.device, mlp.DTYPES[spec.precision])
+        predicted = mlp.predict(stacked, on_device).cpu().numpy()
+    if not np.isfinite(predicted).all():
+        raise ValueError("predicted rewards hold NaN or inf: the fit diverged")
+    return predicted
 
 
 def _agreement(rewards: np.ndarray) -> float | None:

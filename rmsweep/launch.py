@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import io
 import os
 import sys
@@ -28,6 +29,7 @@ from rmsweep.provenance import provenance, versions
 from rmsweep.spec import Item, RunSpec, columns
 
 OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
+_say = functools.partial(print, flush=True)  # seen at once in a log, too
 
 
 def single(arguments: list[str], config_dirs: list[str]) -> int:
@@ -40,6 +42,7 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
         raise ValueError("sweeps=NAME is a sweep of many runs: rmsweep run -m sweeps=NAME")
     device = machine.device(values.get("device"))
     spec = sweep.spec_of(compose.Config(values, config.choices, ()), device)
+    machine.require_native(spec.precision, device)
     root = sweep.cache_root(values)
     (item,) = sweep.keyed([spec], root)
     sweep.settle(values["launcher"], device)
@@ -49,7 +52,6 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
     if row is None:
         from rmsweep.execute import run_pack
 
-        results.add_wanted(directory, [item])
         with ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
             run_pack([item], machine.Place(root, device, machine.cores()), directory)
         row = _done_row(item)
@@ -107,8 +109,10 @@ def _print_row(row) -> None:
     OUT.print(table)
     for name in (*results.METRICS, "epochs"):
         if not pd.isna(row[name]):
-            print(f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}")
-    print(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
+            _say(
+                f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}"
+            )
+    _say(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
 
 
 def many(
@@ -123,23 +127,29 @@ def many(
         device = machine.device(values.get("device"))
         launcher = sweep.settle(values["launcher"], device)
         root = sweep.cache_root(values)
-        specs = sweep.specs_of(axes, config_dirs, limit)
+        specs = sweep.specs_of(axes, config_dirs)
     if plan_only:
-        _print_plan(axes, specs, root, launcher)
+        _print_plan(axes, specs[:limit], root, launcher, device)
         return 0
+    for precision in sorted({spec.precision for spec in specs}):
+        machine.require_native(precision, device)
     directory = results.folder(axes.name)
-    print(f"sweep {axes.name}: {len(specs)} runs, results in {directory}")
-    items = sweep.keyed(specs, root)
+    _say(f"sweep {axes.name}: {len(specs)} runs on {device}, results in {directory}")
+    wanted = sweep.keyed(specs, root)
     results.require_writable(directory)
     with dispatch.only_launch(directory):
         done = set(results.load(axes.name, ["key"])["key"])
-        results.add_wanted(directory, items)
-        _record(directory, axes, overrides, len(items))
-        missing = [item for item in items if item.key not in done]
+        results.add_wanted(directory, wanted)
+        _record(directory, axes, overrides, len(wanted))
+        missing = [item for item in wanted[:limit] if item.key not in done]
         if missing:
             place = machine.Place(root, device, launcher.threads)
-            _run(sweep.packs(missing, launcher), place, launcher.workers, directory)
-    return _print_end(axes.name, items)
+            _run(sweep.packs(missing, launcher, device), place, launcher.workers, directory)
+    if limit is not None and limit < len(wanted):
+        _say(
+            f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
+        )
+    return _print_end(axes.name, wanted[:limit])
 
 
 def _run(packs, place: machine.Place, workers: int, directory: Path) -> None:
@@ -165,7 +175,7 @@ def _run(packs, place: machine.Place, workers: int, directory: Path) -> None:
 
         dispatch.run_packs(packs, place, workers, directory, finished)
     wall = time.perf_counter() - started
-    print(
+    _say(
         f"{total} runs in {wall:.1f} s: {60 * total / wall:.0f} a minute on {workers} workers; fit "
         f"{spent['fit_s']:.1f} s and score {spent['score_s']:.1f} s of their time"
     )
@@ -180,23 +190,31 @@ def _print_end(name: str, items: Sequence[Item]) -> int:
     """The counts of this launch, and its failures by error; the exit status."""
     done = set(results.load(name, ["key"])["key"])
     missing = {item.key for item in items} - done
-    print(f"{len(items) - len(missing)} of {len(items)} runs done")
+    _say(f"{len(items) - len(missing)} of {len(items)} runs done")
     if not missing:
-        print(f"next: rmsweep table {name}")
+        _say(f"next: rmsweep table {name}")
         return 0
     failures = results.failed(results.folder(name))
     failures = failures[failures["key"].isin(missing)]
     for error, group in failures.groupby("error"):
-        print(f"{len(group)} failed: {error} (key {group['key'].iloc[0]})")
+        _say(f"{len(group)} failed: {error} (key {group['key'].iloc[0]})")
+        if isinstance(trace := group["traceback"].iloc[0], str):
+            _say("    " + "\n    ".join(trace.strip().splitlines()[-3:-1]))
     if unknown := len(missing) - len(failures):
-        print(f"{unknown} missing: they did not run")
-    print("the same command runs them again")
+        _say(f"{unknown} missing: they did not run")
+    _say("the same command runs them again")
     return 1
 
 
-def _print_plan(axes: compose.Axes, specs: list[RunSpec], root: str | None, launcher) -> None:
+def _print_plan(
+    axes: compose.Axes,
+    specs: list[RunSpec],
+    root: str | None,
+    launcher: sweep.Launcher,
+    device: str,
+) -> None:
     """Runs by axis, done and missing, packs and hours."""
-    print(f"sweep {axes.name}: {len(specs)} runs")
+    _say(f"sweep {axes.name}: {len(specs)} runs")
     flat = [columns(spec) for spec in specs]
     table = Table("field", "values (runs)")
     for field in (f for f in axes.fields if f in flat[0]):
@@ -208,18 +226,18 @@ def _print_plan(axes: compose.Axes, specs: list[RunSpec], root: str | None, laun
     try:
         items = sweep.keyed(specs, root)
     except FileNotFoundError as error:
-        print(f"done: unknown, since keys need the data: {error}")
+        _say(f"done: unknown, since keys need the data: {error}")
         items = [Item(spec.spec_id, spec) for spec in specs]
         missing = items
     else:
         known = results.folder(axes.name).is_dir()
         done = set(results.load(axes.name, ["key"])["key"]) if known else set()
         missing = [item for item in items if item.key not in done]
-        print(f"done: {len(items) - len(missing)}, missing: {len(missing)}")
-    packs = sweep.packs(missing, launcher)
-    print(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
+        _say(f"done: {len(items) - len(missing)}, missing: {len(missing)}")
+    packs = sweep.packs(missing, launcher, device)
+    _say(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
     hours = sweep.hours_left(missing, results.load_all([*sweep.ALIKE, "wall_s"]))
-    print(
+    _say(
         "hours: unknown, no run like these has been measured in outputs/ yet"
         if hours is None
         else f"hours: {hours / launcher.workers:.2f} on {launcher.workers} workers, at the mean "

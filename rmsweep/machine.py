@@ -5,6 +5,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
+
 
 @dataclass(frozen=True)
 class Place:
@@ -36,14 +38,17 @@ def device(requested: str | None) -> str:
 
 
 def precision(requested: str | None, on: str) -> str:
-    """As requested, else bf16 where it is native, else fp32; ValueError for bf16 that is not."""
-    native = has_native_bf16(on)
-    if requested == "bf16" and not native:
+    """As requested, else bf16 where it is native, else fp32."""
+    return requested or ("bf16" if has_native_bf16(on) else "fp32")
+
+
+def require_native(precision: str, on: str) -> None:
+    """ValueError where the device would emulate this precision."""
+    if precision == "bf16" and not has_native_bf16(on):
         raise ValueError(
             f"precision=bf16 must be native; {on} of {platform.node()} would emulate it, "
             "200 times slower: set precision=fp32"
         )
-    return requested or ("bf16" if native else "fp32")
 
 
 def has_native_bf16(on: str) -> bool:
@@ -60,5 +65,5 @@ def has_native_bf16(on: str) -> bool:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its affinity and its container's quota."""
+    return joblib.cpu_count()

@@ -85,7 +85,8 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     """
     directory = folder(name)
     if not directory.is_dir():
-        raise FileNotFoundError(f"no sweep {name!r}: {directory} does not exist")
+        there = ", ".join(sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))) or "none"
+        raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {there}")
     needed = {"key", "status", "finished_at"}
     rows = read_parts(directory, columns and list(dict.fromkeys([*columns, *needed])))
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
@@ -120,8 +121,10 @@ def failed(directory: Path) -> pd.DataFrame:
 
 
 def wanted(name: str) -> pd.DataFrame:
-    """The specs that the sweep's launches asked for, with keys; empty before the first."""
-    return read_wanted(folder(name)).to_pandas()
+    """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
+    wanted = read_wanted(folder(name)).to_pandas()
+    names = [column for column in WANTED.names if column != "canonical"]
+    return wanted if len(wanted) else load(name, names)[names]
 
 
 def read_wanted(directory: Path) -> pa.Table:

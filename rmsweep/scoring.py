@@ -7,7 +7,7 @@ import numpy as np
 from rmsweep import best_of_n as bon
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
-from rmsweep.fitting import FittedRun, nonfinite, predict
+from rmsweep.fitting import FittedRun, nonfinite, predict, stack
 from rmsweep.machine import Place
 
 BLOCK_ROWS = 4096  # responses of a block of test prompts
@@ -21,7 +21,7 @@ def score(
     m = cache.test_responses
     n = spec.evaluation.n or m
     ns = sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
-    models = [run.model for run in runs]
+    models = stack([run.model for run in runs], spec)
     parts = []
     for first, last in _blocks(cache.test_prompts, m):
         x, golden = cache.read_test(first, last), cache.test_golden[first:last]

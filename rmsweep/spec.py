@@ -154,6 +154,8 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     known = {f.name for f in dataclasses.fields(RunSpec)} | NOT_IN_SPEC
     for name in sorted(cfg.keys() - known):
         raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
+    if absent := [group for group in GROUPS if choices.get(group) is None]:
+        raise ValueError(f"{absent[0]} has no option; give {absent[0]}=OPTION")
     parts = {
         group: _part(group, choices[group], json.dumps(cfg.get(group) or {})) for group in GROUPS
     }
@@ -192,7 +194,6 @@ def _loss(values: dict[str, Any]) -> dict[str, Any]:
         )
     if model == "mlp" and not isinstance(objective, dict):
         raise ValueError(f"loss.objective: reward_model=mlp takes a _target_, got {objective!r}")
-    hashes = []
     for name in ("objective", "validation_objective"):
         if isinstance(values.get(name), dict):
             function = resolve(values[name], f"loss.{name}")
@@ -201,14 +202,23 @@ def _loss(values: dict[str, Any]) -> dict[str, Any]:
                     f"loss.rows=responses needs an objective with a term for each response; "
                     f"loss.{name} is constant where the other half of a pair is absent"
                 )
-            hashes.append(source_sha256(values[name]["_target_"]))
     general = {f.name for f in dataclasses.fields(Loss)} - {"options", "source_sha256"}
     own = {name: value for name, value in values.items() if name not in general}
     return {
         **{name: value for name, value in values.items() if name in general},
         "options": build(REWARD_MODELS[model], own, "loss"),
-        "source_sha256": _digest(str(hashes)) if any(hashes) else None,
+        "source_sha256": _source([objective, values.get("validation_objective")]),
     }
+
+
+def source_of(loss: Loss) -> str | None:
+    """Hash of the user's source files that a loss comes from, as they are now."""
+    return _source([loss.objective, loss.validation_objective])
+
+
+def _source(objectives: list[Any]) -> str | None:
+    hashes = [source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
+    return _digest(str(hashes)) if any(hashes) else None
 
 
 def _check(spec: RunSpec) -> None:

@@ -10,7 +10,7 @@ from rmsweep import machine
 from rmsweep.cache.layout import Cache
 from rmsweep.compose import Axes, Config, expand
 from rmsweep.inputs import cache_of, check
-from rmsweep.spec import Item, RunSpec, loss_options, parse
+from rmsweep.spec import NOT_IN_SPEC, Item, RunSpec, loss_options, parse
 from rmsweep.typed import build
 
 
@@ -41,9 +41,14 @@ def spec_of(config: Config, on: str) -> RunSpec:
     return parse(config.values | {"precision": precision}, config.choices)
 
 
-def specs_of(axes: Axes, config_dirs: Sequence[str], limit: int | None = None) -> list[RunSpec]:
-    """The sweep's distinct specs in order, at most `limit`; ValueError names field and run."""
+def specs_of(axes: Axes, config_dirs: Sequence[str]) -> list[RunSpec]:
+    """The sweep's distinct specs in order; ValueError names field and run."""
     on = machine.device(axes.base.values.get("device"))
+    for name in axes.fields:
+        if name.partition(".")[0] in NOT_IN_SPEC or name == "loss.label":
+            raise ValueError(
+                f"{name} cannot be swept: it is not part of a run's spec; give one value"
+            )
     found: dict[str, RunSpec] = {}
     for config in expand(axes, config_dirs):
         try:
@@ -52,8 +57,6 @@ def specs_of(axes: Axes, config_dirs: Sequence[str], limit: int | None = None) -
             where = " ".join(config.overrides) or "the base config"
             raise ValueError(f"{error} [in {where}]") from None
         found.setdefault(spec.spec_id, spec)
-        if limit is not None and len(found) == limit:
-            break
     if not found:
         raise ValueError("the sweep has no runs: an axis is empty or everything is excluded")
     return list(found.values())
@@ -74,12 +77,10 @@ def keyed(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
 
 def settle(values: dict, device: str) -> Launcher:
     """The launcher of a config, nulls decided; workers x threads may not exceed the cores."""
-    cores, on_cpu = machine.cores(), device == "cpu"
+    cores = machine.cores()
     threads = values.get("threads") or 1
-    default = {"workers": 1, "threads": cores, "pack_runs": 64}
-    if on_cpu:
-        free = cores // threads if isinstance(threads, int) else 1
-        default = {"workers": max(1, free), "threads": 1, "pack_runs": 16}
+    workers = max(1, cores // threads) if isinstance(threads, int) else 1
+    default = {"workers": workers, "threads": 1, "pack_runs": 16 if device == "cpu" else 64}
     decided = {name: default.get(name) if v is None else v for name, v in values.items()}
     launcher = build(Launcher, decided, "launcher")
     for name, value in vars(launcher).items():
@@ -93,15 +94,17 @@ def settle(values: dict, device: str) -> Launcher:
     return launcher
 
 
-def packs(items: Sequence[Item], launcher: Launcher) -> list[list[Item]]:
+def packs(items: Sequence[Item], launcher: Launcher, device: str) -> list[list[Item]]:
     """Runs that share cache, loss, quantity and training, together; slow kinds first.
 
-    At most pack_runs in a pack, fewer where that keeps every worker in work to the end.
+    At most pack_runs in a pack; on a CPU fewer where that keeps every worker in work to the end.
     """
     groups: dict[tuple, list[Item]] = {}
     for item in items:
         groups.setdefault(_shared(item.spec), []).append(item)
-    size = max(1, min(launcher.pack_runs, len(items) // (8 * launcher.workers)))
+    size = launcher.pack_runs
+    if device == "cpu":
+        size = max(1, min(size, len(items) // (8 * launcher.workers)))
     found = [runs[i : i + size] for runs in groups.values() for i in range(0, len(runs), size)]
     return sorted(
         found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity)

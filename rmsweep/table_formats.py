@@ -35,7 +35,7 @@ def render(
     """The table as text, md, latex (booktabs), html or csv (long form, full precision, no notes).
 
     Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss.
-    `-` has no value, `n/a` is not in the sweep. width: of text, in characters; it folds to fit.
+    or (n seeds) where other cells have more. `-` has no value, `n/a` is not in the sweep. width: of text, in characters; it folds to fit.
     """
     if format == "csv":
         labels = {field: cells[field].map(_label) for field in [*row_fields, *column_fields]}
@@ -66,12 +66,12 @@ def _grid(
     bold: str,
 ) -> pd.DataFrame:
     """The table as strings, escaped: one column a row field, then one a column group."""
-    decimals = _decimals(cells)
+    decimals, most_seeds = _decimals(cells), int(cells["n_seeds"].max())
     texts: dict[tuple[tuple[str, ...], str], str] = {}
     for cell in cells.to_dict("records"):
         line = tuple(_label(cell[field]).translate(escape) for field in row_fields)
         head = ", ".join(f"{field}={_label(cell[field])}" for field in column_fields) or metric
-        text = _cell_text(cell, decimals).translate(escape)
+        text = _cell_text(cell, decimals, most_seeds).translate(escape)
         texts[line, head] = bold.format(text) if cell["is_best"] else text
     lines, heads = (
         dict.fromkeys(line for line, _ in texts),
@@ -90,7 +90,7 @@ def _decimals(cells: pd.DataFrame) -> int:
     return 2 if scales.empty else int(np.clip(1 - np.floor(np.log10(scales.median())), 0, 9))
 
 
-def _cell_text(cell: dict[str, Any], decimals: int) -> str:
+def _cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
     words = ["-" if np.isnan(cell["mean"]) else f"{cell['mean']:z.{decimals}f}"]
     if not np.isnan(cell["low"]):
         words.append(f"[{cell['low']:z.{decimals}f}, {cell['high']:z.{decimals}f}]")
@@ -98,6 +98,8 @@ def _cell_text(cell: dict[str, Any], decimals: int) -> str:
         words.append("*" if cell["is_best"] else "~")
     if cell["n_runs"] < cell["n_wanted"]:
         words.append(f"({cell['n_runs']} of {cell['n_wanted']})")
+    elif 0 < cell["n_seeds"] < most_seeds:
+        words.append(f"({cell['n_seeds']} seeds)")
     return " ".join(words)
 
 

@@ -58,7 +58,7 @@ def compare(
     runs = _assign(codes, row_fields, column_fields)
     values = _values(rows, fields.index, metric)
     runs["is_done"] = fields.index.isin(rows["key"])
-    runs["has_value"] = values.notna().all(axis=1).to_numpy()
+    runs["has_value"] = [all(np.isfinite(v).any() for v in row) for row in values.to_numpy()]
     runs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()
     runs["is_used"] = False
     for positions in runs.groupby("column").indices.values():
@@ -126,7 +126,9 @@ def notes(
         missing = f"{n_wanted - n_runs:,} of {n_wanted:,} runs are missing"
         lines.append(f"INCOMPLETE: {missing}; (n of N): runs done of those wanted.")
     if n_used < n_runs:
-        why = f"they have no {metric}"
+        why = f"they have no {metric} (constant predictions have no rank correlation)"
+        if metric != "spearman":
+            why = f"they have no {metric}"
         if averaged:
             why = "the rows of a column are compared on settings that all have at every seed used"
         lines.append(f"{n_runs - n_used:,} done runs are left out: {why}.")

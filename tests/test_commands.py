@@ -3,7 +3,9 @@
 import os
 import pty
 import re
+import signal
 import subprocess
+import time
 
 import numpy as np
 import pandas as pd
@@ -96,7 +98,10 @@ def test_plan_runs_nothing_and_limit_some(rmsweep, tiny, tmp_path):
     assert "done: 0, missing: 4" in plan and not list(tmp_path.iterdir())
     unknown = rmsweep("run", "-m", "sweeps=rbt_fig2", "precision=fp32", "--plan").stdout
     assert "done: unknown" in unknown and "cache.root" in unknown
-    assert "1 of 1 runs done" in rmsweep(*SWEEP, *tiny, "--limit", 1).stdout
+    limited = rmsweep(*SWEEP, *tiny, "--limit", 1).stdout
+    assert "1 of 1 runs done" in limited and "other 3 runs" in limited
+    table = rmsweep("table", "small", status=1).stdout  # what was not launched is still wanted
+    assert "(1 of 2)" in table and "INCOMPLETE: 3 of 4" in table
     plan = rmsweep(*SWEEP, *tiny, "--plan").stdout
     assert "done: 1, missing: 3" in plan and re.search(r"hours: \d", plan)
     assert len(package_load(tmp_path, "small")) == 1
@@ -236,3 +241,31 @@ def test_demo(rmsweep, tmp_path):
     assert len(package_load(tmp_path, "demo")) == 60
     with pytest.raises(FileNotFoundError, match="no sweep 'absent'"):
         package_load(tmp_path, "absent")
+
+
+def test_single_runs_side_by_side_all_stand_in_the_table(rmsweep, tiny, tmp_path):
+    command = [RMSWEEP, "run", "loss.hidden=[16]", *tiny]
+    launches = [
+        subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        for seed in range(3)
+    ]
+    assert [launch.wait(timeout=120) for launch in launches] == [0, 0, 0]
+    assert "seeds (3)" in rmsweep("table", "single").stdout
+
+
+def test_interrupt_ends_at_once_and_the_same_command_resumes(rmsweep, tiny, tmp_path):
+    slow = [*SWEEP, *tiny, "training.max_epochs=20000", "training.patience=null"]
+    launch = subprocess.Popen([RMSWEEP, *slow], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("outputs/small/specs.parquet")):
+        assert launch.poll() is None
+        time.sleep(0.05)
+    time.sleep(1.5)
+    launch.send_signal(signal.SIGINT)
+    _, err = launch.communicate(timeout=20)
+    assert launch.returncode == 1 and "interrupted" in err
+    assert "4 of 4 runs done" in rmsweep(*SWEEP, *tiny).stdout
+
+
+def test_a_plan_needs_no_native_precision(rmsweep, tiny):
+    old = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert "4 runs" in rmsweep(*SWEEP, *tiny, "precision=bf16", "--plan", **old).stdout

@@ -46,8 +46,8 @@ def _at(config, field):
     return value
 
 
-def specs_of(*overrides, limit=None):
-    return sweep.specs_of(read_axes(["precision=fp32", *overrides], []), [], limit)
+def specs_of(*overrides):
+    return sweep.specs_of(read_axes(["precision=fp32", *overrides], []), [])
 
 
 def spec_id(values, choices):
@@ -271,15 +271,24 @@ def test_a_new_axis_on_the_command_line_multiplies_those_of_the_file():
     assert len(configs("sweeps=demo", "pairing=same_prompt,cross_prompt")) == 120
 
 
-def test_limit_takes_the_first_runs():
-    everything = [spec.spec_id for spec in specs_of("sweeps=demo")]
-    assert [spec.spec_id for spec in specs_of("sweeps=demo", limit=7)] == everything[:7]
-    assert len(specs_of("sweeps=demo", limit=1000)) == 60
-
-
 def test_runs_that_are_the_same_count_once():
-    assert len(specs_of("annotation.beta=1,1.0,2", limit=None)) == 2
-    assert len(specs_of("annotation.beta=1,1.0,2", limit=2)) == 2
+    assert len(specs_of("annotation.beta=1,1.0,2")) == 2
+
+
+@pytest.mark.parametrize("axis", ["device=cpu,cuda", "cache.root=a,b", "launcher.threads=1,2"])
+def test_an_axis_that_is_not_part_of_a_run_is_refused(axis):
+    with pytest.raises(ValueError, match="cannot be swept"):
+        specs_of(axis)
+
+
+def test_a_field_that_one_loss_does_not_have_names_the_combination():
+    with pytest.raises(ValueError, match=r"loss\.hidden.*\[in loss=clf_lgb\]"):
+        specs_of("loss=bt_mlp,clf_lgb", "loss.hidden=[32]")
+
+
+def test_where_a_sweep_runs_does_not_change_its_name():
+    there = read_axes(["seed=0,1", "launcher.workers=1", "cache.root=x", "device=cpu"], [])
+    assert there.name == read_axes(["seed=0,1"], []).name
 
 
 def test_an_error_in_one_run_names_its_overrides():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rmsweep import results
+from rmsweep import execute, results
 from rmsweep.cache import write as writing
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
@@ -317,3 +317,23 @@ def test_precisions_are_those_of_the_engine():
         "bf16",
         "fp32",
     }
+
+
+def test_flushing_after_every_run_changes_nothing(tmp_path, monkeypatch):
+    items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(3)])
+    once = rows_of(tmp_path / "once", items)
+    monkeypatch.setattr(execute, "FLUSH_S", 0.001)
+    thrice = rows_of(tmp_path / "thrice", items)
+    assert len(list((tmp_path / "thrice/runs").iterdir())) == 3
+    for spec_id, row in once.iterrows():
+        assert_same_numbers(row, thrice.loc[spec_id])
+        assert row["fingerprint"] == thrice.loc[spec_id, "fingerprint"] != ""
+
+
+def test_data_that_changed_after_the_plan_is_not_recorded_under_the_old_key(tmp_path):
+    spec = spec_of(*FILES, *SHORT, *MLP_TINY)
+    write_files(tmp_path, spec)
+    items = items_of([spec], tmp_path)
+    edit_embeddings(tmp_path, spec, "train", (0, 0, 0), 1.0)
+    (row,) = rows_of(tmp_path, items, root=tmp_path).to_dict("records")
+    assert row["status"] == "failed" and "changed after the launch" in row["error"]

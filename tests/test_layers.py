@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
     "objectives pairing annotation best_of_n statistics protocols typed machine provenance",
-    "spec cache reward_models compose",
-    "results inputs",
+    "spec cache reward_models",
+    "results inputs compose",
     "fitting",
     "scoring",
     "execute",

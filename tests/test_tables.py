@@ -346,3 +346,19 @@ def test_loss_options_that_hold_json_are_plain_labels():
     rows = done(wanted)
     text = page(rows, wanted, column_fields=["loss.is_scaled", "loss.power"])
     assert "loss.is_scaled=true, loss.power=1" in text
+
+
+def test_runs_with_constant_predictions_are_left_out_and_counted():
+    wanted = specs(loss=["bt_mlp", "clf_lgb"], seed=range(6))
+    rows = done(wanted)
+    collapsed = (
+        rows["key"].isin(wanted.loc[wanted["loss"] == "clf_lgb", "key"].iloc[:4])
+    ).to_numpy()
+    rows["spearman_by_prompt"] = [
+        np.full_like(values, np.nan) if gone else values
+        for values, gone in zip(rows["spearman_by_prompt"], collapsed, strict=True)
+    ]
+    cells = table(rows, wanted, metric="spearman").set_index("loss")
+    assert cells.loc["clf_lgb", ["n_seeds", "n_runs", "n_used"]].tolist() == [2, 6, 2]
+    text = page(rows, wanted, metric="spearman")
+    assert "(2 seeds)" in text and "4 done runs are left out" in text
