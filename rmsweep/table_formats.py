@@ -34,8 +34,9 @@ def render(
 ) -> str:
     """The table as text, md, latex (booktabs), html or csv (long form, full precision, no notes).
 
-    Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss.
-    or (n seeds) where other cells have more. `-` has no value, `n/a` is not in the sweep. width: of text, in characters; it folds to fit.
+    Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss or
+    (n seeds) where other cells have more. `-` has no value, `n/a` is not in the sweep. width: of
+    text, in characters; it folds to fit.
     """
     if format == "csv":
         labels = {field: cells[field].map(_label) for field in [*row_fields, *column_fields]}

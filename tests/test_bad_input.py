@@ -237,7 +237,7 @@ BAD_COMMANDS = {
     "no folder of groups in a sweep": ("run -m --config-dir mine", "mine", "folder"),
     "no folder of groups to list": ("list --config-dir mine", "mine", "folder"),
     "list of an unknown group": ("list losses", "losses", "loss"),
-    "table of nothing": ("table absent", "absent", "does not exist"),
+    "table of nothing": ("table absent", "no sweep 'absent'", "there: none"),
     "table of a path": ("table ../absent", "../absent"),
     "table without a name": ("table", "NAME"),
     "unknown format": ("table absent --format pdf", "pdf", "latex"),

@@ -185,9 +185,14 @@ def test_a_stale_lock_is_taken_over(tmp_path):
     lock = write_lock(tmp_path, gone.pid)
     with dispatch.only_launch(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
-        with pytest.raises(ValueError, match="another launch"), dispatch.only_launch(tmp_path):
-            pass
     assert not lock.exists()
+
+
+def test_the_lock_of_a_living_process_is_left(tmp_path):
+    lock = write_lock(tmp_path, os.getppid())
+    with pytest.raises(ValueError, match="another launch"), dispatch.only_launch(tmp_path):
+        pass
+    assert lock.exists()
 
 
 def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
