@@ -26,7 +26,14 @@ class Header:
 def require_file(path: Path, what: str) -> None:
     """FileNotFoundError where nothing is at path, ValueError where it is not a file."""
     if not path.exists():
-        raise FileNotFoundError(f"no {what} at {path}; put the file there or set cache.root")
+        there = sorted(file.name for file in path.parent.glob("embd_*.npy"))
+        found = f" (the folder has {', '.join(there[:4])}{', ...' * (len(there) > 4)})" * bool(
+            there
+        )
+        raise FileNotFoundError(
+            f"no {what} at {path}; put the file there or set cache.root (or base_llm, backbone)"
+            f"{found}"
+        )
     if not path.is_file():
         raise _error(path, "kind", "a file", "a folder or device", "put the file in its place")
 
