@@ -17,7 +17,10 @@ METRICS = (
     "bon_golden", "base", "oracle", "improvement", "oracle_share", "spearman", "pairwise_accuracy",
     "order_consistency", "annotation_error", "mean_margin",
 )  # fmt: skip
-BY_PROMPT = ("improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt")
+BY_PROMPT = (
+    "base_by_prompt", "improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt",
+    "pairwise_accuracy_by_prompt",
+)  # fmt: skip
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 SCHEMA = pa.schema(

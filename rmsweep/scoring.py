@@ -79,7 +79,9 @@ def _metrics(
         "pairwise_accuracy": None if np.isnan(accuracy).all() else np.nanmean(accuracy),
         "bon_n": ns,
         "bon_golden_by_n": by_n.mean(axis=0),
+        "base_by_prompt": base.astype(np.float32),
         "improvement_by_prompt": improvement.astype(np.float32),
         "headroom_by_prompt": headroom.astype(np.float32),
         "spearman_by_prompt": spearman.astype(np.float32),
+        "pairwise_accuracy_by_prompt": accuracy.astype(np.float32),
     }

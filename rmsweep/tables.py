@@ -16,11 +16,15 @@ import pandas as pd
 
 from rmsweep.statistics import bootstrap_means, crossed_mean, percentile_interval
 
-# list column with the metric's values by prompt; the other metrics are resampled by seed only
+# list columns whose sum is the metric by prompt; the other metrics are resampled by seed only
 PER_PROMPT = {
-    "improvement": "improvement_by_prompt",
-    "oracle_share": "improvement_by_prompt",
-    "spearman": "spearman_by_prompt",
+    "improvement": ("improvement_by_prompt",),
+    "oracle_share": ("improvement_by_prompt",),
+    "bon_golden": ("base_by_prompt", "improvement_by_prompt"),
+    "base": ("base_by_prompt",),
+    "oracle": ("base_by_prompt", "headroom_by_prompt"),
+    "spearman": ("spearman_by_prompt",),
+    "pairwise_accuracy": ("pairwise_accuracy_by_prompt",),
 }
 HIGHER_IS_BETTER = (
     *("improvement", "oracle_share", "bon_golden"),
@@ -81,7 +85,7 @@ def needs(metric: str) -> list[str]:
     """Columns of the results that `compare` reads for a metric; ValueError for an unknown one."""
     _check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED])
     headroom = ["headroom_by_prompt"] if metric == "oracle_share" else []
-    return ["key", PER_PROMPT.get(metric, metric), *headroom]
+    return ["key", *PER_PROMPT.get(metric, (metric,)), *headroom]
 
 
 def default_rows(wanted: pd.DataFrame, column_fields: Sequence[str] = ()) -> list[str]:
@@ -236,10 +240,16 @@ def _assign(
 
 def _values(rows: pd.DataFrame, keys: pd.Index, metric: str) -> pd.DataFrame:
     """The metric's column, and the headroom's for oracle_share, of each key; nan where not done."""
-    columns = [PER_PROMPT.get(metric, metric)]
+    done = rows.drop_duplicates("key").set_index("key")
+    first, *others = PER_PROMPT.get(metric, (metric,))
+    values = done[[first]]
+    for other in others:
+        values = values.assign(
+            **{first: [a + b for a, b in zip(values[first], done[other], strict=True)]}
+        )
     if metric == "oracle_share":
-        columns.append("headroom_by_prompt")
-    return rows.drop_duplicates("key").set_index("key")[columns].reindex(keys)
+        values = values.assign(headroom_by_prompt=done["headroom_by_prompt"])
+    return values.reindex(keys)
 
 
 def _is_in_full_part(runs: pd.DataFrame) -> np.ndarray:

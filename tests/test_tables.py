@@ -43,6 +43,8 @@ def done(wanted, n_prompts=80, shift=None, prompts_of=None):
                 "improvement_by_prompt": improvement,
                 "spearman_by_prompt": spearman,
                 "headroom_by_prompt": np.full(n, 4.0, np.float32),
+                "base_by_prompt": np.full(n, -1.0, np.float32),
+                "order_consistency": mean + 0.01 * spec["seed"],
             }
         )
     return pd.DataFrame(lines)
@@ -168,7 +170,7 @@ def test_one_seed_leaves_an_interval_over_prompts_and_a_warning():
     wanted = specs(seed=[3])
     rows = done(wanted)
     assert table(rows, wanted)["low"].notna().all()
-    scalar = table(rows, wanted, metric="bon_golden")
+    scalar = table(rows, wanted, metric="order_consistency")
     assert scalar["low"].isna().all() and scalar["is_tied_with_best"].all()
     assert "WARNING: fewer than 5 seeds" in page(rows, wanted)
 
@@ -176,11 +178,11 @@ def test_one_seed_leaves_an_interval_over_prompts_and_a_warning():
 def test_metrics_without_values_by_prompt_are_resampled_by_seed_only():
     wanted = specs()
     rows = done(wanted)
-    cells = table(rows, wanted, metric="bon_golden")
+    cells = table(rows, wanted, metric="order_consistency")
     np.testing.assert_allclose(cells["mean"], [2.02, 3.02, 3.015])
     np.testing.assert_array_equal(cells["is_best"], [False, True, False])
     assert cells["n_prompts"].isna().all()
-    assert "over seeds only (5)" in page(rows, wanted, metric="bon_golden")
+    assert "over seeds only (5)" in page(rows, wanted, metric="order_consistency")
     epochs = table(rows, wanted, metric="epochs")
     assert not epochs["is_best"].any() and not epochs["is_tied_with_best"].any()
 
@@ -362,3 +364,13 @@ def test_runs_with_constant_predictions_are_left_out_and_counted():
     assert cells.loc["clf_lgb", ["n_seeds", "n_runs", "n_used"]].tolist() == [2, 6, 2]
     text = page(rows, wanted, metric="spearman")
     assert "(2 seeds)" in text and "4 done runs are left out" in text
+
+
+def test_best_of_n_itself_is_base_plus_improvement_by_prompt():
+    wanted = specs()
+    rows = done(wanted)
+    golden, improvement = (table(rows, wanted, metric=m) for m in ("bon_golden", "improvement"))
+    np.testing.assert_allclose(golden["mean"], improvement["mean"] - 1, rtol=1e-5)
+    assert golden["n_prompts"].eq(80).all() and golden["is_best"].equals(improvement["is_best"])
+    oracle = table(rows, wanted, metric="oracle")
+    np.testing.assert_allclose(oracle["mean"], 3.0)
