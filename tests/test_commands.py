@@ -255,7 +255,15 @@ def test_single_runs_side_by_side_all_stand_in_the_table(rmsweep, tiny, tmp_path
 
 def test_interrupt_ends_at_once_and_the_same_command_resumes(rmsweep, tiny, tmp_path):
     slow = [*SWEEP, *tiny, "training.max_epochs=20000", "training.patience=null"]
-    launch = subprocess.Popen([RMSWEEP, *slow], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    launch = subprocess.Popen(
+        [RMSWEEP, *slow],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background job's is off
+    )
     while not list(tmp_path.glob("outputs/small/specs.parquet")):
         assert launch.poll() is None
         time.sleep(0.05)
