@@ -22,26 +22,22 @@ def score(
     n = spec.evaluation.n or m
     ns = sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
     models = stack([run.model for run in runs], spec)
-    parts = []
+    # Made before the loop: small arrays kept from each block would lie in the space that the block
+    # before has freed, the next block would not fit there, and the heap would grow with the file.
+    shape = (len(runs), cache.test_prompts)
+    by_n, oracle = np.empty((*shape, len(ns))), np.empty((cache.test_prompts, len(ns)))
+    spearman, accuracy = np.empty(shape), np.empty(shape)
     for first, last in _blocks(cache.test_prompts, m):
-        x, golden = cache.read_test(first, last), cache.test_golden[first:last]
+        here = slice(first, last)
+        x, golden = cache.read_test(first, last), cache.test_golden[here]
         if (bad := first_nonfinite(x)) is not None:
             raise ValueError(nonfinite("test", first + bad[0], bad[1]))
         predicted = predict(models, x.reshape(-1, cache.dim), spec, place)
         predicted = predicted.reshape(len(runs), last - first, m)
-        parts.append(
-            (
-                (
-                    bon.best_of_n(predicted, golden, ns),
-                    bon.spearman_within_prompt(predicted, golden),
-                    bon.pairwise_accuracy_within_prompt(predicted, golden),
-                ),
-                bon.best_of_n(golden[None], golden, ns)[0],
-            )
-        )
-    of_runs, of_golden = zip(*parts, strict=True)
-    by_n, spearman, accuracy = (np.concatenate(p, axis=1) for p in zip(*of_runs, strict=True))
-    oracle = np.concatenate(of_golden)
+        by_n[:, here] = bon.best_of_n(predicted, golden, ns)
+        spearman[:, here] = bon.spearman_within_prompt(predicted, golden)
+        accuracy[:, here] = bon.pairwise_accuracy_within_prompt(predicted, golden)
+        oracle[here] = bon.best_of_n(golden[None], golden, ns)[0]
     return [
         (run, _metrics(by_n[i], oracle, spearman[i], accuracy[i], ns, ns.index(n)))
         for i, run in enumerate(runs)
