@@ -66,7 +66,8 @@ def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
             models, x = stack([run.model], run.item.spec), embeddings[held_out.reshape(-1)]
             rewards = predict(models, x, run.item.spec, place).reshape(-1, 2)
             run.facts["order_consistency"] = _agreement(rewards)
-        run.facts.update(fact, fingerprint=cache.fingerprint)
+        run.facts.update(fact, fingerprint=cache.fingerprint, dim=cache.dim)
+        run.facts["test_responses"] = cache.test_prompts * cache.test_responses
     return fitted
 
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
     + [("finished_at", pa.timestamp("us", tz="UTC"))]
     + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
     + [("git_dirty", pa.bool_()), ("fingerprint", pa.string())]
+    + [(name, pa.int64()) for name in ("dim", "test_responses", "threads")]
 )
 WANTED = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
@@ -65,12 +67,13 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = []
     for path in sorted((directory / "runs").glob("part-*.parquet")):
-        tables.append(_read(path, columns=columns))
+        tables.append(read_parquet(path, columns=columns))
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
 
 
-def _read(path: Path, **options: Any) -> pa.Table:
+def read_parquet(path: Path, **options: Any) -> pa.Table:
+    """A whole file; ValueError names one that is not."""
     try:
         return pq.read_table(path, partitioning=None, **options)
     except (pa.ArrowInvalid, OSError) as error:
@@ -86,10 +89,19 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     columns: only these (and key, status, finished_at), which is faster. FileNotFoundError without
     such a sweep in outputs/.
     """
-    directory = folder(name)
-    if not directory.is_dir():
+    require_sweep(name)
+    return read_done(folder(name), columns)
+
+
+def require_sweep(name: str) -> None:
+    """FileNotFoundError, which names those that are there, without such a sweep in outputs/."""
+    if not folder(name).is_dir():
         there = ", ".join(sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))) or "none"
         raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {there}")
+
+
+def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """As `load`, of the sweep in this folder; empty where there is none."""
     needed = {"key", "status", "finished_at"}
     rows = read_parts(directory, columns and list(dict.fromkeys([*columns, *needed])))
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
@@ -130,9 +142,29 @@ def wanted(name: str) -> pd.DataFrame:
     return wanted if len(wanted) else load(name, names)[names]
 
 
+def wanted_keys(name: str) -> set[str]:
+    """Keys of `wanted`."""
+    path = folder(name) / "specs.parquet"
+    if not path.exists():
+        return set(load(name, ["key"])["key"])
+    return set(read_parquet(path, columns=["key"])["key"].to_pylist())
+
+
 def read_wanted(directory: Path) -> pa.Table:
     path = directory / "specs.parquet"
-    return _read(path, schema=WANTED) if path.exists() else WANTED.empty_table()
+    return read_parquet(path, schema=WANTED) if path.exists() else WANTED.empty_table()
+
+
+def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
+    """By key, what the sweep wants of these keys, as it was launched."""
+    table = read_wanted(directory).select(["key", "canonical", "loss.label"])
+    return {
+        row["key"]: specs.Item(
+            row["key"], specs.from_canonical(row["canonical"], row["loss.label"])
+        )
+        for row in table.to_pylist()
+        if row["key"] in keys
+    }
 
 
 def add_wanted(directory: Path, items: list[specs.Item]) -> None:

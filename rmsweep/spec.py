@@ -19,7 +19,7 @@ from rmsweep.typed import build, nearest
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 STRUCTURES = ("annotation", "training")
-NOT_IN_SPEC = {"name", "device", "cache", "launcher", "logger", "sweep"}  # no number hangs on these
+NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep"}
 TREE_OBJECTIVES = ("binary",)  # of LightGBM
 
 
@@ -139,11 +139,20 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a run's cost depends on, of its cache."""
+
+    dim: int
+    test_responses: int  # of all prompts
+
+
+@dataclass(frozen=True)
 class Item:
-    """A spec with the key of its row."""
+    """A spec with the key of its row; shape: where its cache was opened."""
 
     key: str
     spec: RunSpec
+    shape: Shape | None = None
 
 
 REWARD_MODELS = {"mlp": Mlp, "trees": Trees}

@@ -9,13 +9,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n statistics protocols typed machine provenance",
-    "spec cache reward_models",
-    "results inputs compose",
-    "fitting",
-    "scoring",
-    "execute",
+    "objectives pairing annotation best_of_n statistics protocols typed machine provenance "
+    "stopping scheduler lock",
+    "spec cache reward_models launchers",
+    "results inputs compose cost",
+    "fitting jobs",
+    "scoring status",
+    "execute status_view",
     "sweep dispatch tables table_formats",
+    "slurm single",
+    "plan task",
     "launch",
     "cli",
 )

@@ -1,0 +1,142 @@
+"""What a sweep gave to Slurm: outputs/NAME/jobs/ARRAY.parquet, a row a run."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rmsweep.machine import Place
+from rmsweep.results import read_parquet, replace_parquet
+from rmsweep.scheduler import Task
+
+SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
+WAITING = ".waiting"  # between id and .parquet: what the cluster has not accepted yet
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array job: tasks, each a list of packs, each a list of keys; and how it is run."""
+
+    id: str
+    tasks: list[list[list[str]]]
+    launched_at: str  # ISO 8601, UTC
+    place: Place
+    workers: int
+    cwd: str  # of the launch: where a user's own losses are imported from
+    launcher: dict[str, Any]  # fields of launchers.Slurm, for this array's device
+    job: str | None = None  # Slurm's id, once it has accepted
+
+    @property
+    def n_runs(self) -> int:
+        return sum(len(pack) for task in self.tasks for pack in task)
+
+    def packs(self, task: int) -> list[int]:
+        """Numbers of a task's packs: they count through the array."""
+        before = sum(len(packs) for packs in self.tasks[:task])
+        return list(range(before, before + len(self.tasks[task])))
+
+    def keys(self, packs: Sequence[int]) -> list[list[str]]:
+        every = [pack for task in self.tasks for pack in task]
+        return [every[i] for i in packs]
+
+
+def folder(directory: Path) -> Path:
+    return directory / "jobs"
+
+
+def logs(directory: Path) -> Path:
+    """Where submitit keeps scripts, pickles and logs."""
+    return folder(directory) / "submitit"
+
+
+def job_name(directory: Path, array: str) -> str:
+    """Of an array in Slurm: tells people the sweep, and us the array."""
+    return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', directory.name)}-{array}"
+
+
+def write(directory: Path, array: Array) -> None:
+    """Record an array that is, or is about to be, Slurm's."""
+    _write(array, _path(directory, array.id))
+
+
+def wait(directory: Path, array: Array) -> None:
+    """Let these tasks wait until the cluster accepts more; nothing waits if there are none."""
+    path = _path(directory, array.id + WAITING)
+    _write(array, path) if array.tasks else path.unlink(missing_ok=True)
+
+
+def _write(array: Array, path: Path) -> None:
+    numbered = enumerate((t, pack) for t, packs in enumerate(array.tasks) for pack in packs)
+    rows = [
+        {"task": t, "pack": number, "key": key} for number, (t, pack) in numbered for key in pack
+    ]
+    fields = {f.name: getattr(array, f.name) for f in dataclasses.fields(array)}
+    del fields["tasks"]
+    fields["place"] = vars(array.place)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = table.replace_schema_metadata({"array": json.dumps(fields)})
+    replace_parquet(table, path)
+
+
+def remove(directory: Path, array: str) -> None:
+    _path(directory, array).unlink(missing_ok=True)
+
+
+def forget_waiting(directory: Path) -> None:
+    for array in waiting(directory):
+        remove(directory, array.id + WAITING)
+
+
+def read(directory: Path, array: str) -> Array:
+    return _read(_path(directory, array))
+
+
+def submitted(directory: Path) -> list[Array]:
+    """Every array that was, or was about to be, given to Slurm; in order of launch."""
+    return sorted(_all(directory, waits=False), key=lambda array: array.launched_at)
+
+
+def waiting(directory: Path) -> list[Array]:
+    """Tasks that the cluster has not accepted yet."""
+    return sorted(_all(directory, waits=True), key=lambda array: array.id)
+
+
+def _all(directory: Path, waits: bool) -> Iterator[Array]:
+    for path in folder(directory).glob("*.parquet"):
+        if (path.stem.endswith(WAITING)) == waits and not path.name.startswith("."):
+            yield _read(path)
+
+
+def _path(directory: Path, array: str) -> Path:
+    return folder(directory) / f"{array}.parquet"
+
+
+def _read(path: Path) -> Array:
+    table = read_parquet(path)
+    fields = json.loads(table.schema.metadata[b"array"])
+    tasks: list[list[list[str]]] = []
+    last = None
+    for row in table.to_pylist():
+        while len(tasks) <= row["task"]:
+            tasks.append([])
+        if row["pack"] != last:
+            tasks[row["task"]].append([])
+            last = row["pack"]
+        tasks[row["task"]][-1].append(row["key"])
+    return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
+
+
+def of_sweep(directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]) -> list[tuple]:
+    """(array, task) for each of Slurm's tasks that belongs to these arrays."""
+    by_name = {job_name(directory, array.id): array for array in arrays}
+    return [(by_name[task.name], task) for task in tasks if task.name in by_name]
+
+
+def keys_of(found: Sequence[tuple[Array, Task]]) -> set[str]:
+    """Keys of the runs in these tasks."""
+    return {key for array, task in found for pack in array.tasks[task.index] for key in pack}

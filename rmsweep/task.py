@@ -1,0 +1,76 @@
+"""What an array's task does on its node: run its packs, end in time, and let those that wait in."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from signal import SIGUSR2
+
+import pandas as pd
+
+from rmsweep import dispatch, jobs, lock, results, scheduler, slurm, stopping
+from rmsweep.provenance import slurm_job
+from rmsweep.spec import Item
+
+KILLED = 137  # the exit status of what the kernel kills, most often for memory
+
+
+def run_task(folder: str, array: str, packs: list[int]) -> None:
+    """Run packs of an array and write their rows; runs on a node, called by submitit.
+
+    Told that the time limit is near (SIGUSR2), it writes what is fitted and has itself queued
+    again: then it starts from here, with what is left. SIGTERM (scancel, preemption) ends it.
+    """
+    directory = Path(folder)
+    given = jobs.read(directory, array)
+    sys.path.insert(0, given.cwd)
+    stopping.ignore()
+    dispatch.warm_up()
+    stopping.listen()
+    left = _left(directory, given, packs)
+    print(f"{sum(map(len, left))} runs in {len(left)} packs are left", flush=True)
+    try:
+        dispatch.run_packs(left, given.place, given.workers, directory, _tell, listens=True)
+    except dispatch.WorkerDied as error:
+        print(error, flush=True)
+        sys.exit(KILLED)
+    if stopping.asked_by(SIGUSR2) and _left(directory, given, packs):
+        job = slurm_job()
+        assert job is not None
+        print("the time limit is near: queued again, to go on with what is left", flush=True)
+        scheduler.requeue(job)
+    elif stopping.asked():
+        print("told to end (scancel or preemption): what was fitted is written", flush=True)
+    else:
+        _submit_waiting(directory)
+
+
+def _tell(outcome) -> None:
+    text = f"{outcome.done} runs done, {outcome.failed} failed, in {outcome.wall_s:.1f} s"
+    print(f"{text} (fit {outcome.fit_s:.1f} s, score {outcome.score_s:.1f} s)", flush=True)
+
+
+def _left(directory: Path, given: jobs.Array, packs: list[int]) -> list[list[Item]]:
+    """Packs without the runs that are done, or that failed since the launch."""
+    rows = results.read_parts(directory, ["key", "status", "finished_at"])
+    ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(given.launched_at))
+    over = set(rows.loc[ended, "key"])
+    wanted = [[key for key in pack if key not in over] for pack in given.keys(packs)]
+    items = results.wanted_items(directory, {key for pack in wanted for key in pack})
+    return [[items[key] for key in pack] for pack in wanted if pack]
+
+
+def _submit_waiting(directory: Path, patience_s: float = 60) -> None:
+    """Submit tasks that the cluster did not accept before, now that this one ends.
+
+    What cannot be submitted from here (a node without sbatch, a limit that still holds) waits on.
+    """
+    end = time.monotonic() + patience_s
+    while jobs.waiting(directory) and time.monotonic() < end:
+        with contextlib.suppress(ValueError):  # the lock is another's
+            with lock.only_launch(directory), slurm.outside_this_job():
+                done = slurm.submit(directory, jobs.waiting(directory), run_task)
+            print(f"submitted {done.n_tasks} tasks; {done.n_waiting} wait", flush=True)
+            if done.n_tasks:
+                return
+        time.sleep(5)
