@@ -98,7 +98,7 @@ def read(directory: Path, array: str) -> Array:
 
 def submitted(directory: Path) -> list[Array]:
     """Every array that was, or was about to be, given to Slurm; in order of launch."""
-    return sorted(_all(directory, waits=False), key=lambda array: array.launched_at)
+    return sorted(_all(directory, waits=False), key=lambda array: (array.launched_at, array.id))
 
 
 def waiting(directory: Path) -> list[Array]:
@@ -131,10 +131,21 @@ def _read(path: Path) -> Array:
     return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
 
 
-def of_sweep(directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]) -> list[tuple]:
-    """(array, task) for each of Slurm's tasks that belongs to these arrays."""
+def of_sweep(
+    directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]
+) -> list[tuple[Array, Task]]:
+    """Slurm's tasks that belong to these arrays, with their arrays.
+
+    Accounting lists a task that it has just split off under its array's number alone: such a one
+    is left out.
+    """
     by_name = {job_name(directory, array.id): array for array in arrays}
-    return [(by_name[task.name], task) for task in tasks if task.name in by_name]
+    found = []
+    for task in tasks:
+        array = by_name.get(task.name)
+        if array is not None and task.is_single == (len(array.tasks) == 1):
+            found.append((array, task))
+    return found
 
 
 def keys_of(found: Sequence[tuple[Array, Task]]) -> set[str]:

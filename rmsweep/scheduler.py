@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from submitit.slurm.slurm import read_job_id
 
@@ -20,13 +20,18 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """One task of an array, as Slurm sees it."""
+    """One task of an array, or a job that is none, as Slurm sees it."""
 
     job: str  # its array's job id
     index: int
     name: str
     state: str
     exit_code: str = ""
+    is_single: bool = False  # a job, no array's task
+
+    @property
+    def id(self) -> str:
+        return self.job if self.is_single else f"{self.job}_{self.index}"
 
     @property
     def is_live(self) -> bool:
@@ -40,22 +45,24 @@ def queued() -> list[Task]:
 
 
 def accounted(jobs: Sequence[str]) -> list[Task]:
-    """All tasks of these jobs, ended ones too: one sacct call. Needs Slurm's accounting."""
+    """All tasks of these jobs, ended ones too: one sacct call. Needs Slurm's accounting.
+
+    A task whose step ran out of memory is OUT_OF_MEMORY, though Slurm calls the task FAILED.
+    """
     columns = "JobID,JobName,State,ExitCode"
-    text = _ask(
-        "sacct", "-X", "--noheader", "--parsable2", f"--format={columns}", "-j", ",".join(jobs)
-    )
-    return [task for line in text.splitlines() for task in _tasks(*line.split("|"))]
+    text = _ask("sacct", "--noheader", "--parsable2", f"--format={columns}", "-j", ",".join(jobs))
+    lines = [line.split("|") for line in text.splitlines()]
+    starved = {line[0].partition(".")[0] for line in lines if line[2] == "OUT_OF_MEMORY"}
+    found = [task for line in lines if "." not in line[0] for task in _tasks(*line)]
+    return [replace(t, state="OUT_OF_MEMORY") if t.id in starved else t for t in found]
 
 
 def _tasks(job_id: str, name: str, state: str, exit_code: str = "") -> list[Task]:
     """Of a line of squeue or sacct; tasks that wait share one: 12_[0-3,7%4]."""
     found = []
-    for parts in read_job_id(job_id):
-        job, *ends = parts
-        numbers = [int(end) for end in ends] or [0]
-        for index in range(numbers[0], numbers[-1] + 1):
-            found.append(Task(job, index, name, state.split()[0], exit_code))
+    for job, *ends in read_job_id(job_id):
+        numbers = range(int(ends[0]), int(ends[-1]) + 1) if ends else [0]
+        found += [Task(job, i, name, state.split()[0], exit_code, not ends) for i in numbers]
     return found
 
 

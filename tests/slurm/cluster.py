@@ -106,6 +106,11 @@ def end_at(task, seconds=0):
     slurm("scontrol", "update", f"JobId={task}", f"EndTime=now+{seconds}")
 
 
+def is_confined():
+    """Whether tasks live in cgroups; confinement() in start_cluster.sh says where they do not."""
+    return "task/cgroup" in slurm("scontrol", "show", "config")
+
+
 def is_alive(process):
     try:
         status = Path(f"/proc/{process}/stat").read_text()
@@ -141,15 +146,18 @@ def kill_task(job, task, number=signal.SIGKILL, seconds=30.0):
 
 
 def requeue(task):
-    """Preempt a running task, and let it start again at once, not after cred_expire seconds."""
+    """Preempt a running task, and let it start again in 2 s, not after CRED_EXPIRE."""
     slurm("scontrol", "requeue", task)
     start_again(task)
 
 
 def start_again(task, seconds=30.0):
-    """Wait for a requeued task to be pending; then lift its delay."""
+    """Wait for a requeued task to be pending; then cut its delay.
+
+    Not to nothing: slurmd refuses a job ("credential revoked") in the second of its last end.
+    """
     wait_for_state(task, "PENDING", seconds)
-    slurm("scontrol", "update", f"JobId={task}", "StartTime=now")
+    slurm("scontrol", "update", f"JobId={task}", "StartTime=now+2")
 
 
 def warn(task):
