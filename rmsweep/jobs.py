@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,6 @@ class Array:
     def n_runs(self) -> int:
         return sum(len(pack) for task in self.tasks for pack in task)
 
-    def packs(self, task: int) -> list[int]:
-        """Numbers of a task's packs: they count through the array."""
-        before = sum(len(packs) for packs in self.tasks[:task])
-        return list(range(before, before + len(self.tasks[task])))
-
-    def keys(self, packs: Sequence[int]) -> list[list[str]]:
-        every = [pack for task in self.tasks for pack in task]
-        return [every[i] for i in packs]
-
 
 def folder(directory: Path) -> Path:
     return directory / "jobs"
@@ -71,9 +62,11 @@ def wait(directory: Path, array: Array) -> None:
 
 
 def _write(array: Array, path: Path) -> None:
-    numbered = enumerate((t, pack) for t, packs in enumerate(array.tasks) for pack in packs)
     rows = [
-        {"task": t, "pack": number, "key": key} for number, (t, pack) in numbered for key in pack
+        {"task": t, "pack": p, "key": key}
+        for t, packs in enumerate(array.tasks)
+        for p, pack in enumerate(packs)
+        for key in pack
     ]
     fields = {f.name: getattr(array, f.name) for f in dataclasses.fields(array)}
     del fields["tasks"]
@@ -106,6 +99,21 @@ def waiting(directory: Path) -> list[Array]:
     return sorted(_all(directory, waits=True), key=lambda array: array.id)
 
 
+def take_over(directory: Path, mine: Array, task: int) -> bool:
+    """Give a task that has ended the work of one that waits; False if none like it does.
+
+    Call it with the sweep's lock held.
+    """
+    for array in waiting(directory):
+        if array.place == mine.place:
+            now = read(directory, mine.id)
+            more = [*now.tasks[task], *array.tasks[0]]
+            write(directory, replace(now, tasks=[*now.tasks[:task], more, *now.tasks[task + 1 :]]))
+            wait(directory, replace(array, tasks=array.tasks[1:]))
+            return True
+    return False
+
+
 def _all(directory: Path, waits: bool) -> Iterator[Array]:
     for path in folder(directory).glob("*.parquet"):
         if (path.stem.endswith(WAITING)) == waits and not path.name.startswith("."):
@@ -120,14 +128,12 @@ def _read(path: Path) -> Array:
     table = read_parquet(path)
     fields = json.loads(table.schema.metadata[b"array"])
     tasks: list[list[list[str]]] = []
-    last = None
     for row in table.to_pylist():
-        while len(tasks) <= row["task"]:
+        if row["task"] == len(tasks):
             tasks.append([])
-        if row["pack"] != last:
-            tasks[row["task"]].append([])
-            last = row["pack"]
-        tasks[row["task"]][-1].append(row["key"])
+        if row["pack"] == len(tasks[-1]):
+            tasks[-1].append([])
+        tasks[-1][-1].append(row["key"])
     return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
 
 

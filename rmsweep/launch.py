@@ -199,7 +199,7 @@ def _submit(
     if done.n_waiting:
         _say(
             f"{done.n_waiting} tasks wait, since the cluster accepts no more now ({done.refusal}); "
-            "tasks that end submit them"
+            "tasks that end take over their work"
         )
 
 

@@ -1,11 +1,9 @@
 """Packs become arrays of tasks, and these are submitted, as many as the cluster accepts."""
 
-import contextlib
 import datetime
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +19,7 @@ from rmsweep.launchers import Slurm
 from rmsweep.machine import Place
 from rmsweep.spec import Item
 
-Run = Callable[[str, str, list[int]], None]  # what a task does: folder, array, packs
+Run = Callable[[str, str, int], None]  # what a task does: the sweep's folder, array, its number
 # How sbatch says that this user has too many jobs in the queue, and not that a job is wrong.
 UNSENT = re.compile(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]{32}\.sh")  # submitit's, refused
 FULL = re.compile(r"submit ?job|job submit limit|temporarily", re.IGNORECASE)
@@ -138,7 +136,8 @@ def signal_delay_s(time_min: int) -> int:
 
 
 def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted:
-    """Give arrays to Slurm, as many tasks as it accepts; the rest waits in jobs.waiting.
+    """Give arrays to Slurm, as many tasks as it accepts; the rest waits in jobs.waiting, for tasks
+    that end to take it over.
 
     Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job
     for another reason than how many there are.
@@ -169,27 +168,14 @@ def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted
     return Submitted(accepted, n_tasks, n_waiting, refusal)
 
 
-@contextlib.contextmanager
-def outside_this_job() -> Iterator[None]:
-    """Without Slurm's variables of the job that this process runs in: sbatch would obey them."""
-    own = {k: v for k, v in os.environ.items() if k.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
-    for name in own:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(own)
-
-
 def _sbatch(directory: Path, array: jobs.Array, run: Run) -> str:
     """Submit one array, recorded before Slurm knows of it; its job id."""
     jobs.write(directory, array)
     executor = SlurmExecutor(jobs.logs(directory))
     executor.update_parameters(**_parameters(directory, array))
-    packs = [array.packs(task) for task in range(len(array.tasks))]
-    n = len(packs)
+    n = len(array.tasks)
     try:
-        done = executor.map_array(run, [str(directory.absolute())] * n, [array.id] * n, packs)
+        done = executor.map_array(run, [str(directory.absolute())] * n, [array.id] * n, range(n))
     except FailedJobError:
         jobs.remove(directory, array.id)
         for path in executor.folder.iterdir():

@@ -12,7 +12,7 @@ from rich.live import Live
 from rmsweep import jobs, results, status
 
 NOTES = {
-    "waiting": "the cluster accepts no more tasks now; tasks that end submit these",
+    "waiting": "the cluster accepts no more tasks now; tasks that end take these over",
     "missing": "in no job: the launch command, or `rmsweep retry {sweep}`, runs them",
     "failed": "`rmsweep retry {sweep}` runs them again",
 }

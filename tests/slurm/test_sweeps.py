@@ -165,9 +165,9 @@ def test_no_more_jobs_than_the_cluster_accepts(launch, cluster, folder, call, en
     assert sum(len(array.tasks) for array in jobs.waiting(folder / "outputs/small")) == 2
     report = json.loads(call("status", "small", "--json", status=1))
     assert report["runs"]["waiting"] == 6
-    cluster.wait_until(lambda: n_done(folder) == N, 90)
-    assert not jobs.waiting(folder / "outputs/small")
     ends()
+    assert not jobs.waiting(folder / "outputs/small")
+    assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
 
 
 def test_requeue_in_the_middle(launch, cluster, folder, ends):
