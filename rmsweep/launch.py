@@ -301,7 +301,8 @@ def _follow(directory: Path, keys: set[str]) -> None:
             advance(len(done) + len(failed), len(failed))
             if is_over or done == keys:
                 return
-            if time.monotonic() - asked > status.CACHED_S:
+            all_ended = len(done) + len(failed) == len(keys)
+            if all_ended or time.monotonic() - asked > status.CACHED_S:
                 asked = time.monotonic()
                 with contextlib.suppress(scheduler.Unavailable):  # it restarts; the jobs go on
                     live = jobs.of_sweep(directory, arrays, scheduler.queued())
