@@ -142,6 +142,8 @@ def _by_state(
 
 def _failures(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
     """Failed runs by kind of error and the place it was raised; the most frequent first."""
+    if not keys:
+        return []
     rows = results.failed(directory)
     rows = rows[rows["key"].isin(keys)]
     kind = rows["error"].map(lambda error: error.partition(":")[0])
