@@ -125,7 +125,7 @@ def _path(directory: Path, array: str) -> Path:
 
 
 def _read(path: Path) -> Array:
-    table = read_parquet(path)
+    table = read_parquet(path, kind="array")
     fields = json.loads(table.schema.metadata[b"array"])
     tasks: list[list[list[str]]] = []
     for row in table.to_pylist():

@@ -42,6 +42,12 @@ WANTED = pa.schema(
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
 )
 
+REQUIRED = {
+    "part": {"key", "spec_id", "status", "finished_at"},
+    "wanted": {"key", "spec_id", "canonical", "loss.label"},
+    "array": {"task", "pack", "key"},
+}
+
 
 def folder(name: str) -> Path:
     return OUTPUTS / name
@@ -71,16 +77,22 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """A whole file, of these columns those it has; ValueError names one that is not whole."""
+def read_parquet(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
+    """A whole file, of these columns those it has; ValueError names one that is not whole.
+
+    kind: of file, which says what it must have (REQUIRED).
+    """
     try:  # three times faster than pq.read_table on many small files
         with pq.ParquetFile(path) as file:
-            there = columns and [name for name in columns if name in file.schema_arrow.names]
+            names = file.schema_arrow.names
+            if absent := REQUIRED[kind].difference(names):
+                raise pa.ArrowInvalid(f"it has no column {min(absent)}")
+            there = columns and [name for name in columns if name in names]
             return file.read(there, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(
-            f"{path} is not a whole Parquet file ({' '.join(str(error).split())}); delete it and "
-            "repeat the launch, which runs what is missing"
+            f"{path} is not a whole Parquet file of ours ({' '.join(str(error).split())}); delete "
+            "it and repeat the launch, which runs what is missing"
         ) from None
 
 
@@ -148,12 +160,13 @@ def wanted_keys(name: str) -> set[str]:
     path = folder(name) / "specs.parquet"
     if not path.exists():
         return set(load(name, ["key"])["key"])
-    return set(read_parquet(path, ["key"])["key"].to_pylist())
+    return set(read_parquet(path, ["key"], kind="wanted")["key"].to_pylist())
 
 
 def read_wanted(directory: Path) -> pa.Table:
     path = directory / "specs.parquet"
-    return read_parquet(path) if path.exists() else WANTED.empty_table()
+    tables = [read_parquet(path, kind="wanted")] if path.exists() else []
+    return pa.concat_tables([WANTED.empty_table(), *tables], promote_options="permissive")
 
 
 def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
