@@ -177,6 +177,13 @@ def fail_node():
     wait_until(lambda: "down" not in slurm("sinfo", "--noheader", "--format=%T"))
 
 
+def resume():
+    """Undrain the node: Slurm drains it where a requeued task starts before its old self is gone."""
+    if slurm("sinfo", "--noheader", "--format=%T", "--partition=main").startswith("drain"):
+        node = slurm("sinfo", "--noheader", "--format=%N", "--partition=main")
+        slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
 def pull_the_plug():
     """kill -9 of slurmd and all that it started; nobody tells slurmctld."""
     os.kill(int((PID_FILES / "slurmd.pid").read_text()), signal.SIGKILL)

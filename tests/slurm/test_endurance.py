@@ -75,6 +75,7 @@ def test_a_hundred_faults(cluster, tmp_path):
             if state == "PENDING":  # requeued: not after minutes
                 command = ["scontrol", "update", f"JobId={task}", "StartTime=now"]
                 subprocess.run(command, capture_output=True)  # it may just have started
+        cluster.resume()
         tasks = running(cluster)
         if not cluster.squeue():
             for part in (root / "outputs/small/runs").glob("part-*"):
@@ -88,7 +89,9 @@ def test_a_hundred_faults(cluster, tmp_path):
             except (AssertionError, ProcessLookupError):
                 continue  # the task had just ended
             injected[fault.__name__] += 1
-    cluster.wait_until(lambda: not cluster.squeue(), 300)
+    while cluster.squeue():
+        cluster.resume()
+        time.sleep(1)
     launch(root, *some, "wait=true")
     assert_same(root, "small", expected)
     rows = pd.read_parquet(root / "outputs/small/runs")
