@@ -178,7 +178,7 @@ def fail_node():
 
 
 def resume():
-    """Undrain the node: Slurm drains it where a requeued task starts before its old self is gone."""
+    """Undrain the node, as Slurm drains it where a requeued task meets what is left of itself."""
     if slurm("sinfo", "--noheader", "--format=%T", "--partition=main").startswith("drain"):
         node = slurm("sinfo", "--noheader", "--format=%N", "--partition=main")
         slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
