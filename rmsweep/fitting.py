@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmsweep import annotation, pairing, protocols
+from rmsweep import annotation, diagnostics, pairing, protocols
 from rmsweep import spec as specs
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
@@ -24,16 +24,21 @@ class FittedRun:
     error: str | None  # why there is no valid model
 
 
+def reward_scale(spec: RunSpec, cache: Cache) -> float:
+    """What a margin is divided by before beta multiplies it."""
+    scale = spec.dataset.reward_scale
+    return float(cache.train_golden.std()) if scale == "std" else float(scale)
+
+
 def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]]:
     """Annotated pairs, (quantity, 2) response indices, chosen first; and facts for the row."""
     golden = cache.train_golden
     pairs = pairing.pairs(
         golden, spec.selection, spec.pairing, spec.quantity, specs.stream(spec, "selection")
     )
-    scale = golden.std() if spec.dataset.reward_scale == "std" else spec.dataset.reward_scale
     margin = np.subtract(*golden.reshape(-1)[pairs].T)
     probability = annotation.preference_probability(
-        margin / scale, spec.annotation.beta, spec.annotation.link
+        margin / reward_scale(spec, cache), spec.annotation.beta, spec.annotation.link
     )
     uniforms = specs.stream(spec, "annotator").random(spec.quantity)
     first = annotation.prefers_first(probability, uniforms)
@@ -66,6 +71,8 @@ def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
             models, x = stack([run.model], run.item.spec), embeddings[held_out.reshape(-1)]
             rewards = predict(models, x, run.item.spec, place).reshape(-1, 2)
             run.facts["order_consistency"] = _agreement(rewards)
+        if run.error is None and run.item.spec.evaluation.diagnostics:
+            run.facts.update(_diagnostics(run, embeddings, its_split.train_pairs, place))
         run.facts.update(fact, fingerprint=cache.fingerprint)
     return fitted
 
@@ -144,6 +151,22 @@ def _agreement(rewards: np.ndarray) -> float | None:
     """Share of annotated pairs, (pairs, 2) chosen first, ordered alike; a tie is 1/2."""
     difference = rewards[:, 0] - rewards[:, 1]
     return float((0.5 + 0.5 * np.sign(difference)).mean()) if len(rewards) else None
+
+
+def _diagnostics(
+    run: FittedRun, embeddings: np.ndarray, pairs: np.ndarray, place: Place
+) -> dict[str, np.ndarray]:
+    """Gradients by representation distance of a run's training pairs, (pairs, 2) chosen first.
+
+    Trees have none, as they have no last layer; nor has a run with fewer pairs than deciles.
+    """
+    spec = run.item.spec
+    if not isinstance(spec.loss.objective, dict) or len(pairs) < diagnostics.N_DECILES:
+        return {}
+    data = mlp.load(embeddings, [pairs], spec.precision, place.device)
+    with torch.no_grad():
+        batch = mlp.pair_batch(run.model, data)
+    return diagnostics.by_distance(batch, resolve(spec.loss.objective, "loss.objective"))
 
 
 def _refuse_nonfinite(embeddings: np.ndarray, rows: np.ndarray, cache: Cache) -> None:

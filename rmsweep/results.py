@@ -17,19 +17,25 @@ METRICS = (
     "bon_golden", "base", "oracle", "improvement", "oracle_share", "spearman", "pairwise_accuracy",
     "order_consistency", "annotation_error", "mean_margin",
 )  # fmt: skip
+RISKS = ("kl_risk", "margin_error")  # null for annotators without logits, and in older parts
 BY_PROMPT = (
     "base_by_prompt", "improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt",
     "pairwise_accuracy_by_prompt",
+)  # fmt: skip
+DIAGNOSTICS = (
+    "decile_distance", "decile_gradient_norm", "decile_accuracy", "pair_distance",
+    "pair_gradient_norm", "pair_error",
 )  # fmt: skip
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 SCHEMA = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
-    + [(name, pa.float64()) for name in METRICS]
+    + [(name, pa.float64()) for name in (*METRICS, *RISKS)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]
-    + [(name, pa.list_(pa.float32())) for name in BY_PROMPT]
+    + [("oracle_by_n", pa.list_(pa.float64()))]
+    + [(name, pa.list_(pa.float32())) for name in (*BY_PROMPT, *DIAGNOSTICS)]
     + [("error", pa.string()), ("traceback", pa.string()), ("wall_s", pa.float64())]
     + [("finished_at", pa.timestamp("us", tz="UTC"))]
     + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
@@ -65,7 +71,7 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = []
     for path in sorted((directory / "runs").glob("part-*.parquet")):
-        tables.append(_read(path, columns=columns))
+        tables.append(_read(path, columns=columns, schema=SCHEMA))  # null where it lacks a column
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
 

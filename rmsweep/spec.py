@@ -20,6 +20,7 @@ SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 STRUCTURES = ("annotation", "training")
 NOT_IN_SPEC = {"name", "device", "cache", "launcher", "logger", "sweep"}  # no number hangs on these
+NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # nor on these, which a run needs
 TREE_OBJECTIVES = ("binary",)  # of LightGBM
 
 
@@ -100,6 +101,7 @@ class Training:
 class Evaluation:
     name: str
     n: int | None
+    diagnostics: bool = field(metadata={"in_id": False})  # records more, changes no metric
 
 
 @dataclass(frozen=True)
@@ -269,11 +271,12 @@ def _positive(value: object) -> bool:
 
 
 def from_canonical(text: str, label: str) -> RunSpec:
-    """The spec back from its canonical JSON and its loss's label."""
+    """The spec back from its canonical JSON and its loss's label, without diagnostics."""
     values = json.loads(text)
     model = values["loss"]["reward_model"]
     values["loss"]["options"] = build(REWARD_MODELS[model], values["loss"]["options"])
     values["loss"]["label"] = label
+    values["evaluation"]["diagnostics"] = False
     return build(RunSpec, values)
 
 
@@ -307,6 +310,8 @@ def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
             column = ".".join(path if name == "name" else here)
             if cls is Loss and name in ("objective", "validation_objective", "rows"):
                 continue  # in loss.options
+            if kind is bool:
+                continue  # evaluation.diagnostics
             if kind is Mlp:
                 found.append((column, here, str))
             elif isinstance(kind, type) and dataclasses.is_dataclass(kind):

@@ -10,7 +10,7 @@ from rmsweep import machine
 from rmsweep.cache.layout import Cache
 from rmsweep.compose import Axes, Config, expand
 from rmsweep.inputs import cache_of, check
-from rmsweep.spec import NOT_IN_SPEC, Item, RunSpec, loss_options, parse
+from rmsweep.spec import NOT_IN_ID, NOT_IN_SPEC, Item, RunSpec, loss_options, parse
 from rmsweep.typed import build
 
 
@@ -45,7 +45,7 @@ def specs_of(axes: Axes, config_dirs: Sequence[str]) -> list[RunSpec]:
     """The sweep's distinct specs in order; ValueError names field and run."""
     on = machine.device(axes.base.values.get("device"))
     for name in axes.fields:
-        if name.partition(".")[0] in NOT_IN_SPEC or name == "loss.label":
+        if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
             raise ValueError(
                 f"{name} cannot be swept: it is not part of a run's spec; give one value"
             )

@@ -9,18 +9,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n statistics protocols typed machine provenance",
-    "spec cache reward_models",
-    "results inputs compose",
-    "fitting",
+    "objectives pairing annotation best_of_n statistics protocols theory typed machine provenance",
+    "spec cache reward_models diagnostics",
+    "results inputs compose cells",
+    "fitting contrasts",
     "scoring",
     "execute",
-    "sweep dispatch tables table_formats",
+    "sweep dispatch tables table_formats claims",
+    "figures",
     "launch",
     "cli",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
-SIDEWAYS = {("tables", "table_formats")}  # one job in two files
+SIDEWAYS = {("tables", "table_formats"), ("claims", "table_formats")}  # one job in two files
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -67,7 +68,10 @@ def test_init_files_are_empty_but_for_version_and_load():
     assert set(names) <= {"__version__", "load"} and "__version__" in names
 
 
-@pytest.mark.parametrize("module", ["rmsweep", "rmsweep.tables", "rmsweep.results", "rmsweep.cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["rmsweep", *(f"rmsweep.{name}" for name in "tables contrasts claims results cli".split())],
+)
 def test_reading_results_imports_no_engine(module):
     heavy = {"torch", "hydra", "lightgbm", "sklearn"}
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
