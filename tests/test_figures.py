@@ -357,6 +357,13 @@ def test_what_a_figure_lacks_is_said(query, name, needs, rows):
         drawn(name, rows.query(query).reset_index(drop=True))
 
 
+def test_two_runs_of_one_spec_are_refused(rows):
+    twice = pd.concat([rows, rows.iloc[[0]].assign(key="again")], ignore_index=True)
+    twice = twice.query("selection == 'random' and quantity == 500 and `annotation.beta` == 0.5")
+    with pytest.raises(ValueError, match="agree in every field but not in their key"):
+        drawn("bon_n", twice.reset_index(drop=True))
+
+
 def test_normbt_figures_need_diagnostics(rows):
     lists = [name for name in rows if name.startswith(("pair_", "decile_"))]
     with pytest.raises(sheet.MissingData, match="evaluation.diagnostics=true"):
@@ -389,7 +396,7 @@ def test_the_seed_reaches_the_intervals(rows):
 
 def test_a_name_with_markup_stays_text(rows):
     odd = rows.assign(dataset=rows["dataset"].replace("hh_helpful", "$a_b$ <x>"))
-    assert "$a_b$" in "".join(ax.get_title() for ax in panels(drawn("fig3", odd)))
+    assert "$a_b$" in "".join(text.get_text() for text in shown_texts(drawn("fig3", odd)))
 
 
 def test_fields_of_a_loss_and_null_make_panels(rows):

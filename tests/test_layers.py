@@ -22,6 +22,7 @@ LEVELS = (
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {("tables", "table_formats"), ("claims", "table_formats")}  # one job in two files
+READERS = "tables contrasts claims results cli figures.making figures.pairings figures.theory"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -70,7 +71,7 @@ def test_init_files_are_empty_but_for_version_and_load():
 
 @pytest.mark.parametrize(
     "module",
-    ["rmsweep", *(f"rmsweep.{name}" for name in "tables contrasts claims results cli".split())],
+    ["rmsweep", *(f"rmsweep.{name}" for name in READERS.split())],
 )
 def test_reading_results_imports_no_engine(module):
     heavy = {"torch", "hydra", "lightgbm", "sklearn"}

@@ -19,7 +19,16 @@ from rmsweep import spec as specs
 from rmsweep.compose import ROOT, Config, compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.fitting import annotated
 from rmsweep.inputs import cache_of
-from rmsweep.spec import GROUPS, NOT_IN_ID, SEMANTICS, STREAMS, columns, from_canonical, parse, stream
+from rmsweep.spec import (
+    GROUPS,
+    NOT_IN_ID,
+    SEMANTICS,
+    STREAMS,
+    columns,
+    from_canonical,
+    parse,
+    stream,
+)
 
 GOLDEN = Path(__file__).parent / "golden_spec_ids.json"
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
@@ -127,7 +136,8 @@ def test_every_field_that_may_be_null_changes_the_spec_id_when_it_is():
 @pytest.mark.parametrize(
     "changed",
     [
-        (("loss", "label"), "BT"), (("evaluation", "diagnostics"), True), (("device",), "cuda:1"), (("cache", "root"), "/data"),
+        (("loss", "label"), "BT"), (("evaluation", "diagnostics"), True),
+        (("device",), "cuda:1"), (("cache", "root"), "/data"),
         (("launcher", "workers"), 7), (("launcher", "threads"), 2), (("launcher", "pack_runs"), 3),
         (("logger",), {"project": "mine"}), (("name",), "mine"), (("sweep", "name"), "mine"),
     ],

@@ -47,6 +47,8 @@ def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     farthest = float(cells["estimate"].abs().max()) or 1.0
     decimals = 2 if farthest > 0.1 else 3
     betas, quantities = (sorted(cells[field].unique()) for field in shown)
+    if len(betas) > 4:  # the numbers need the width
+        figure.set_figwidth(PAGE_IN)
     for ax, (_, part) in zip(axes, select.split(cells, ["difference", *facets]), strict=True):
         x = [betas.index(beta) for beta in part["annotation.beta"]]
         y = [quantities.index(n) for n in part["quantity"]]

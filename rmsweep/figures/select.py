@@ -18,7 +18,6 @@ from rmsweep.statistics import bootstrap_means, crossed_mean, percentile_interva
 
 ORDER = ("dataset", "base_llm", "selection", "quantity", "annotation.beta", "backbone")
 PREFERRED: dict[str, Any] = {"pairing": "same_prompt", "selection": "random"}
-ENOUGH_SEEDS = 5
 LATER_DATASETS = ("helpsteer", "ultrafeedback")  # of RBT's Figs. 16 to 20
 
 
@@ -145,6 +144,11 @@ def means_of_list(
     seeds = np.unique(runs["seed"])
     found, matrices = [], []
     for values, part in split(runs, fields):
+        if part["seed"].duplicated().any():
+            raise ValueError(
+                "two runs agree in every field but not in their key, since data or code changed "
+                "between the launches of the sweep; run it again under a new name"
+            )
         lists = np.stack(part[column].to_list())
         matrix = np.full((len(seeds), lists.shape[1]), np.nan)
         matrix[np.searchsorted(seeds, part["seed"])] = lists
@@ -192,8 +196,8 @@ def _interval_lines(cells: pd.DataFrame, interval: str) -> list[str]:
     seeds = cells["n_seeds"]
     prompts = cells["n_prompts"].dropna() if "n_prompts" in cells else pd.Series(dtype=int)
     lines = [interval.format(seeds=span(seeds), prompts=span(prompts))]
-    if len(seeds) and seeds.min() < ENOUGH_SEEDS:
-        lines.append(f"Fewer than {ENOUGH_SEEDS} seeds: the intervals are too narrow.")
+    if len(seeds) and seeds.min() < tables.ENOUGH_SEEDS:
+        lines.append(f"Fewer than {tables.ENOUGH_SEEDS} seeds: the intervals are too narrow.")
     return lines
 
 

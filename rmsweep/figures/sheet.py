@@ -54,7 +54,7 @@ def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, li
         set_title(ax, dict(zip(across, names, strict=True)))
     for line, names in zip(grid, row_names, strict=True):
         text = _named(
-            dict(zip(down, names, strict=True)), int(of(line[-1]).get_figheight() * 13 / len(grid))
+            dict(zip(down, names, strict=True)), int(of(line[-1]).get_figheight() * 11 / len(grid))
         )
         line[-1].annotate(text, (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center")
     return figure, axes
@@ -177,7 +177,8 @@ def set_title(ax: Axes, values: Mapping[str, Any]) -> None:
 
 def _named(values: Mapping[str, Any], width: int) -> str:
     items = [say(field, value).replace(" ", UNBROKEN) for field, value in values.items()]
-    return textwrap.fill(", ".join(items), width, break_on_hyphens=False)
+    text = ", ".join(items)
+    return textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)
 
 
 def n_columns(ax: Axes) -> int:
