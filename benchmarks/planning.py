@@ -14,7 +14,7 @@ def main() -> None:
     with hydra_at_conf():
         started = time.perf_counter()
         axes = read_axes(overrides, [])
-        ids = {spec.spec_id for spec in specs_of(axes, [])}
+        ids = {spec.spec_id for spec in specs_of(axes, [], "cpu")}
         planning_s = time.perf_counter() - started
         sample = random.Random(0).sample(list(expand(axes, [])), 50)
         started = time.perf_counter()

@@ -26,6 +26,8 @@ first steps:
   rmsweep table first                        what came out
   rmsweep claims first                       and what it says of the papers' findings
   rmsweep figure first                       the same, to look at
+  rmsweep run -m sweeps=rbt_fig1 cache.root=DIR precision=bf16 launcher=slurm
+  rmsweep status rbt_fig1                    how it goes
 
 exit status: 0 all done, 1 runs failed or missing, 2 bad input (nothing ran)
 """
@@ -78,7 +80,7 @@ def _one_line(text: str) -> str:
 
 def _run(argv: list[str]) -> int:
     """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
-    from rmsweep import launch
+    from rmsweep import launch, single
 
     parser = _Parser("rmsweep run", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--multirun", action="store_true")
@@ -97,9 +99,9 @@ def _run(argv: list[str]) -> int:
     if not args.multirun:
         if args.plan or args.limit is not None:
             raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")
-        return launch.single([*flags, *overrides], args.config_dir)
+        return single.single([*flags, *overrides], args.config_dir)
     if {"-h", "--help"} & set(flags):
-        return launch.single(["--help"], args.config_dir)
+        return single.single(["--help"], args.config_dir)
     if flags:
         raise ValueError(
             f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR"
@@ -113,6 +115,29 @@ def _require_folders(config_dirs: list[str]) -> None:
     for folder in config_dirs:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"--config-dir {folder} must be a folder of config groups")
+
+
+def _status_of(args: argparse.Namespace) -> int:
+    """Print how a sweep goes, or one run of it."""
+    from rmsweep import status_view
+
+    if args.key is not None:
+        return status_view.show_run(args.name, args.key)
+    if args.watch:
+        return status_view.watch(args.name)
+    return status_view.show(args.name, as_json=args.json)
+
+
+def _retry(args: argparse.Namespace) -> int:
+    from rmsweep import launch
+
+    return launch.retry(args.name, waits=args.wait)
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from rmsweep import launch
+
+    return launch.cancel(args.name)
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -294,6 +319,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rmsweep {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="one run, or with -m a sweep", add_help=False)
+
+    status = commands.add_parser(
+        "status",
+        help="how a sweep goes: done, failed, running, missing; its jobs",
+        description="Print a sweep's runs by state, failures by kind, pace and time left, and its "
+        "jobs by Slurm's state (asked once, and at most every 30 s). Exit status: 0 if all is "
+        "done, 1 if not.",
+    )
+    status.add_argument("name", metavar="NAME", help="of a sweep in outputs/")
+    status.add_argument("--key", help="of one run: its spec, row, traceback and log")
+    status.add_argument("--watch", action="store_true", help="redraw until nothing moves")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(call=_status_of)
+
+    retry = commands.add_parser(
+        "retry",
+        help="run again what failed or is missing",
+        description="Launch again, with the settings of the last launch, what has no done row and "
+        "is in no job. Runs of tasks that were killed, as for memory, get packs half as large and "
+        "twice the memory.",
+    )
+    retry.add_argument("name", metavar="NAME", help="of a sweep in outputs/")
+    retry.add_argument("--wait", action="store_true", help="on a cluster: follow to the end")
+    retry.set_defaults(call=_retry)
+
+    cancel = commands.add_parser(
+        "cancel", help="stop a sweep's jobs, or its launch on this machine; keeps what is done"
+    )
+    cancel.add_argument("name", metavar="NAME", help="of a sweep in outputs/")
+    cancel.set_defaults(call=_cancel)
 
     table = commands.add_parser("table", help="the result table of one or several sweeps")
     table.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")

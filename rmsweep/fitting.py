@@ -73,7 +73,8 @@ def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
             run.facts["order_consistency"] = _agreement(rewards)
         if run.error is None and run.item.spec.evaluation.diagnostics:
             run.facts.update(_diagnostics(run, embeddings, its_split.train_pairs, place))
-        run.facts.update(fact, fingerprint=cache.fingerprint)
+        run.facts.update(fact, fingerprint=cache.fingerprint, dim=cache.dim)
+        run.facts["test_responses"] = cache.test_prompts * cache.test_responses
     return fitted
 
 

@@ -1,16 +1,16 @@
-"""`rmsweep run`: one run through Hydra's application, or a sweep from plan to dataset."""
+"""`rmsweep run -m` and what follows it: launch a sweep, run what failed again, stop it."""
 
 import contextlib
 import datetime
 import functools
-import io
 import os
-import sys
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import yaml
 from rich.console import Console
 from rich.progress import (
@@ -21,157 +21,234 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
-from rmsweep import compose, dispatch, machine, results, sweep
-from rmsweep.best_of_n import kl_upper_bound
+from rmsweep import (
+    compose,
+    cost,
+    dispatch,
+    jobs,
+    launchers,
+    lock,
+    machine,
+    plan,
+    results,
+    scheduler,
+    slurm,
+    status,
+    sweep,
+)
+from rmsweep.launchers import Local, Slurm
 from rmsweep.provenance import provenance, versions
-from rmsweep.spec import Item, RunSpec, columns
+from rmsweep.spec import Item, RunSpec
+from rmsweep.task import run_task
 
-OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
+ERR = Console(stderr=True, highlight=False)
+POLL_S = 5  # of a launch that waits for its jobs
 _say = functools.partial(print, flush=True)  # seen at once in a log, too
-
-
-def single(arguments: list[str], config_dirs: list[str]) -> int:
-    """One run; its metrics are printed, its row is kept in outputs/single."""
-    config = _through_hydra([*arguments, compose.search_path(config_dirs)])
-    if config is None:  # --help, --cfg and the like
-        return 0
-    values = compose.resolved(config.values)
-    if (values.get("sweep") or {}).get("axes"):
-        raise ValueError("sweeps=NAME is a sweep of many runs: rmsweep run -m sweeps=NAME")
-    device = machine.device(values.get("device"))
-    spec = sweep.spec_of(compose.Config(values, config.choices, ()), device)
-    machine.require_native(spec.precision, device)
-    root = sweep.cache_root(values)
-    (item,) = sweep.keyed([spec], root)
-    sweep.settle(values["launcher"], device)
-    directory = results.folder("single")
-    results.require_writable(directory)
-    row = _done_row(item)
-    if row is None:
-        from rmsweep.execute import run_pack
-
-        with ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
-            run_pack([item], machine.Place(root, device, machine.cores()), directory)
-        row = _done_row(item)
-    if row is None:
-        failures = results.failed(directory).set_index("key")
-        _complain(f"rmsweep: the run failed: {failures.at[item.key, 'error']}")
-        _complain(failures.at[item.key, "traceback"])
-        return 1
-    _print_row(row)
-    return 0
-
-
-def _through_hydra(arguments: list[str]) -> compose.Config | None:
-    """The config that Hydra's application composes; none where it printed what a flag asks for."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-
-    found = []
-    application = hydra.main(
-        config_path=str(compose.ROOT / "conf"), config_name="config", version_base="1.3"
-    )(lambda cfg: found.append(compose.plain(cfg, dict(HydraConfig.get().runtime.choices))))
-    argv, sys.argv = sys.argv, ["rmsweep run", *arguments]
-    full_error = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors, do not print them
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            application()
-    except SystemExit as stop:
-        if stop.code:  # Hydra's argparse has printed usage, then the error
-            message = printed.getvalue().strip().rpartition("error: ")[2]
-            raise ValueError(f"{message}; see `rmsweep run --help`") from None
-        raise
-    finally:
-        sys.argv = argv
-        del os.environ["HYDRA_FULL_ERROR"]
-        if full_error is not None:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
-    return found[0] if found else None
-
-
-def _complain(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _done_row(item: Item):
-    done = results.load("single").set_index("key")
-    return done.loc[item.key] if item.key in done.index else None
-
-
-def _print_row(row) -> None:
-    table = Table("n", "KL bound (nats)", "golden reward", title="Best-of-N, exact")
-    for n, golden in zip(row["bon_n"], row["bon_golden_by_n"], strict=True):
-        table.add_row(str(n), f"{kl_upper_bound(n):.3f}", f"{golden:.4f}")
-    OUT.print(table)
-    for name in (*results.METRICS, "epochs"):
-        if not pd.isna(row[name]):
-            _say(
-                f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}"
-            )
-    _say(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
 
 
 def many(
     overrides: list[str], config_dirs: list[str], *, plan_only: bool, limit: int | None
 ) -> int:
-    """A sweep: plan it, run what has no done row, and say how it ended."""
+    """A sweep: plan it, run or submit what has no done row, and say how it ended."""
     if not plan_only:
         dispatch.warm_up()
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, config_dirs)
         values = compose.resolved(axes.base.values)
-        device = machine.device(values.get("device"))
-        launcher = sweep.settle(values["launcher"], device)
-        root = sweep.cache_root(values)
-        specs = sweep.specs_of(axes, config_dirs)
+        launcher, device = launchers.settle(values["launcher"], values.get("device"))
+        if isinstance(launcher, Slurm) and values.get("precision") is None:
+            if "precision" not in axes.fields:
+                raise ValueError(
+                    "precision must be given with a Slurm launcher, since this machine cannot know "
+                    "what the nodes have: precision=bf16 or precision=fp32"
+                )
+        root, waits = sweep.cache_root(values), sweep.waits(values)
+        specs = sweep.specs_of(axes, config_dirs, device)
     if plan_only:
-        _print_plan(axes, specs[:limit], root, launcher, device)
+        plan.show(axes, specs[:limit], root, launcher, device)
         return 0
-    for precision in sorted({spec.precision for spec in specs}):
-        machine.require_native(precision, device)
+    if isinstance(launcher, Local):
+        _require_native(specs, device)
     directory = results.folder(axes.name)
-    _say(f"sweep {axes.name}: {len(specs)} runs on {device}, results in {directory}")
+    _say(f"sweep {axes.name}: {len(specs)} runs on {_where(launcher, device)}, in {directory}")
     wanted = sweep.keyed(specs, root)
     results.require_writable(directory)
-    with dispatch.only_launch(directory):
-        done = set(results.load(axes.name, ["key"])["key"])
+    with lock.only_launch(directory):
+        missing = _missing(directory, wanted[:limit], launcher)
         results.add_wanted(directory, wanted)
-        _record(directory, axes, overrides, len(wanted))
-        missing = [item for item in wanted[:limit] if item.key not in done]
-        if missing:
-            place = machine.Place(root, device, launcher.threads)
-            _run(sweep.packs(missing, launcher, device), place, launcher.workers, directory)
+        settings = {"launcher": values["launcher"], "device": device, "cache_root": root}
+        _record(directory, axes, overrides, len(wanted), settings)
+        jobs.forget_waiting(directory)  # they are among the missing
+        _start(missing, launcher, device, root, directory)
     if limit is not None and limit < len(wanted):
         _say(
             f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
         )
-    return _print_end(axes.name, wanted[:limit])
+    return _end(directory, wanted[:limit], launcher, waits)
 
 
-def _run(packs, place: machine.Place, workers: int, directory: Path) -> None:
-    """Run packs under a progress bar; quiet where the output is no terminal."""
+def retry(name: str, *, waits: bool) -> int:
+    """Run again what failed or is missing, as it was launched last; what was killed, in smaller
+    packs with more memory.
+    """
+    results.require_sweep(name)
+    directory = results.folder(name)
+    settings = _settings(directory)
+    launcher, device = launchers.settle(settings["launcher"], settings["device"])
+    with lock.only_launch(directory):
+        jobs.forget_waiting(directory)  # they are among the missing
+        table = results.read_wanted(directory)
+        known = results.wanted_items(directory, set(table["key"].to_pylist()))
+        missing = _missing(directory, list(known.values()), launcher)
+        items = sweep.keyed([item.spec for item in missing], settings["cache_root"])
+        if changed := {item.key for item in items} - known.keys():
+            raise ValueError(
+                f"the embeddings changed since the launch of {name}: {len(changed)} runs would "
+                "have other keys; launch the sweep itself again"
+            )
+        for part, tuned in _tuned(directory, items, launcher):
+            _start(part, tuned, device, settings["cache_root"], directory)
+    return _end(directory, list(known.values()), launcher, waits)
+
+
+def cancel(name: str) -> int:
+    """Stop a sweep's jobs, or its launch on this machine; what is done is kept."""
+    results.require_sweep(name)
+    directory = results.folder(name)
+    holder = lock.holder(directory)
+    if holder is not None and lock.is_here(holder):
+        os.kill(holder["pid"], signal.SIGINT)
+        _say(f"asked the launch of process {holder['pid']} to stop")
+    arrays = jobs.submitted(directory)
+    found = jobs.of_sweep(directory, arrays, scheduler.queued()) if arrays else []
+    n_waiting = sum(len(array.tasks) for array in jobs.waiting(directory))
+    jobs.forget_waiting(directory)
+    scheduler.cancel([task for _, task in found])
+    _say(
+        f"cancelled {len(found)} tasks, and {n_waiting} that waited for submission; what "
+        "is done is kept, and the same command runs the rest"
+    )
+    return 0
+
+
+def _require_native(specs: Sequence[RunSpec], device: str) -> None:
+    for precision in sorted({spec.precision for spec in specs}):
+        machine.require_native(precision, device)
+
+
+def _where(launcher: Local | Slurm, device: str) -> str:
+    return f"Slurm ({device})" if isinstance(launcher, Slurm) else device
+
+
+def _missing(directory: Path, items: Sequence[Item], launcher: Local | Slurm) -> list[Item]:
+    """Items without a done row, and without a live job that has them."""
+    done = set(results.read_done(directory, ["key"])["key"])
+    missing = [item for item in items if item.key not in done]
+    arrays = jobs.submitted(directory)
+    if not missing or not arrays:
+        return missing
+    try:
+        found = jobs.of_sweep(directory, arrays, scheduler.queued())
+    except scheduler.Unavailable as error:
+        if isinstance(launcher, Slurm):
+            raise ValueError(
+                f"Slurm must say which jobs of this sweep still run, and does not: {error}; "
+                "repeat the command when it answers"
+            ) from None
+        _say(f"Slurm does not say which jobs still run ({error}): some runs may be done twice")
+        return missing
+    live = jobs.keys_of(found)
+    left = [item for item in missing if item.key not in live]
+    if len(left) < len(missing):
+        _say(f"{len(missing) - len(left)} runs are in jobs that are queued or running")
+    return left
+
+
+def _start(
+    missing: list[Item], launcher: Local | Slurm, device: str, root: str | None, directory: Path
+) -> None:
+    """Run them here, or submit them."""
+    if isinstance(launcher, Slurm):
+        return _submit(missing, launcher, device, root, directory)
+    if missing:
+        place = machine.Place(root, device, launcher.threads)
+        packs = sweep.local_packs(missing, launcher, device)
+        _run(packs, place, launcher.workers, directory)
+
+
+def _submit(
+    missing: list[Item], launcher: Slurm, device: str, root: str | None, directory: Path
+) -> None:
+    if not missing:
+        return
+    root = root and str(Path(root).absolute())
+    try:
+        most = scheduler.max_array_size()
+    except scheduler.Unavailable as error:
+        raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
+    seconds, _ = cost.seconds(missing, results.load_all(list(cost.MEASURED)), device)
+    by_key = {item.key: float(s) for item, s in zip(missing, seconds, strict=True)}
+    done = slurm.submit(
+        directory, slurm.plan(missing, launcher, device, by_key, root, most), run_task
+    )
+    _say(
+        f"submitted {len(missing)} runs in {done.n_tasks + done.n_waiting} tasks: jobs "
+        f"{', '.join(done.jobs) or 'none'}"
+    )
+    if done.n_waiting:
+        _say(
+            f"{done.n_waiting} tasks wait, since the cluster accepts no more now ({done.refusal}); "
+            "tasks that end take over their work"
+        )
+
+
+def _tuned(
+    directory: Path, items: Sequence[Item], launcher: Local | Slurm
+) -> list[tuple[list[Item], Local | Slurm]]:
+    """Items with the launcher they need: for those of tasks that were killed, half the runs in a
+    pack and twice the memory of the last time.
+    """
+    arrays = jobs.submitted(directory)
+    if isinstance(launcher, Local) or not arrays:
+        return [(list(items), launcher)]
+    groups: dict[tuple[int, float], set[str]] = {}
+    for array, task in status.killed(directory, arrays):
+        keys = {key for pack in array.tasks[task.index] for key in pack}
+        largest = max(len(pack) for pack in array.tasks[task.index])
+        smaller = (max(1, largest // 2), 2 * array.launcher["mem_gb"])
+        for others in groups.values():
+            others -= keys  # the last time counts
+        groups.setdefault(smaller, set()).update(keys)
+    found: list[tuple[list[Item], Local | Slurm]] = []
+    left = list(items)
+    for (pack_runs, mem_gb), keys in groups.items():
+        part = [item for item in left if item.key in keys]
+        left = [item for item in left if item.key not in keys]
+        if part:
+            more = replace(launcher.gpu_tasks, mem_gb=mem_gb)
+            tuned = replace(launcher, pack_runs=pack_runs, mem_gb=mem_gb, gpu_tasks=more)
+            found.append((part, tuned))
+            _say(
+                f"{len(part)} runs were in tasks that were killed, most likely for memory: now in "
+                f"packs of at most {pack_runs}, with {mem_gb:g} GB"
+            )
+    return [*found, (left, launcher)] if left else found
+
+
+def _run(packs: list[list[Item]], place: machine.Place, workers: int, directory: Path) -> None:
+    """Run packs under a progress bar."""
     started, total = time.perf_counter(), sum(map(len, packs))
-    spent = {"done": 0, "failed": 0, "fit_s": 0.0, "score_s": 0.0}
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RunsPerMinute(),
-        TimeRemainingColumn(), console=ERR, disable=not ERR.is_terminal,
-    ) as progress:  # fmt: skip
-        task = progress.add_task("runs", total=total)
+    ended = {"done": 0, "failed": 0}
+    spent = {"fit_s": 0.0, "score_s": 0.0}
+    with _progress(total) as advance:
 
         def finished(outcome) -> None:
+            for name in ended:
+                ended[name] += getattr(outcome, name)
             for name in spent:
                 spent[name] += getattr(outcome, name)
-            progress.update(
-                task,
-                advance=outcome.done + outcome.failed,
-                description=f"runs ([red]{spent['failed']} failed[/])"
-                if spent["failed"]
-                else "runs",
-            )
+            advance(ended["done"] + ended["failed"], ended["failed"])
 
         dispatch.run_packs(packs, place, workers, directory, finished)
     wall = time.perf_counter() - started
@@ -181,9 +258,57 @@ def _run(packs, place: machine.Place, workers: int, directory: Path) -> None:
     )
 
 
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar's setter of runs ended and failed; quiet where the output is no terminal."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RunsPerMinute(),
+        TimeRemainingColumn(), console=ERR, disable=not ERR.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("runs", total=total)
+
+        def advance(ended: int, failed: int) -> None:
+            text = f"runs ([red]{failed} failed[/])" if failed else "runs"
+            progress.update(task, completed=ended, description=text)
+
+        yield advance
+
+
 class _RunsPerMinute(ProgressColumn):
     def render(self, task):
         return f"{60 * task.speed:.0f}/min" if task.speed else "-/min"
+
+
+def _end(directory: Path, items: Sequence[Item], launcher: Local | Slurm, waits: bool) -> int:
+    """How a launch ended; the exit status. One on a cluster may wait for that."""
+    name = directory.name
+    if isinstance(launcher, Slurm) and not waits:
+        _say(f"next: rmsweep status {name}")
+        return 0
+    if isinstance(launcher, Slurm):
+        _follow(directory, {item.key for item in items})
+    return _print_end(name, items)
+
+
+def _follow(directory: Path, keys: set[str]) -> None:
+    """Until all runs have ended, or no job is left that could end them."""
+    arrays, asked, is_over = jobs.submitted(directory), float("-inf"), False
+    with _progress(len(keys)) as advance:
+        while True:
+            rows = results.read_parts(directory, ["key", "status"])
+            done = keys & set(rows.loc[rows["status"] == "done", "key"])
+            failed = keys & set(rows["key"]) - done
+            advance(len(done) + len(failed), len(failed))
+            if is_over or done == keys:
+                return
+            if time.monotonic() - asked > status.CACHED_S:
+                asked = time.monotonic()
+                with contextlib.suppress(scheduler.Unavailable):  # it restarts; the jobs go on
+                    live = jobs.of_sweep(directory, arrays, scheduler.queued())
+                    is_over = not live and not jobs.waiting(directory)
+                    arrays = jobs.submitted(directory)  # those that waited are in now
+            if not is_over:
+                time.sleep(POLL_S)
 
 
 def _print_end(name: str, items: Sequence[Item]) -> int:
@@ -206,47 +331,14 @@ def _print_end(name: str, items: Sequence[Item]) -> int:
     return 1
 
 
-def _print_plan(
+def _record(
+    directory: Path,
     axes: compose.Axes,
-    specs: list[RunSpec],
-    root: str | None,
-    launcher: sweep.Launcher,
-    device: str,
+    overrides: list[str],
+    n_runs: int,
+    settings: dict[str, Any],
 ) -> None:
-    """Runs by axis, done and missing, packs and hours."""
-    _say(f"sweep {axes.name}: {len(specs)} runs")
-    flat = [columns(spec) for spec in specs]
-    table = Table("field", "values (runs)")
-    for field in (f for f in axes.fields if f in flat[0]):
-        counts: dict[str, int] = {}
-        for row in flat:
-            counts[str(row[field])] = counts.get(str(row[field]), 0) + 1
-        table.add_row(field, ", ".join(f"{value} ({n})" for value, n in counts.items()))
-    OUT.print(table)
-    try:
-        items = sweep.keyed(specs, root)
-    except FileNotFoundError as error:
-        _say(f"done: unknown, since keys need the data: {error}")
-        items = [Item(spec.spec_id, spec) for spec in specs]
-        missing = items
-    else:
-        known = results.folder(axes.name).is_dir()
-        done = set(results.load(axes.name, ["key"])["key"]) if known else set()
-        missing = [item for item in items if item.key not in done]
-        _say(f"done: {len(items) - len(missing)}, missing: {len(missing)}")
-    packs = sweep.packs(missing, launcher, device)
-    _say(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
-    hours = sweep.hours_left(missing, results.load_all([*sweep.ALIKE, "wall_s"]))
-    _say(
-        "hours: unknown, no run like these has been measured in outputs/ yet"
-        if hours is None
-        else f"hours: {hours / launcher.workers:.2f} on {launcher.workers} workers, at the mean "
-        "cost of runs like these in outputs/"
-    )
-
-
-def _record(directory: Path, axes: compose.Axes, overrides: list[str], n_runs: int) -> None:
-    """Add this launch to sweep.yaml, for people to read."""
+    """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
     path = directory / "sweep.yaml"
     before = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
     launch = {
@@ -254,9 +346,18 @@ def _record(directory: Path, axes: compose.Axes, overrides: list[str], n_runs: i
         "overrides": overrides,
         "axes": {name: values for name, values in axes.fields.items()},
         "runs": n_runs,
+        "settings": settings,
         "versions": versions(),
         **{k: provenance()[k] for k in ("git_commit", "git_dirty", "host")},
     }
     unfinished = path.with_name(f".sweep.yaml.{os.getpid()}")
     unfinished.write_text(yaml.safe_dump({"launches": [*before, launch]}, sort_keys=False))
     os.replace(unfinished, path)
+
+
+def _settings(directory: Path) -> dict[str, Any]:
+    """Launcher, device and cache root of the last launch."""
+    path = directory / "sweep.yaml"
+    if not path.exists():
+        raise ValueError(f"{directory} was not launched as a sweep: there is no {path.name}")
+    return yaml.safe_load(path.read_text())["launches"][-1]["settings"]

@@ -24,8 +24,14 @@ def provenance() -> dict[str, Any]:
         "git_dirty": None if commit is None else bool(_git(root, "status", "--porcelain")),
         "versions": json.dumps(versions()),
         "host": platform.node(),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "slurm_job": slurm_job(),
     }
+
+
+def slurm_job() -> str | None:
+    """Of this process: JOB, or ARRAY_TASK; null outside Slurm."""
+    array, task = map(os.environ.get, ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"))
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 def versions() -> dict[str, str]:

@@ -3,11 +3,13 @@
 import os
 import secrets
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rmsweep import spec as specs
@@ -40,10 +42,12 @@ SCHEMA = pa.schema(
     + [("finished_at", pa.timestamp("us", tz="UTC"))]
     + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
     + [("git_dirty", pa.bool_()), ("fingerprint", pa.string())]
+    + [(name, pa.int64()) for name in ("dim", "test_responses", "threads")]
 )
 WANTED = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
+    + [("diagnostics", pa.bool_())]
 )
 
 
@@ -71,12 +75,15 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = []
     for path in sorted((directory / "runs").glob("part-*.parquet")):
-        tables.append(_read(path, columns=columns, schema=SCHEMA))  # null where it lacks a column
+        tables.append(
+            read_parquet(path, columns=columns, schema=SCHEMA)
+        )  # null where it lacks a column
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
 
 
-def _read(path: Path, **options: Any) -> pa.Table:
+def read_parquet(path: Path, **options: Any) -> pa.Table:
+    """A whole file; ValueError names one that is not."""
     try:
         return pq.read_table(path, partitioning=None, **options)
     except (pa.ArrowInvalid, OSError) as error:
@@ -92,10 +99,19 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     columns: only these (and key, status, finished_at), which is faster. FileNotFoundError without
     such a sweep in outputs/.
     """
-    directory = folder(name)
-    if not directory.is_dir():
+    require_sweep(name)
+    return read_done(folder(name), columns)
+
+
+def require_sweep(name: str) -> None:
+    """FileNotFoundError, which names those that are there, without such a sweep in outputs/."""
+    if not folder(name).is_dir():
         there = ", ".join(sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))) or "none"
         raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {there}")
+
+
+def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """As `load`, of the sweep in this folder; empty where there is none."""
     needed = {"key", "status", "finished_at"}
     rows = read_parts(directory, columns and list(dict.fromkeys([*columns, *needed])))
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
@@ -132,29 +148,47 @@ def failed(directory: Path) -> pd.DataFrame:
 def wanted(name: str) -> pd.DataFrame:
     """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
     wanted = read_wanted(folder(name)).to_pandas()
-    names = [column for column in WANTED.names if column != "canonical"]
-    return wanted if len(wanted) else load(name, names)[names]
+    names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
+    return (wanted if len(wanted) else load(name, names))[names]
+
+
+def wanted_keys(name: str) -> set[str]:
+    """Keys of `wanted`."""
+    path = folder(name) / "specs.parquet"
+    if not path.exists():
+        return set(load(name, ["key"])["key"])
+    return set(read_parquet(path, columns=["key"])["key"].to_pylist())
 
 
 def read_wanted(directory: Path) -> pa.Table:
     path = directory / "specs.parquet"
-    return _read(path, schema=WANTED) if path.exists() else WANTED.empty_table()
+    return read_parquet(path, schema=WANTED) if path.exists() else WANTED.empty_table()
+
+
+def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
+    """By key, what the sweep wants of these keys, as it was launched."""
+    table = read_wanted(directory).select(["key", "canonical", "loss.label", "diagnostics"])
+    return {
+        key: specs.Item(key, specs.from_canonical(canonical, label, bool(diagnostics)))
+        for key, canonical, label, diagnostics in zip(*table.to_pydict().values(), strict=True)
+        if key in keys
+    }
 
 
 def add_wanted(directory: Path, items: list[specs.Item]) -> None:
-    """Add runs to what the sweep wants."""
+    """Add runs to what the sweep wants; one that it wants already, as it is asked for now."""
     before = read_wanted(directory)
-    known = set(before["key"].to_pylist())
-    new = [
+    again = pa.array([item.key for item in items], pa.string())
+    before = before.filter(pc.invert(pc.is_in(before["key"], again)))
+    rows = [
         {
             "key": item.key,
             "spec_id": item.spec.spec_id,
             "canonical": item.spec.canonical,
+            "diagnostics": item.spec.evaluation.diagnostics,
             **specs.columns(item.spec),
         }
         for item in items
-        if item.key not in known
     ]
-    if new or not before.num_rows:
-        table = pa.concat_tables([before, pa.Table.from_pylist(new, schema=WANTED)])
-        replace_parquet(table, directory / "specs.parquet")
+    table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
+    replace_parquet(table, directory / "specs.parquet")

@@ -19,7 +19,7 @@ from rmsweep.typed import build, nearest
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 STRUCTURES = ("annotation", "training")
-NOT_IN_SPEC = {"name", "device", "cache", "launcher", "logger", "sweep"}  # no number hangs on these
+NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep"}
 NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # nor on these, which a run needs
 TREE_OBJECTIVES = ("binary",)  # of LightGBM
 
@@ -141,11 +141,20 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a run's cost depends on, of its cache."""
+
+    dim: int
+    test_responses: int  # of all prompts
+
+
+@dataclass(frozen=True)
 class Item:
-    """A spec with the key of its row."""
+    """A spec with the key of its row; shape: where its cache was opened."""
 
     key: str
     spec: RunSpec
+    shape: Shape | None = None
 
 
 REWARD_MODELS = {"mlp": Mlp, "trees": Trees}
@@ -270,13 +279,13 @@ def _positive(value: object) -> bool:
     return isinstance(value, float) and 0 < value < float("inf")
 
 
-def from_canonical(text: str, label: str) -> RunSpec:
-    """The spec back from its canonical JSON and its loss's label, without diagnostics."""
+def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
+    """The spec back from its canonical JSON and the two fields that are no part of that."""
     values = json.loads(text)
     model = values["loss"]["reward_model"]
     values["loss"]["options"] = build(REWARD_MODELS[model], values["loss"]["options"])
     values["loss"]["label"] = label
-    values["evaluation"]["diagnostics"] = False
+    values["evaluation"]["diagnostics"] = diagnostics
     return build(RunSpec, values)
 
 

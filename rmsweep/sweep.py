@@ -1,26 +1,15 @@
 """Many runs: axes become specs, specs become keyed items, items become packs."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
 
 from rmsweep import machine
 from rmsweep.cache.layout import Cache
 from rmsweep.compose import Axes, Config, expand
 from rmsweep.inputs import cache_of, check
-from rmsweep.spec import NOT_IN_ID, NOT_IN_SPEC, Item, RunSpec, loss_options, parse
+from rmsweep.launchers import Local
+from rmsweep.spec import NOT_IN_ID, NOT_IN_SPEC, Item, RunSpec, Shape, loss_options, parse
 from rmsweep.typed import build
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """How runs are spread over this machine; nothing here changes their numbers."""
-
-    workers: int
-    threads: int  # of each worker
-    pack_runs: int  # most runs in a pack
 
 
 @dataclass(frozen=True)
@@ -35,15 +24,21 @@ def cache_root(values: dict) -> str | None:
     return build(CachedData, values.get("cache"), "cache").root
 
 
+def waits(values: dict) -> bool:
+    """Of a config: whether a launch on a cluster follows its jobs to the end."""
+    if type(values.get("wait")) is not bool:
+        raise ValueError(f"wait must be true or false, got {values.get('wait')!r}")
+    return values["wait"]
+
+
 def spec_of(config: Config, on: str) -> RunSpec:
     """The spec of a config, its precision made concrete for the device `on`."""
     precision = machine.precision(config.values.get("precision"), on)
     return parse(config.values | {"precision": precision}, config.choices)
 
 
-def specs_of(axes: Axes, config_dirs: Sequence[str]) -> list[RunSpec]:
-    """The sweep's distinct specs in order; ValueError names field and run."""
-    on = machine.device(axes.base.values.get("device"))
+def specs_of(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
+    """The sweep's distinct specs in order, for the device `on`; ValueError names field and run."""
     for name in axes.fields:
         if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
             raise ValueError(
@@ -67,69 +62,43 @@ def keyed(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
     caches: dict[tuple, Cache] = {}
     found = []
     for spec in specs:
-        source = (spec.base_llm.stem, spec.backbone.stem, spec.dataset)
-        if source not in caches:
+        if (source := source_of(spec)) not in caches:
             caches[source] = cache_of(spec, root)
-        check(spec, caches[source])
-        found.append(Item(spec.key(caches[source].fingerprint), spec))
+        cache = caches[source]
+        check(spec, cache)
+        shape = Shape(cache.dim, cache.test_prompts * cache.test_responses)
+        found.append(Item(spec.key(cache.fingerprint), spec, shape))
     return found
 
 
-def settle(values: dict, device: str) -> Launcher:
-    """The launcher of a config, nulls decided; workers x threads may not exceed the cores."""
-    cores = machine.cores()
-    threads = values.get("threads") or 1
-    workers = max(1, cores // threads) if isinstance(threads, int) else 1
-    default = {"workers": workers, "threads": 1, "pack_runs": 16 if device == "cpu" else 64}
-    decided = {name: default.get(name) if v is None else v for name, v in values.items()}
-    launcher = build(Launcher, decided, "launcher")
-    for name, value in vars(launcher).items():
-        if value < 1:
-            raise ValueError(f"launcher.{name} must be >= 1, got {value}")
-    if launcher.workers * launcher.threads > cores:
-        raise ValueError(
-            f"launcher.workers x launcher.threads must be at most {cores}, this machine's cores; "
-            f"got {launcher.workers} x {launcher.threads} (more would be up to 10 times slower)"
-        )
-    return launcher
-
-
-def packs(items: Sequence[Item], launcher: Launcher, device: str) -> list[list[Item]]:
+def packs(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[list[Item]]:
     """Runs that share cache, loss, quantity and training, together; slow kinds first.
 
-    At most pack_runs in a pack; on a CPU fewer where that keeps every worker in work to the end.
+    most: of runs that could all go together, how many may.
     """
     groups: dict[tuple, list[Item]] = {}
     for item in items:
         groups.setdefault(_shared(item.spec), []).append(item)
-    size = launcher.pack_runs
-    if device == "cpu":
-        size = max(1, min(size, len(items) // (8 * launcher.workers)))
-    found = [runs[i : i + size] for runs in groups.values() for i in range(0, len(runs), size)]
+    sized = [(runs, most(runs)) for runs in groups.values()]
+    found = [runs[i : i + size] for runs, size in sized for i in range(0, len(runs), size)]
     return sorted(
         found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity)
     )
 
 
+def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[list[Item]]:
+    """At most pack_runs in a pack; on a CPU fewer where that keeps every worker in work."""
+    size = launcher.pack_runs
+    if device == "cpu":
+        size = max(1, min(size, len(items) // (8 * launcher.workers)))
+    return packs(items, lambda runs: size)
+
+
+def source_of(spec: RunSpec) -> tuple:
+    """Which cache a spec reads."""
+    return spec.base_llm.stem, spec.backbone.stem, spec.dataset
+
+
 def _shared(spec: RunSpec) -> tuple:
-    source = (spec.base_llm.stem, spec.backbone.stem, spec.dataset)
     loss = (spec.loss.reward_model, loss_options(spec.loss))
-    return (*source, *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)
-
-
-ALIKE = ("loss.reward_model", "backbone.stem", "quantity")  # what a run's cost depends on most
-
-
-def hours_left(missing: Sequence[Item], done: pd.DataFrame) -> float | None:
-    """Hours of the missing runs at the mean wall_s of done runs ALIKE; None if some have none.
-
-    done: rows with ALIKE and wall_s.
-    """
-    kinds = Counter(
-        (item.spec.loss.reward_model, item.spec.backbone.stem, item.spec.quantity)
-        for item in missing
-    )
-    mean_s = done.groupby(list(ALIKE))["wall_s"].mean()
-    if not set(kinds) <= set(mean_s.index):
-        return None
-    return sum(mean_s[kind] * count for kind, count in kinds.items()) / 3600
+    return (*source_of(spec), *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)

@@ -9,14 +9,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n statistics protocols theory typed machine provenance",
-    "spec cache reward_models diagnostics",
-    "results inputs compose cells",
-    "fitting contrasts",
-    "scoring",
-    "execute",
+    "objectives pairing annotation best_of_n statistics protocols theory typed machine provenance "
+    "stopping scheduler lock",
+    "spec cache reward_models diagnostics launchers",
+    "results inputs compose cells cost",
+    "fitting contrasts jobs",
+    "scoring status",
+    "execute status_view",
     "sweep dispatch tables table_formats claims",
-    "figures",
+    "figures slurm single",
+    "plan task",
     "launch",
     "cli",
 )

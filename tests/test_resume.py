@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import RMSWEEP
 
-from rmsweep import dispatch, results
+from rmsweep import results
+from rmsweep.lock import only_launch
 
 # 24 runs of some 50 ms each, in 12 packs and more
 SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "seed=range(6)", "annotation.beta=1,10"]
@@ -50,7 +51,8 @@ def dataset(root):
 def finish(root, overrides, undisturbed):
     """Launch once more, to the end; the dataset is that of the undisturbed run, bit for bit."""
     out, err = launch(root, overrides).communicate(timeout=120)
-    assert "24 of 24 runs done" in out and err == "", out + err
+    assert "24 of 24 runs done" in out, out + err
+    assert all(line.startswith("removed the lock of process") for line in err.splitlines()), err
     pd.testing.assert_frame_equal(dataset(root), undisturbed, check_exact=True)
     assert not list(root.glob("outputs/small/.launch*"))
 
@@ -179,30 +181,44 @@ def test_a_live_lock_refuses(rmsweep, tiny, tmp_path):
         assert not list(tmp_path.glob("outputs/small/runs/*"))
 
 
-def test_a_stale_lock_is_taken_over(tmp_path):
+def test_a_stale_lock_is_taken_over(tmp_path, capsys):
     gone = subprocess.Popen(["true"])
     gone.wait()
     lock = write_lock(tmp_path, gone.pid)
-    with dispatch.only_launch(tmp_path):
+    with only_launch(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
     assert not lock.exists()
+    assert f"removed the lock of process {gone.pid}" in capsys.readouterr().err
 
 
 def test_the_lock_of_a_living_process_is_left(tmp_path):
     lock = write_lock(tmp_path, os.getppid())
-    with pytest.raises(ValueError, match="another launch"), dispatch.only_launch(tmp_path):
+    with pytest.raises(ValueError, match="another launch"), only_launch(tmp_path):
         pass
     assert lock.exists()
+
+
+def test_a_lock_of_a_process_whose_number_another_has_now(tmp_path):
+    lock = write_lock(tmp_path, os.getppid())
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"started": "1"}))
+    with only_launch(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_that_is_none_is_named(tmp_path):
+    (tmp_path / ".launch").write_text("[1, 2")
+    with pytest.raises(ValueError, match="no lock file; delete it"), only_launch(tmp_path):
+        pass
 
 
 def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
     lock = tmp_path / ".launch"
     lock.touch()  # its process is about to write its name, or was killed just then
-    with pytest.raises(ValueError, match="another launch"), dispatch.only_launch(tmp_path):
+    with pytest.raises(ValueError, match="another launch"), only_launch(tmp_path):
         pass
     assert lock.exists()
     os.utime(lock, (time.time() - 60,) * 2)
-    with dispatch.only_launch(tmp_path):
+    with only_launch(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
 
 

@@ -243,7 +243,7 @@ def test_semantics_is_part_of_the_spec_id(monkeypatch):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_spec_comes_back_from_its_canonical_json(loss):
     spec = spec_of(f"loss={loss}", "annotation.beta=.inf", *FILES)
-    again = from_canonical(spec.canonical, spec.loss.label)
+    again = from_canonical(spec.canonical, spec.loss.label, spec.evaluation.diagnostics)
     assert again == spec
     assert again.spec_id == spec.spec_id
     assert columns(again) == columns(spec)
@@ -251,7 +251,7 @@ def test_a_spec_comes_back_from_its_canonical_json(loss):
 
 def test_a_synthetic_spec_comes_back_from_its_canonical_json():
     spec = spec_of("loss=normbt", "training.patience=null", "evaluation.n=3")
-    assert from_canonical(spec.canonical, spec.loss.label) == spec
+    assert from_canonical(spec.canonical, spec.loss.label, spec.evaluation.diagnostics) == spec
 
 
 def test_columns_are_named_as_on_the_command_line():

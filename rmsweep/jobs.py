@@ -1,0 +1,159 @@
+"""What a sweep gave to Slurm: outputs/NAME/jobs/ARRAY.parquet, a row a run."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rmsweep.machine import Place
+from rmsweep.results import read_parquet, replace_parquet
+from rmsweep.scheduler import Task
+
+SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
+WAITING = ".waiting"  # between id and .parquet: what the cluster has not accepted yet
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array job: tasks, each a list of packs, each a list of keys; and how it is run."""
+
+    id: str
+    tasks: list[list[list[str]]]
+    launched_at: str  # ISO 8601, UTC
+    place: Place
+    workers: int
+    cwd: str  # of the launch: where a user's own losses are imported from
+    launcher: dict[str, Any]  # fields of launchers.Slurm, for this array's device
+    job: str | None = None  # Slurm's id, once it has accepted
+
+    @property
+    def n_runs(self) -> int:
+        return sum(len(pack) for task in self.tasks for pack in task)
+
+
+def folder(directory: Path) -> Path:
+    return directory / "jobs"
+
+
+def logs(directory: Path) -> Path:
+    """Where submitit keeps scripts, pickles and logs."""
+    return folder(directory) / "submitit"
+
+
+def job_name(directory: Path, array: str) -> str:
+    """Of an array in Slurm: tells people the sweep, and us the array."""
+    return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', directory.name)}-{array}"
+
+
+def write(directory: Path, array: Array) -> None:
+    """Record an array that is, or is about to be, Slurm's."""
+    _write(array, _path(directory, array.id))
+
+
+def wait(directory: Path, array: Array) -> None:
+    """Let these tasks wait until the cluster accepts more; nothing waits if there are none."""
+    path = _path(directory, array.id + WAITING)
+    _write(array, path) if array.tasks else path.unlink(missing_ok=True)
+
+
+def _write(array: Array, path: Path) -> None:
+    rows = [
+        {"task": t, "pack": p, "key": key}
+        for t, packs in enumerate(array.tasks)
+        for p, pack in enumerate(packs)
+        for key in pack
+    ]
+    fields = {f.name: getattr(array, f.name) for f in dataclasses.fields(array)}
+    del fields["tasks"]
+    fields["place"] = vars(array.place)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = table.replace_schema_metadata({"array": json.dumps(fields)})
+    replace_parquet(table, path)
+
+
+def remove(directory: Path, array: str) -> None:
+    _path(directory, array).unlink(missing_ok=True)
+
+
+def forget_waiting(directory: Path) -> None:
+    for array in waiting(directory):
+        remove(directory, array.id + WAITING)
+
+
+def read(directory: Path, array: str) -> Array:
+    return _read(_path(directory, array))
+
+
+def submitted(directory: Path) -> list[Array]:
+    """Every array that was, or was about to be, given to Slurm; in order of launch."""
+    return sorted(_all(directory, waits=False), key=lambda array: (array.launched_at, array.id))
+
+
+def waiting(directory: Path) -> list[Array]:
+    """Tasks that the cluster has not accepted yet."""
+    return sorted(_all(directory, waits=True), key=lambda array: array.id)
+
+
+def take_over(directory: Path, mine: Array, task: int) -> bool:
+    """Give a task that has ended the work of one that waits; False if none like it does.
+
+    Call it with the sweep's lock held.
+    """
+    for array in waiting(directory):
+        if array.place == mine.place:
+            now = read(directory, mine.id)
+            more = [*now.tasks[task], *array.tasks[0]]
+            write(directory, replace(now, tasks=[*now.tasks[:task], more, *now.tasks[task + 1 :]]))
+            wait(directory, replace(array, tasks=array.tasks[1:]))
+            return True
+    return False
+
+
+def _all(directory: Path, waits: bool) -> Iterator[Array]:
+    for path in folder(directory).glob("*.parquet"):
+        if (path.stem.endswith(WAITING)) == waits and not path.name.startswith("."):
+            yield _read(path)
+
+
+def _path(directory: Path, array: str) -> Path:
+    return folder(directory) / f"{array}.parquet"
+
+
+def _read(path: Path) -> Array:
+    table = read_parquet(path)
+    fields = json.loads(table.schema.metadata[b"array"])
+    tasks: list[list[list[str]]] = []
+    for row in table.to_pylist():
+        if row["task"] == len(tasks):
+            tasks.append([])
+        if row["pack"] == len(tasks[-1]):
+            tasks[-1].append([])
+        tasks[-1][-1].append(row["key"])
+    return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
+
+
+def of_sweep(
+    directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]
+) -> list[tuple[Array, Task]]:
+    """Slurm's tasks that belong to these arrays, with their arrays.
+
+    Accounting lists a task that it has just split off under its array's number alone: such a one
+    is left out.
+    """
+    by_name = {job_name(directory, array.id): array for array in arrays}
+    found = []
+    for task in tasks:
+        array = by_name.get(task.name)
+        if array is not None and task.is_single == (len(array.tasks) == 1):
+            found.append((array, task))
+    return found
+
+
+def keys_of(found: Sequence[tuple[Array, Task]]) -> set[str]:
+    """Keys of the runs in these tasks."""
+    return {key for array, task in found for pack in array.tasks[task.index] for key in pack}

@@ -1,0 +1,98 @@
+"""What Slurm is asked: which tasks there are, its limits; and to cancel or requeue."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from submitit.slurm.slurm import read_job_id
+
+LIVE = {
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD",
+    "REQUEUE_FED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "PREEMPTED", "SPECIAL_EXIT",
+}  # fmt: skip
+TIMEOUT_S = 60
+
+
+class Unavailable(RuntimeError):
+    """Slurm does not answer here; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of an array, or a job that is none, as Slurm sees it."""
+
+    job: str  # its array's job id
+    index: int
+    name: str
+    state: str
+    exit_code: str = ""
+    is_single: bool = False  # a job, no array's task
+
+    @property
+    def id(self) -> str:
+        return self.job if self.is_single else f"{self.job}_{self.index}"
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+
+def queued() -> list[Task]:
+    """This user's tasks that have not ended: one squeue call."""
+    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%j|%T")
+    return [task for line in text.splitlines() for task in _tasks(*line.split("|"))]
+
+
+def accounted(jobs: Sequence[str]) -> list[Task]:
+    """All tasks of these jobs, ended ones too: one sacct call. Needs Slurm's accounting.
+
+    A task whose step ran out of memory is OUT_OF_MEMORY, though Slurm calls the task FAILED.
+    """
+    columns = "JobID,JobName,State,ExitCode"
+    text = _ask("sacct", "--noheader", "--parsable2", f"--format={columns}", "-j", ",".join(jobs))
+    lines = [line.split("|") for line in text.splitlines()]
+    starved = {line[0].partition(".")[0] for line in lines if line[2] == "OUT_OF_MEMORY"}
+    found = [task for line in lines if "." not in line[0] for task in _tasks(*line)]
+    return [replace(t, state="OUT_OF_MEMORY") if t.id in starved else t for t in found]
+
+
+def _tasks(job_id: str, name: str, state: str, exit_code: str = "") -> list[Task]:
+    """Of a line of squeue or sacct; tasks that wait share one: 12_[0-3,7%4]."""
+    found = []
+    for job, *ends in read_job_id(job_id):
+        numbers = range(int(ends[0]), int(ends[-1]) + 1) if ends else [0]
+        found += [Task(job, i, name, state.split()[0], exit_code, not ends) for i in numbers]
+    return found
+
+
+def max_array_size() -> int:
+    """Most tasks in an array."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
+    if found is None:
+        raise Unavailable("scontrol show config does not name MaxArraySize")
+    return int(found.group(1))
+
+
+def cancel(tasks: Sequence[Task]) -> None:
+    """End the arrays of these tasks, running ones too."""
+    if tasks:
+        _ask("scancel", *sorted({task.job for task in tasks}))
+
+
+def requeue(job_id: str) -> None:
+    """Let a job, or an array's task (JOB_INDEX), start again from its beginning."""
+    _ask("scontrol", "requeue", job_id)
+
+
+def _ask(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except FileNotFoundError:
+        raise Unavailable(f"there is no {command[0]} on this machine") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{command[0]} gave no answer in {TIMEOUT_S} s") from None
+    if done.returncode:
+        message = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        raise Unavailable(f"{command[0]}: {message}")
+    return done.stdout

@@ -1,0 +1,187 @@
+"""Packs become arrays of tasks, and these are submitted, as many as the cluster accepts."""
+
+import datetime
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError
+from submitit.slurm.slurm import _make_sbatch_string
+
+from rmsweep import cost, jobs, launchers, sweep
+from rmsweep.dispatch import LaunchError
+from rmsweep.launchers import Slurm
+from rmsweep.machine import Place
+from rmsweep.spec import Item
+
+Run = Callable[[str, str, int], None]  # what a task does: the sweep's folder, array, its number
+# How sbatch says that this user has too many jobs in the queue, and not that a job is wrong.
+UNSENT = re.compile(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]{32}\.sh")  # submitit's, refused
+FULL = re.compile(r"submit ?job|job submit limit|temporarily", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of arrays."""
+
+    jobs: list[str]
+    n_tasks: int
+    n_waiting: int  # tasks that the cluster does not accept yet
+    refusal: str | None  # what sbatch said of those
+
+
+def plan(
+    items: Sequence[Item],
+    launcher: Slurm,
+    device: str,
+    seconds: dict[str, float],
+    cache_root: str | None,
+    max_array_size: int,
+) -> list[jobs.Array]:
+    """Arrays of tasks of about target_minutes each: MLPs on GPUs and all on CPUs apart.
+
+    seconds: of each key, as cost.seconds has them.
+    """
+    launch, number, found = secrets.token_hex(4), count(), []
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    for on in sorted({cost.device_of(item, device) for item in items}):
+        here = [item for item in items if cost.device_of(item, device) == on]
+        asked = launcher if on == "cpu" else launcher.for_gpu()
+        tasks = _tasks(here, asked, on, seconds)
+        threads = asked.threads if on == "cpu" else asked.cpus
+        for first in range(0, len(tasks), max_array_size):
+            found.append(
+                jobs.Array(
+                    id=f"{launch}-{next(number)}",
+                    tasks=tasks[first : first + max_array_size],
+                    launched_at=now,
+                    place=Place(cache_root, on, threads),
+                    workers=asked.workers,
+                    cwd=str(Path.cwd()),
+                    launcher=_plain(asked),
+                )
+            )
+    return found
+
+
+def _plain(launcher: Slurm) -> dict[str, Any]:
+    return vars(launcher) | {"gpu_tasks": vars(launcher.gpu_tasks)}
+
+
+def _tasks(
+    items: Sequence[Item], asked: Slurm, on: str, seconds: dict[str, float]
+) -> list[list[list[str]]]:
+    """Packs of at most half a task's work, those of one cache together in tasks."""
+    at_once = asked.workers if on == "cpu" else 1
+    limit_s = 60 * asked.target_minutes * (asked.threads if on == "cpu" else 1)
+
+    def most(runs: Sequence[Item]) -> int:
+        mean_s = sum(seconds[item.key] for item in runs) / len(runs)
+        return max(1, min(launchers.pack_runs(asked, on), int(limit_s / 2 / mean_s)))
+
+    packs = sweep.packs(items, most)
+    packs.sort(key=lambda pack: repr(sweep.source_of(pack[0].spec)))  # stable: slow ones first
+    tasks: list[list[list[str]]] = []
+    filled_s = float("inf")
+    for pack in packs:
+        keys = [item.key for item in pack]
+        pack_s = sum(seconds[key] for key in keys)
+        if filled_s + pack_s / 2 > limit_s * at_once:
+            tasks.append([])
+            filled_s = 0.0
+        tasks[-1].append(keys)
+        filled_s += pack_s
+    return tasks
+
+
+def header(directory: Path, array: jobs.Array) -> str:
+    """The script that sbatch gets for an array, without running it."""
+    executor_text = _make_sbatch_string(
+        command="python -m submitit.core._submit ...",
+        folder=jobs.logs(directory).absolute(),
+        map_count=len(array.tasks) if len(array.tasks) > 1 else None,
+        **_parameters(directory, array),
+    )
+    return executor_text.strip()
+
+
+def _parameters(directory: Path, array: jobs.Array) -> dict[str, Any]:
+    """An array's resources, as submitit names them."""
+    asked = array.launcher
+    given = {name: asked[name] for name in ("partition", "account", "qos", "gres", "constraint")}
+    return {name: value for name, value in given.items() if value is not None} | {
+        "job_name": jobs.job_name(directory, array.id),
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": asked["cpus"],
+        "mem": f"{int(asked['mem_gb'] * 1024)}M",
+        "time": asked["time_min"],
+        "array_parallelism": asked["max_parallel"],
+        "signal_delay_s": signal_delay_s(asked["time_min"]),
+        "setup": list(asked["setup"]),
+        "stderr_to_stdout": True,
+        "additional_parameters": {"requeue": True} | asked["sbatch"],
+        "srun_args": ["--cpus-per-task", str(asked["cpus"])],  # not inherited since Slurm 22.05
+    }
+
+
+def signal_delay_s(time_min: int) -> int:
+    """Seconds before the time limit at which a task is told to write what it has."""
+    return min(90, 12 * time_min)
+
+
+def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted:
+    """Give arrays to Slurm, as many tasks as it accepts; the rest waits in jobs.waiting, for tasks
+    that end to take it over.
+
+    Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job
+    for another reason than how many there are.
+    """
+    accepted, n_tasks, n_waiting, refusal = [], 0, 0, None
+    for array in arrays:
+        left, window = array, len(array.tasks)
+        while left.tasks and window:
+            first = replace(
+                left, id=f"{array.id}.{secrets.token_hex(2)}", tasks=left.tasks[:window]
+            )
+            rest = replace(left, tasks=left.tasks[window:])
+            jobs.wait(directory, rest)
+            try:
+                accepted.append(_sbatch(directory, first, run))
+            except FailedJobError as error:
+                jobs.wait(directory, left)
+                refusal = " ".join(str(error).split())
+                if not FULL.search(refusal):
+                    raise LaunchError(
+                        f"sbatch refused a job: {refusal}; {n_tasks} tasks were submitted before "
+                        "it. Nothing is lost: the same command submits what is missing"
+                    ) from None
+                window //= 2
+            else:
+                left, n_tasks = rest, n_tasks + len(first.tasks)
+        n_waiting += len(left.tasks)
+    return Submitted(accepted, n_tasks, n_waiting, refusal)
+
+
+def _sbatch(directory: Path, array: jobs.Array, run: Run) -> str:
+    """Submit one array, recorded before Slurm knows of it; its job id."""
+    jobs.write(directory, array)
+    executor = SlurmExecutor(jobs.logs(directory))
+    executor.update_parameters(**_parameters(directory, array))
+    n = len(array.tasks)
+    try:
+        done = executor.map_array(run, [str(directory.absolute())] * n, [array.id] * n, range(n))
+    except FailedJobError:
+        jobs.remove(directory, array.id)
+        for path in executor.folder.iterdir():
+            if UNSENT.fullmatch(path.name):
+                path.unlink()
+        raise
+    job = done[0].job_id.partition("_")[0]
+    jobs.write(directory, replace(array, job=job))
+    return job

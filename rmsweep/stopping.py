@@ -1,0 +1,38 @@
+"""Signals that ask for an end: what is fitted is scored and written, and no run is begun."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)  # before Slurm's time limit; at scancel and preemption
+_asked: set[int] = set()
+
+
+def asked() -> bool:
+    """Whether this process was asked to end."""
+    return bool(_asked)
+
+
+def asked_by(signum: int) -> bool:
+    return signum in _asked
+
+
+def ignore() -> None:
+    """Let processes that are started now live through the signals, until they listen."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def listen() -> None:
+    """From now on the signals are noted here, and passed on to this process's workers."""
+    for signum in SIGNALS:
+        signal.signal(signum, _note)
+
+
+def _note(signum: int, frame: object) -> None:
+    if signum not in _asked and threading.current_thread() is threading.main_thread():
+        _asked.add(signum)
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None:
+                os.kill(worker.pid, signum)

@@ -1,0 +1,74 @@
+"""What an array's task does on its node: run its packs, end in time, take over what waits."""
+
+import sys
+import time
+from pathlib import Path
+from signal import SIGUSR2
+
+import pandas as pd
+
+from rmsweep import dispatch, jobs, lock, results, scheduler, stopping
+from rmsweep.provenance import slurm_job
+from rmsweep.spec import Item
+
+PATIENCE_S = 60  # for the lock of a launch
+KILLED = 137  # the exit status of what the kernel kills, most often for memory
+
+
+def run_task(folder: str, array: str, task: int) -> None:
+    """Run the packs of one task of an array and write their rows; called on a node, by submitit.
+
+    Told that the time limit is near (SIGUSR2), it writes what is fitted and has itself queued
+    again: then it starts from here, with what is left. SIGTERM (scancel, preemption) ends it.
+    Otherwise it goes on with work that the cluster did not accept as tasks.
+    """
+    directory = Path(folder)
+    given = jobs.read(directory, array)
+    sys.path.insert(0, given.cwd)
+    stopping.ignore()
+    dispatch.warm_up()
+    stopping.listen()
+    while not stopping.asked():
+        left = _left(directory, jobs.read(directory, array), task)
+        print(f"{sum(map(len, left))} runs in {len(left)} packs are left", flush=True)
+        try:
+            dispatch.run_packs(left, given.place, given.workers, directory, _tell, listens=True)
+        except dispatch.WorkerDied as error:
+            print(error, flush=True)
+            sys.exit(KILLED)
+        if not stopping.asked() and not _takes_over(directory, given, task):
+            return
+    if not stopping.asked_by(SIGUSR2):
+        print("told to end (scancel or preemption): what was fitted is written", flush=True)
+    elif _left(directory, jobs.read(directory, array), task):
+        job = slurm_job()
+        assert job is not None
+        print("the time limit is near: queued again, to go on with what is left", flush=True)
+        scheduler.requeue(job)
+
+
+def _tell(outcome) -> None:
+    text = f"{outcome.done} runs done, {outcome.failed} failed, in {outcome.wall_s:.1f} s"
+    print(f"{text} (fit {outcome.fit_s:.1f} s, score {outcome.score_s:.1f} s)", flush=True)
+
+
+def _left(directory: Path, given: jobs.Array, task: int) -> list[list[Item]]:
+    """A task's packs without the runs that are done, or that failed since the launch."""
+    rows = results.read_parts(directory, ["key", "status", "finished_at"])
+    ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(given.launched_at))
+    over = set(rows.loc[ended, "key"])
+    wanted = [[key for key in pack if key not in over] for pack in given.tasks[task]]
+    items = results.wanted_items(directory, {key for pack in wanted for key in pack})
+    return [[items[key] for key in pack] for pack in wanted if pack]
+
+
+def _takes_over(directory: Path, given: jobs.Array, task: int) -> bool:
+    """Whether there was work that waits, and this task has it now."""
+    end = time.monotonic() + PATIENCE_S
+    while jobs.waiting(directory) and time.monotonic() < end:
+        try:
+            with lock.only_launch(directory):
+                return jobs.take_over(directory, given, task)
+        except ValueError:  # the lock is another's, for a moment
+            time.sleep(0.5)
+    return False

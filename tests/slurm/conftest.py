@@ -1,0 +1,38 @@
+"""A real Slurm for the tests of this folder: started once; else one reason to skip, or CI fails."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from . import cluster as helpers
+
+
+@pytest.fixture(scope="session")
+def slurm_runs():
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = stack.enter_context(Path("/tmp/rmsweep_slurm_tests.lock").open("w"))
+            fcntl.flock(
+                lock, fcntl.LOCK_EX
+            )  # a machine has one Slurm: sessions of tests take turns
+            reason = helpers.start()
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = str(error)
+        if reason is not None:
+            give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            give_up(f"no Slurm for tests/slurm: {reason}")
+        yield
+
+
+@pytest.fixture
+def cluster(slurm_runs):
+    """The helpers of cluster.py, on a Slurm that has its default settings, no job and no limit."""
+    problem = helpers.start()
+    assert problem is None, problem
+    helpers.settle()
+    yield helpers
+    helpers.settle()

@@ -1,0 +1,96 @@
+"""A hundred faults at random moments: nothing is lost, and the numbers are those of a quiet run."""
+
+import json
+import random
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+
+from .datasets import assert_same, dataset
+from .test_sweeps import BASE, LOSSES, RMSWEEP, SLURM, YAML
+
+SWEEP = ["name=small", "loss=slow", "seed=range(250)", "annotation.beta=1,10", *BASE]
+N_FAULTS = 100
+
+
+def prepared(root):
+    (root / "own/loss").mkdir(parents=True)
+    (root / "my_losses.py").write_text(LOSSES)
+    (root / "own/loss/slow.yaml").write_text(YAML.format("slow"))
+    return root
+
+
+def launch(root, *more, status=(0,)):
+    command = [RMSWEEP, "run", "-m", "--config-dir", "own", *SWEEP, *more]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+    assert done.returncode in status, done.stdout + done.stderr
+
+
+def running(cluster):
+    return [task for task, _, state in cluster.squeue() if state == "RUNNING" and "_" in task]
+
+
+def requeue(cluster, task):
+    cluster.slurm("scontrol", "requeue", task)
+
+
+def kill(cluster, task):
+    cluster.kill_task(*task.split("_"), seconds=5)
+
+
+def scancel(cluster, task):
+    cluster.slurm("scancel", task)
+
+
+def warn(cluster, task):
+    cluster.warn(task)
+
+
+def scheduler_restarts(cluster, task):
+    cluster.stop("slurmctld")
+    time.sleep(1)
+    cluster.restart("slurmctld")
+
+
+def node_fails(cluster, task):
+    cluster.fail_node()
+
+
+FAULTS = (requeue, kill, scancel, warn, scheduler_restarts, node_fails)
+
+
+@pytest.mark.soak
+def test_a_hundred_faults(cluster, tmp_path):
+    quiet, root = (prepared(tmp_path / name) for name in ("quiet", "disturbed"))
+    launch(quiet)
+    expected = dataset(quiet, "small")
+    rng, injected = random.Random(0), dict.fromkeys((fault.__name__ for fault in FAULTS), 0)
+    some = [*SLURM, "launcher.target_minutes=2e-6"]
+    launch(root, *some)
+    while sum(injected.values()) < N_FAULTS:
+        time.sleep(3 * rng.random())
+        for task, _, state in cluster.squeue():
+            if state == "PENDING":  # requeued: not after minutes
+                subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"])
+        tasks = running(cluster)
+        if not cluster.squeue():
+            for part in (root / "outputs/small/runs").glob("part-*"):
+                if rng.random() < 0.5:
+                    part.unlink()  # so that there is work to disturb
+            launch(root, *some)
+        elif tasks:
+            fault = rng.choice(FAULTS)
+            try:
+                fault(cluster, rng.choice(tasks))
+            except (AssertionError, ProcessLookupError):
+                continue  # the task had just ended
+            injected[fault.__name__] += 1
+    cluster.wait_until(lambda: not cluster.squeue(), 300)
+    launch(root, *some, "wait=true")
+    assert_same(root, "small", expected)
+    rows = pd.read_parquet(root / "outputs/small/runs")
+    redone = int((rows["status"] == "done").sum()) - rows["key"].nunique()
+    report = {"faults": injected, "runs": 500, "lost": 0, "done twice": redone}
+    print(json.dumps(report))
