@@ -88,15 +88,15 @@ def run_packs(
 ) -> None:
     """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
 
-    On a GPU the MLPs run in this process, and before them the trees in a pool on the CPU.
+    On a GPU the MLPs run in this process, and before them all else in a pool on the CPU.
     """
     if place.device == "cpu":
         return _in_pool(packs, place, workers, directory, finished)
-    trees = [pack for pack in packs if pack[0].spec.loss.reward_model == "trees"]
-    if trees:
-        _in_pool(trees, dataclasses.replace(place, device="cpu"), workers, directory, finished)
+    others = [pack for pack in packs if pack[0].spec.loss.reward_model != "mlp"]
+    if others:
+        _in_pool(others, dataclasses.replace(place, device="cpu"), workers, directory, finished)
     for pack in packs:
-        if pack not in trees:
+        if pack not in others:
             finished(_or_launch_error(_run_pack, pack, place, directory))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rmsweep import results
+from rmsweep import losses, results
 from rmsweep import spec as specs
 from rmsweep.cache.layout import Cache
 from rmsweep.fitting import FittedRun, fit
@@ -81,7 +81,7 @@ def _open(item: Item, place: Place) -> Cache:
     cache = cache_of(item.spec, place.cache_root)
     if item.key != item.spec.key(cache.fingerprint):
         raise ValueError("the embeddings' files changed after the launch; launch again")
-    if item.spec.loss.source_sha256 != specs.source_of(item.spec.loss):
+    if item.spec.loss.source_sha256 != losses.source_of(item.spec.loss):
         raise ValueError("the objective's source file changed after the launch; launch again")
     return cache
 

@@ -112,6 +112,8 @@ def _print_row(row) -> None:
             _say(
                 f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}"
             )
+    if row["objective_counts"]:
+        _say(f"{'objective_counts':>20}  {row['objective_counts']}")
     _say(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
 
 
@@ -236,7 +238,7 @@ def _print_plan(
         _say(f"done: {len(items) - len(missing)}, missing: {len(missing)}")
     packs = sweep.packs(missing, launcher, device)
     _say(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
-    hours = sweep.hours_left(missing, results.load_all([*sweep.ALIKE, "wall_s"]))
+    hours = sweep.hours_left(missing, results.load_all(sweep.COST))
     _say(
         "hours: unknown, no run like these has been measured in outputs/ yet"
         if hours is None

@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
     + [(name, pa.float64()) for name in METRICS]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
+    + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]
     + [(name, pa.list_(pa.float32())) for name in BY_PROMPT]
     + [("error", pa.string()), ("traceback", pa.string()), ("wall_s", pa.float64())]
@@ -35,6 +36,8 @@ SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
     + [("git_dirty", pa.bool_()), ("fingerprint", pa.string())]
 )
+# Columns that parts of the first datasets lack: null there.
+NEWER = {"loss.ensemble", "loss.pick", "loss.member", "objective_counts"}
 WANTED = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
@@ -70,9 +73,12 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
 
 
-def _read(path: Path, **options: Any) -> pa.Table:
+def _read(path: Path, columns: list[str] | None = None, **options: Any) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None, **options)
+        if columns is not None and not NEWER.isdisjoint(columns):
+            absent = NEWER - set(pq.read_schema(path).names)
+            columns = [name for name in columns if name not in absent]
+        return pq.read_table(path, partitioning=None, columns=columns, **options)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(
             f"{path} is not a whole Parquet file ({' '.join(str(error).split())}); delete it and "

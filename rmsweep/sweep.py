@@ -97,7 +97,8 @@ def settle(values: dict, device: str) -> Launcher:
 def packs(items: Sequence[Item], launcher: Launcher, device: str) -> list[list[Item]]:
     """Runs that share cache, loss, quantity and training, together; slow kinds first.
 
-    At most pack_runs in a pack; on a CPU fewer where that keeps every worker in work to the end.
+    At most pack_runs in a pack, of an ensemble its members, which stay together; on a CPU fewer
+    where that keeps every worker in work to the end.
     """
     groups: dict[tuple, list[Item]] = {}
     for item in items:
@@ -105,31 +106,34 @@ def packs(items: Sequence[Item], launcher: Launcher, device: str) -> list[list[I
     size = launcher.pack_runs
     if device == "cpu":
         size = max(1, min(size, len(items) // (8 * launcher.workers)))
-    found = [runs[i : i + size] for runs in groups.values() for i in range(0, len(runs), size)]
-    return sorted(
-        found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity)
-    )
+    found = []
+    for runs in groups.values():
+        step = max(1, size // (runs[0].spec.loss.ensemble or 1))
+        found += [runs[i : i + step] for i in range(0, len(runs), step)]
+    return sorted(found, key=lambda p: (p[0].spec.loss.reward_model == "mlp", -p[0].spec.quantity))
 
 
 def _shared(spec: RunSpec) -> tuple:
     source = (spec.base_llm.stem, spec.backbone.stem, spec.dataset)
-    loss = (spec.loss.reward_model, loss_options(spec.loss))
+    loss = (spec.loss.reward_model, loss_options(spec.loss), spec.loss.ensemble, spec.loss.pick)
     return (*source, *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)
 
 
 ALIKE = ("loss.reward_model", "backbone.stem", "quantity")  # what a run's cost depends on most
+COST = [*ALIKE, "loss.ensemble", "wall_s"]
 
 
 def hours_left(missing: Sequence[Item], done: pd.DataFrame) -> float | None:
     """Hours of the missing runs at the mean wall_s of done runs ALIKE; None if some have none.
 
-    done: rows with ALIKE and wall_s.
+    An ensemble costs as much as its members. done: rows with the columns COST.
     """
-    kinds = Counter(
-        (item.spec.loss.reward_model, item.spec.backbone.stem, item.spec.quantity)
-        for item in missing
-    )
-    mean_s = done.groupby(list(ALIKE))["wall_s"].mean()
+    kinds: Counter[tuple] = Counter()
+    for spec in (item.spec for item in missing):
+        kind = (spec.loss.reward_model, spec.backbone.stem, spec.quantity)
+        kinds[kind] += spec.loss.ensemble or 1
+    of_member_s = done["wall_s"] / done["loss.ensemble"].fillna(1).astype(float)
+    mean_s = of_member_s.groupby([done[name] for name in ALIKE]).mean()
     if not set(kinds) <= set(mean_s.index):
         return None
     return sum(mean_s[kind] * count for kind, count in kinds.items()) / 3600

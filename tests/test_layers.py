@@ -9,7 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n statistics protocols typed machine provenance",
+    "objectives pairing annotation best_of_n ensembling statistics protocols typed machine "
+    "provenance",
+    "losses",
     "spec cache reward_models",
     "results inputs compose",
     "fitting",

@@ -112,6 +112,22 @@ def test_nothing_yet_and_no_such_sweep(sweep):
         results.load("absent")
 
 
+def test_parts_older_than_some_columns_are_null_there(sweep):
+    results.write_part(sweep, [full_row("a")])
+    results.write_part(sweep, [full_row("b")])
+    path = sorted((sweep / "runs").iterdir())[0]
+    whole = pq.read_table(path, partitioning=None)
+    pq.write_table(whole.drop_columns(sorted(results.NEWER)), path)
+    for columns in (None, ["improvement", *results.NEWER]):
+        rows = results.load("small", columns)
+        assert len(rows) == 2
+        for name in results.NEWER:
+            assert rows[name].isna().tolist().count(True) == 1
+    pq.write_table(whole.drop_columns(["improvement"]), path)
+    with pytest.raises(ValueError, match=f"{path.name}.*improvement"):
+        results.load("small", ["improvement"])
+
+
 def test_a_part_cut_short_is_named(sweep):
     results.write_part(sweep, [full_row("a")])
     results.write_part(sweep, [full_row("b")])
