@@ -330,19 +330,19 @@ def _with_numbers(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
 def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
     """The rows of each way of training, protocol and early stopping or fixed epochs.
 
-    Trees know neither, so where losses are compared they stand against each way.
+    Only MLPs know both, so where losses are compared other reward models stand against each way.
     """
-    is_tree = rows["loss.reward_model"] == "trees"
+    is_other = rows["loss.reward_model"] != "mlp"
     is_fixed = rows["training.patience"].isna()
-    trained = rows[~is_tree]
+    trained = rows[~is_other]
     ways = {}
-    for (protocol, fixed), part in trained.groupby(["training.protocol", is_fixed[~is_tree]]):
-        trees = rows[is_tree & (rows["training.protocol"] == protocol) & (is_fixed == fixed)]
-        if trees.empty and claim.contrast and claim.contrast["field"] == "loss":
+    for (protocol, fixed), part in trained.groupby(["training.protocol", is_fixed[~is_other]]):
+        others = rows[is_other & (rows["training.protocol"] == protocol) & (is_fixed == fixed)]
+        if others.empty and claim.contrast and claim.contrast["field"] == "loss":
             fields = [field for field in part if field.startswith("training.")]
             same = {f: part[f].iloc[0] for f in fields if part[f].nunique(dropna=False) == 1}
-            trees = rows[is_tree].assign(**same)
+            others = rows[is_other].assign(**same)
         ways[f"{protocol}, {'fixed epochs' if fixed else 'early stopping'}"] = pd.concat(
-            [part, trees], ignore_index=True
+            [part, others], ignore_index=True
         )
     return ways or {"": rows}

@@ -20,11 +20,10 @@ def by_distance(batch: PairBatch, objective: Callable) -> dict[str, np.ndarray]:
     pair_*: distance, gradient norm and prediction error 1 - sigmoid(chosen - rejected) of at most
     500 pairs, evenly spaced in the order given.
     """
-    batch = PairBatch(*(tensor.detach() for tensor in batch))
-    apart = batch.features_chosen.float() - batch.features_rejected.float()
+    apart = (batch.features_chosen.float() - batch.features_rejected.float()).detach()
     distance = torch.linalg.vector_norm(apart, dim=-1)[0].cpu().numpy()
     norm = gradient_norms(batch, objective)[0].cpu().numpy()
-    difference = (batch.chosen - batch.rejected)[0]
+    difference = (batch.chosen - batch.rejected).detach()[0]
     error = torch.sigmoid(-difference).cpu().numpy()
     agrees = 0.5 + 0.5 * np.sign(difference.cpu().numpy())
     deciles = np.array_split(np.argsort(distance, kind="stable"), N_DECILES)
@@ -48,7 +47,11 @@ def gradient_norms(batch: PairBatch, objective: Callable) -> torch.Tensor:
     """
     rewards = [r.detach().requires_grad_(True) for r in (batch.chosen, batch.rejected)]
     features = [h.detach() for h in (batch.features_chosen, batch.features_rejected)]
-    losses, _ = objective(PairBatch(*rewards, *features), {})
+    seen = batch._replace(
+        chosen=rewards[0], rejected=rewards[1],
+        features_chosen=features[0], features_rejected=features[1],
+    )  # fmt: skip
+    losses, _ = objective(seen, {})
     by_chosen, by_rejected = torch.autograd.grad(losses.sum(), rewards)
     gradient = by_chosen[..., None] * features[0] + by_rejected[..., None] * features[1]
     return torch.linalg.vector_norm(gradient, dim=-1)

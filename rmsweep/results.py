@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
     + [(name, pa.float64()) for name in (*METRICS, *RISKS)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
+    + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]
     + [("oracle_by_n", pa.list_(pa.float64()))]
     + [(name, pa.list_(pa.float32())) for name in (*BY_PROMPT, *DIAGNOSTICS)]
@@ -75,9 +76,10 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = []
     for path in sorted((directory / "runs").glob("part-*.parquet")):
-        tables.append(
-            read_parquet(path, columns=columns, schema=SCHEMA)
-        )  # null where it lacks a column
+        table = read_parquet(path, columns=columns, schema=SCHEMA)  # null where it lacks a column
+        if any(table[name].null_count for name in {"key", "status"} & set(table.column_names)):
+            raise _unreadable(path, "rows have no key or no status")
+        tables.append(table)
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
 
@@ -87,10 +89,14 @@ def read_parquet(path: Path, **options: Any) -> pa.Table:
     try:
         return pq.read_table(path, partitioning=None, **options)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(
-            f"{path} is not a whole Parquet file ({' '.join(str(error).split())}); delete it and "
-            "repeat the launch, which runs what is missing"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, why: object) -> ValueError:
+    return ValueError(
+        f"{path} is not a whole Parquet file ({' '.join(str(why).split())}); delete "
+        "it and repeat the launch, which runs what is missing"
+    )
 
 
 def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def score(
     m = cache.test_responses
     n = spec.evaluation.n or m
     ns = sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
-    models = stack([run.model for run in runs], spec)
+    models = stack(runs)
     # Made before the loop: small arrays kept from each block would lie in the space that the block
     # before has freed, the next block would not fit there, and the heap would grow with the file.
     shape = (len(runs), cache.test_prompts)

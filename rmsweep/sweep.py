@@ -81,17 +81,18 @@ def packs(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[
         groups.setdefault(_shared(item.spec), []).append(item)
     sized = [(runs, most(runs)) for runs in groups.values()]
     found = [runs[i : i + size] for runs, size in sized for i in range(0, len(runs), size)]
-    return sorted(
-        found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity)
-    )
+    return sorted(found, key=lambda p: (p[0].spec.loss.reward_model == "mlp", -p[0].spec.quantity))
 
 
 def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[list[Item]]:
-    """At most pack_runs in a pack; on a CPU fewer where that keeps every worker in work."""
+    """At most pack_runs in a pack, of an ensemble its members, which stay together.
+
+    On a CPU fewer where that keeps every worker in work to the end.
+    """
     size = launcher.pack_runs
     if device == "cpu":
         size = max(1, min(size, len(items) // (8 * launcher.workers)))
-    return packs(items, lambda runs: size)
+    return packs(items, lambda runs: max(1, size // runs[0].spec.n_members))
 
 
 def source_of(spec: RunSpec) -> tuple:
@@ -100,5 +101,5 @@ def source_of(spec: RunSpec) -> tuple:
 
 
 def _shared(spec: RunSpec) -> tuple:
-    loss = (spec.loss.reward_model, loss_options(spec.loss))
+    loss = (spec.loss.reward_model, loss_options(spec.loss), spec.loss.ensemble, spec.loss.pick)
     return (*source_of(spec), *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)

@@ -142,7 +142,7 @@ def test_the_last_axis_is_the_fastest():
         ("annotation.beta=0.5,1,inf", "annotation.beta", [0.5, 1, float("inf")]),
         ("annotation.beta=1e1,2", "annotation.beta", [10.0, 2]),
         ("base_llm.stem='a b',c-d", "base_llm.stem", ["a b", "c-d"]),
-        ("loss=glob(*mlp)", "loss", ["bt_mlp", "clf_mlp"]),
+        ("loss=glob([bt_ml*,clf_ml*])", "loss", ["bt_mlp", "clf_mlp"]),
         ("dataset.synthetic.dim=32,64", "dataset.synthetic.dim", [32, 64]),
         ("training.batch_pairs=${quantity},64", "training.batch_pairs", [2000, 64]),
     ],

@@ -1,7 +1,5 @@
 """What evaluation.diagnostics records: gradients by representation distance."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,15 +7,15 @@ import torch
 from test_execute import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
 
 from rmsweep import diagnostics, results
+from rmsweep.compose import ROOT
 from rmsweep.objectives.bradley_terry import bradley_terry
-from rmsweep.objectives.classification import classification
-from rmsweep.objectives.normbt import normbt
+from rmsweep.objectives.resolve import resolve
 from rmsweep.reward_models import mlp
 
+LOSS_FILES = sorted((ROOT / "conf/loss").glob("*.yaml"))
+LOSSES = {path.stem: spec_of(f"loss={path.stem}").loss for path in LOSS_FILES}
 OBJECTIVES = {
-    "bt_mlp": bradley_terry,
-    "clf_mlp": classification,
-    "normbt": functools.partial(normbt, decay=0.9, epsilon=1e-8),
+    loss: resolve(of.objective, loss) for loss, of in LOSSES.items() if of.reward_model == "mlp"
 }
 
 
@@ -28,7 +26,8 @@ def batch_of(seed=0, pairs=24, dim=5, hidden=3):
     for p in parameters:
         p.requires_grad_(True)
     x = torch.from_numpy(rng.normal(size=(1, pairs, 2, dim)).astype(np.float32))
-    return parameters, mlp.pair_batch(parameters, mlp.Data(x, None))
+    margin = torch.from_numpy(rng.normal(size=(1, pairs)).astype(np.float32))
+    return parameters, mlp.pair_batch(parameters, mlp.Data(x, None, margin))
 
 
 @pytest.mark.parametrize("loss", OBJECTIVES)
@@ -74,11 +73,13 @@ def test_at_most_500_pairs_are_kept():
     assert {len(found[name]) for name in results.DIAGNOSTICS if name.startswith("pair")} == {500}
 
 
-@pytest.mark.parametrize("loss", ["bt_mlp", "normbt", "clf_mlp", "clf_lgb"])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("protocol", ["pairs", "rbt_scripts"])
 def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):
-    if loss == "clf_lgb":
-        overrides = (*TINY, f"loss={loss}", "loss.rounds=5")
+    if loss not in OBJECTIVES:
+        overrides = (*TINY, f"loss={loss}")
+    elif loss.endswith("_linear"):
+        overrides = (*TINY, f"loss={loss}", f"training.protocol={protocol}")
     else:
         overrides = (*TINY, f"loss={loss}", *MLP_TINY, f"training.protocol={protocol}")
     specs = spec_of(*overrides), spec_of(*overrides, "evaluation.diagnostics=true")
@@ -89,7 +90,7 @@ def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):
     )
     assert_same_numbers(without, recorded)
     assert all(without[name] is None for name in results.DIAGNOSTICS)
-    if loss == "clf_lgb":
+    if loss not in OBJECTIVES:
         assert all(recorded[name] is None for name in results.DIAGNOSTICS)
         return
     assert {len(recorded[name]) for name in results.DIAGNOSTICS[:3]} == {diagnostics.N_DECILES}

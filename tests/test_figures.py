@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 
 from rmsweep import cli, contrasts, spec, tables
 from rmsweep.best_of_n import kl_upper_bound
+from rmsweep.compose import ROOT
 from rmsweep.figures import catalogue, select, sheet, style
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 2.5, "normbt": 1.9, "mine": 2.01}
@@ -313,6 +314,11 @@ def test_a_loss_looks_the_same_in_every_figure(figure_of):
 def test_styles_differ_in_marker_and_line_and_hang_on_the_name_alone():
     for field in ("color", "marker", "linestyle", "hatch"):
         assert len({getattr(s, field) for s in style.KNOWN.values()}) == len(style.KNOWN)
+    shipped = [path.stem for path in (ROOT / "conf/loss").glob("*.yaml")]
+    assert {*style.KNOWN, *style.MORE} == set(shipped)
+    looks = [style.loss_style(loss) for loss in shipped]
+    assert len({(s.color, s.marker) for s in looks}) == len(shipped)
+    assert len({(s.color, s.hatch) for s in looks}) == len(shipped)
     assert style.loss_style("mine") == style.loss_style("mine")
     assert {style.loss_style(f"loss {i}") for i in range(500)} <= set(style.OTHERS)
     assert len({style.loss_style(f"loss {i}") for i in range(500)}) > 50

@@ -9,8 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n statistics protocols theory typed machine provenance "
-    "stopping scheduler lock",
+    "objectives pairing annotation best_of_n ensembling statistics protocols theory typed machine "
+    "provenance stopping scheduler lock",
+    "losses",
     "spec cache reward_models diagnostics launchers",
     "results inputs compose cells cost",
     "fitting contrasts jobs",

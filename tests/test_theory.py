@@ -347,7 +347,7 @@ def fitted(*overrides):
     cache = cache_of(spec, None)
     run = fit([Item("key", spec)], cache, CPU)[0]
     x = cache.read_test(0, cache.test_prompts).reshape(-1, cache.dim)
-    predicted = predict(stack([run.model], spec), x, spec, CPU)
+    predicted = predict(stack([run]), x, spec, CPU)
     return cache, predicted.reshape(cache.test_golden.shape), score([run], cache, CPU)[0][1]
 
 

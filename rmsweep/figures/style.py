@@ -36,6 +36,20 @@ KNOWN = {
     "clf_lgb": LossStyle("#009e73", "^", "-.", "...."),
     "normbt": LossStyle("#cc79a7", "D", ":", "xxxx"),
 }  # colours of Okabe and Ito, told apart in every common kind of colour blindness
+MORE = {
+    "bt_linear": LossStyle("#0072b2", "v", "--", "\\\\\\\\"),
+    "clf_linear": LossStyle("#d55e00", "P", ":", "++++"),
+    "normbt_linear": LossStyle("#cc79a7", "X", "--", "oo"),
+    "bt_lgb": LossStyle("#009e73", "<", ":", "||||"),
+    "clf_hgb": LossStyle("#009e73", ">", "-", "oo"),
+    "clf_logistic": LossStyle("#d55e00", "*", "-.", "||||"),
+    "bt_margin": LossStyle("#e69f00", "v", "-", ""),
+    "bt_golden_margin": LossStyle("#e69f00", "P", "--", "////"),
+    "bt_smoothed": LossStyle("#56b4e9", "X", "-", ""),
+    "bt_flip_robust": LossStyle("#56b4e9", "<", "--", "xxxx"),
+    "hinge_mlp": LossStyle("#000000", ">", "-.", ""),
+    "thurstone_mlp": LossStyle("#888888", "*", ":", ""),
+}  # linear heads, trees and classifiers in the colour of the loss above that is most like them
 OTHERS = [
     LossStyle(color, *mark, hatch)
     for (color, hatch), mark in itertools.product(
@@ -52,7 +66,7 @@ OTHERS = [
 def loss_style(loss: str) -> LossStyle:
     """The same in every figure; that of a user's own loss hangs on its name alone."""
     number = int(hashlib.sha256(loss.encode()).hexdigest(), 16)
-    return KNOWN.get(loss, OTHERS[number % len(OTHERS)])
+    return (KNOWN | MORE).get(loss, OTHERS[number % len(OTHERS)])
 
 
 def save(figure: Figure, path: Path) -> None:
