@@ -125,7 +125,7 @@ def _path(directory: Path, array: str) -> Path:
 
 
 def _read(path: Path) -> Array:
-    table = read_parquet(path)
+    table = read_parquet(path, kind="array")
     fields = json.loads(table.schema.metadata[b"array"])
     tasks: list[list[list[str]]] = []
     for row in table.to_pylist():
@@ -142,15 +142,17 @@ def of_sweep(
 ) -> list[tuple[Array, Task]]:
     """Slurm's tasks that belong to these arrays, with their arrays.
 
-    Accounting lists a task that it has just split off under its array's number alone: such a one
-    is left out.
+    Accounting has one line, under the array's number alone, for tasks that were cancelled before
+    they started, and for a moment for one that has just started: these are the array's others.
     """
     by_name = {job_name(directory, array.id): array for array in arrays}
-    found = []
-    for task in tasks:
-        array = by_name.get(task.name)
-        if array is not None and task.is_single == (len(array.tasks) == 1):
-            found.append((array, task))
+    ours = [(by_name[task.name], task) for task in tasks if task.name in by_name]
+    found = [(a, task) for a, task in ours if task.is_single == (len(a.tasks) == 1)]
+    named = {(a.id, task.index) for a, task in found}
+    for array, task in ours:
+        if task.is_single and len(array.tasks) > 1:
+            others = (i for i in range(len(array.tasks)) if (array.id, i) not in named)
+            found += [(array, replace(task, index=i, is_single=False)) for i in others]
     return found
 
 

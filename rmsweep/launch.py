@@ -68,8 +68,7 @@ def many(
     if plan_only:
         plan.show(axes, specs[:limit], root, launcher, device)
         return 0
-    if isinstance(launcher, Local):
-        _require_native(specs, device)
+    _require_able(launcher, specs, device)
     directory = results.folder(axes.name)
     _say(f"sweep {axes.name}: {len(specs)} runs on {_where(launcher, device)}, in {directory}")
     wanted = sweep.keyed(specs, root)
@@ -96,6 +95,7 @@ def retry(name: str, *, waits: bool) -> int:
     directory = results.folder(name)
     settings = _settings(directory)
     launcher, device = launchers.settle(settings["launcher"], settings["device"])
+    _require_able(launcher, [], device)
     with lock.only_launch(directory):
         jobs.forget_waiting(directory)  # they are among the missing
         table = results.read_wanted(directory)
@@ -132,7 +132,14 @@ def cancel(name: str) -> int:
     return 0
 
 
-def _require_native(specs: Sequence[RunSpec], device: str) -> None:
+def _require_able(launcher: Local | Slurm, specs: Sequence[RunSpec], device: str) -> None:
+    """ValueError, before anything is written, where this machine cannot run or submit them."""
+    if isinstance(launcher, Slurm):
+        try:
+            scheduler.max_array_size()
+        except scheduler.Unavailable as error:
+            raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
+        return
     for precision in sorted({spec.precision for spec in specs}):
         machine.require_native(precision, device)
 
@@ -183,15 +190,18 @@ def _submit(
     if not missing:
         return
     root = root and str(Path(root).absolute())
-    try:
-        most = scheduler.max_array_size()
-    except scheduler.Unavailable as error:
-        raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
+    most = scheduler.max_array_size()
     seconds, _ = cost.seconds(missing, results.load_all(list(cost.MEASURED)), device)
     by_key = {item.key: float(s) for item, s in zip(missing, seconds, strict=True)}
     done = slurm.submit(
         directory, slurm.plan(missing, launcher, device, by_key, root, most), run_task
     )
+    if not done.n_tasks:
+        jobs.forget_waiting(directory)
+        raise dispatch.LaunchError(
+            f"sbatch accepts no task now: {done.refusal}; if other jobs fill a limit, repeat the "
+            "command later, else see `rmsweep run --help` for the launcher's fields"
+        )
     _say(
         f"submitted {len(missing)} runs in {done.n_tasks + done.n_waiting} tasks: jobs "
         f"{', '.join(done.jobs) or 'none'}"
@@ -301,7 +311,8 @@ def _follow(directory: Path, keys: set[str]) -> None:
             advance(len(done) + len(failed), len(failed))
             if is_over or done == keys:
                 return
-            if time.monotonic() - asked > status.CACHED_S:
+            all_ended = len(done) + len(failed) == len(keys)
+            if all_ended or time.monotonic() - asked > status.CACHED_S:
                 asked = time.monotonic()
                 with contextlib.suppress(scheduler.Unavailable):  # it restarts; the jobs go on
                     live = jobs.of_sweep(directory, arrays, scheduler.queued())

@@ -63,6 +63,7 @@ class Slurm:
         return replace(self, **own)
 
 
+LEAST_MIN = 2
 KINDS = {"local": Local, "slurm": Slurm}
 
 
@@ -106,6 +107,12 @@ def _checked(slurm: Slurm, device: str | None) -> str:
             asked, "target_minutes", "max_parallel", "pack_runs", "threads", "cpus", "mem_gb",
             "time_min",
         )  # fmt: skip
+    for asked in (slurm, slurm.for_gpu()):
+        if asked.time_min < LEAST_MIN:
+            raise ValueError(
+                f"launcher.time_min must be >= {LEAST_MIN}, since Slurm may warn a task a minute "
+                f"before it should, and it must have started by then; got {asked.time_min}"
+            )
     if slurm.cpus % slurm.threads:
         raise ValueError(
             f"launcher.cpus must be a multiple of launcher.threads, so that workers x threads fill "

@@ -1,5 +1,6 @@
 """What Slurm is asked: which tasks there are, its limits; and to cancel or requeue."""
 
+import functools
 import re
 import subprocess
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ LIVE = {
 TIMEOUT_S = 60
 
 
-class Unavailable(RuntimeError):
+class Unavailable(OSError):
     """Slurm does not answer here; the message is its own."""
 
 
@@ -66,8 +67,9 @@ def _tasks(job_id: str, name: str, state: str, exit_code: str = "") -> list[Task
     return found
 
 
+@functools.cache
 def max_array_size() -> int:
-    """Most tasks in an array."""
+    """Most tasks in an array; asked once."""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
     if found is None:
         raise Unavailable("scontrol show config does not name MaxArraySize")

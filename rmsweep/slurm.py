@@ -155,13 +155,14 @@ def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted
             try:
                 accepted.append(_sbatch(directory, first, run))
             except FailedJobError as error:
-                jobs.wait(directory, left)
                 refusal = " ".join(str(error).split())
                 if not FULL.search(refusal):
+                    jobs.forget_waiting(directory)
                     raise LaunchError(
                         f"sbatch refused a job: {refusal}; {n_tasks} tasks were submitted before "
                         "it. Nothing is lost: the same command submits what is missing"
                     ) from None
+                jobs.wait(directory, left)
                 window //= 2
             else:
                 left, n_tasks = rest, n_tasks + len(first.tasks)

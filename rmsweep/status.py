@@ -21,6 +21,7 @@ CACHED_S = 30  # Slurm is not asked again before
 PACE = pd.Timedelta(hours=1)  # what runs per hour are counted over
 RUNNING = {"RUNNING", "COMPLETING", "SIGNALING"}
 KILLED = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
+NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begin
 STATES = ("done", "failed", "running", "queued", "waiting", "missing")
 
 
@@ -141,6 +142,8 @@ def _by_state(
 
 def _failures(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
     """Failed runs by kind of error and the place it was raised; the most frequent first."""
+    if not keys:
+        return []
     rows = results.failed(directory)
     rows = rows[rows["key"].isin(keys)]
     kind = rows["error"].map(lambda error: error.partition(":")[0])
@@ -206,5 +209,5 @@ def log_tail(directory: Path, array: Array, task: Task) -> str:
     if path is None:
         return "no log: it never started"
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
-    ours = [line for line in lines if line and not line.startswith("submitit ")]
+    ours = [line for line in lines if line and not line.startswith(NOT_OURS)]
     return f"{path}: {ours[-1] if ours else 'empty'}"

@@ -37,14 +37,15 @@ def run_task(folder: str, array: str, task: int) -> None:
             print(error, flush=True)
             sys.exit(KILLED)
         if not stopping.asked() and not _takes_over(directory, given, task):
-            return
-    if not stopping.asked_by(SIGUSR2):
-        print("told to end (scancel or preemption): what was fitted is written", flush=True)
-    elif _left(directory, jobs.read(directory, array), task):
+            break
+    if stopping.asked_by(SIGUSR2) and _left(directory, jobs.read(directory, array), task):
         job = slurm_job()
         assert job is not None
         print("the time limit is near: queued again, to go on with what is left", flush=True)
         scheduler.requeue(job)
+    elif stopping.asked():
+        print("told to end: what was fitted is written", flush=True)
+    stopping.ignore()  # Python would die of a signal while it ends, its work done
 
 
 def _tell(outcome) -> None:

@@ -192,6 +192,47 @@ def test_overrides(refused, kind, multirun):
     refused(["run", *multirun, *overrides.split()], *words)
 
 
+BAD_SLURM = {
+    "precision not given": ("", "precision must be given", "precision=bf16"),
+    "a device that is not the launcher's": ("precision=fp32 device=cuda", "device=cuda", "gpu"),
+    "cpus that threads do not fill": ("precision=fp32 launcher.threads=3", "launcher.cpus", "3"),
+    "a limit that is too short": ("precision=fp32 launcher.time_min=1", "launcher.time_min", "2"),
+    "such a limit of GPU tasks": ("precision=fp32 launcher.gpu_tasks.time_min=1", "time_min", "2"),
+    "no memory": ("precision=fp32 launcher.mem_gb=0", "launcher.mem_gb must be > 0"),
+    "no work": ("precision=fp32 launcher.target_minutes=0", "launcher.target_minutes must be > 0"),
+    "no packs": ("precision=fp32 launcher.pack_runs=0", "launcher.pack_runs must be >= 1"),
+    "setup as text": ("precision=fp32 launcher.setup=module", "launcher.setup must be list"),
+    "setup of numbers": ("precision=fp32 launcher.setup=[3]", "launcher.setup", "3"),
+    "an option that is a list": (
+        "precision=fp32 +launcher.sbatch.nice=[1]",
+        "launcher.sbatch.nice",
+    ),
+    "unknown field": ("precision=fp32 +launcher.memory=3", "launcher.memory is an unknown field"),
+    "another cluster": ("precision=fp32 launcher.cluster=pbs", "launcher.cluster 'pbs'", "slurm"),
+    "wait as a number": ("precision=fp32 wait=3", "wait must be true or false, got 3"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SLURM)
+def test_slurm(refused, kind):
+    overrides, *words = BAD_SLURM[kind]
+    refused(["run", "-m", "launcher=slurm", "seed=0,1", *overrides.split()], *words)
+
+
+def test_slurm_is_for_sweeps(refused):
+    refused(["run", "launcher=slurm", "precision=fp32"], "launcher=slurm is for sweeps", "-m")
+
+
+def test_slurm_without_its_commands(refused, monkeypatch, here):
+    monkeypatch.setenv("PATH", "")
+    refused(["run", "-m", "launcher=slurm", "seed=0,1", "precision=fp32"], "scontrol")
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "cancel"])
+def test_no_such_sweep(refused, command):
+    refused([command, "absent"], "no sweep 'absent'")
+
+
 @pytest.mark.parametrize("multirun", [[], ["-m"]], ids=["run", "sweep"])
 def test_bf16_where_it_is_not_native(refused, monkeypatch, multirun):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
