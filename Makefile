@@ -1,8 +1,9 @@
 # make quickstart: set up and run the demo. make test: lint, types and tests. make soak: endurance.
+# make docs: docs/losses.md from conf/loss/ and the docstrings.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test soak lint
+.PHONY: quickstart test soak lint docs
 
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
@@ -12,6 +13,10 @@ test: lint
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak
+
+docs: .venv/installed
+	$(BIN)/python docs/losses.py > docs/losses.md.new
+	mv docs/losses.md.new docs/losses.md
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

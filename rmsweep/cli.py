@@ -1,14 +1,21 @@
 """The command line: parse, call, print."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rmsweep import __version__
+from rmsweep.figures import catalogue
+from rmsweep.typed import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EPILOG = """\
 first steps:
@@ -17,6 +24,8 @@ first steps:
   rmsweep run loss=normbt annotation.beta=3  one run; `rmsweep run --help` shows every field
   rmsweep run -m loss=bt_mlp,clf_mlp 'seed=range(5)' name=first
   rmsweep table first                        what came out
+  rmsweep claims first                       and what it says of the papers' findings
+  rmsweep figure first                       the same, to look at
   rmsweep run -m sweeps=rbt_fig1 cache.root=DIR precision=bf16 launcher=slurm
   rmsweep status rbt_fig1                    how it goes
 
@@ -30,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own losses, as with `python -m`
     command, *rest = argv or ["--help"]
-    if command in ("table", "list") and hasattr(signal, "SIGPIPE"):
+    if command in ("table", "claims", "list") and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head; a sweep must outlive its workers
     try:
         if command == "run":
@@ -134,35 +143,110 @@ def _cancel(args: argparse.Namespace) -> int:
 def _table(args: argparse.Namespace) -> int:
     """Print a result table; 1 where runs are missing."""
     import numpy as np
-    import pandas as pd
 
-    from rmsweep import results, table_formats, tables
+    from rmsweep import cells, table_formats, tables
 
-    wanted = pd.concat([results.wanted(name) for name in args.names], ignore_index=True)
-    wanted = wanted.drop(columns="canonical", errors="ignore").drop_duplicates(
-        "key", ignore_index=True
-    )
-    rows = pd.concat([results.load(name, tables.needs(args.metric)) for name in args.names])
-    rows = rows.drop_duplicates("key")
-    if rows.empty:
-        raise ValueError(
-            f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some"
-        )
+    rows, wanted = _rows_and_wanted(args.names, cells.needs(args.metric))
+    if args.where:
+        wanted = cells.select(wanted, _conditions(args.where))
     row_fields = _fields(args.rows) or tables.default_rows(wanted, _fields(args.columns))
     column_fields = _fields(args.columns)
     if args.columns is None:
         column_fields = tables.default_columns(wanted, row_fields)
-    cells = tables.compare(
-        rows, wanted, row_fields, column_fields, args.metric, np.random.default_rng(args.seed)
-    )
-    notes = tables.notes(cells, wanted, row_fields, column_fields, args.metric)
+    fields = (row_fields, column_fields, args.metric)
+    rng = np.random.default_rng(args.seed)
+    compared = tables.compare(rows, wanted, *fields, rng, args.against)
+    notes = tables.notes(compared, wanted, *fields, args.against)
     width = shutil.get_terminal_size((120, 24)).columns
-    print(
-        table_formats.render(
-            cells, row_fields, column_fields, args.metric, notes, args.format, width
-        )
+    print(table_formats.render(compared, *fields, notes, args.format, width))
+    return int((compared["n_runs"] < compared["n_wanted"]).any())
+
+
+def _claims(args: argparse.Namespace) -> int:
+    """Print the verdict on each claim; 1 where runs are missing."""
+    from rmsweep import claims
+
+    found = claims.published() + [claim for path in args.file for claim in claims.read(Path(path))]
+    rows, wanted = _rows_and_wanted(args.names, claims.columns(found))
+    lines = claims.judge(rows, found, args.seed)
+    n_done = int(wanted["key"].isin(rows["key"]).sum())
+    notes = claims.notes(lines, n_done, len(wanted))
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(claims.render(lines, notes, args.format, width))
+    return int(n_done < len(wanted))
+
+
+def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Done and wanted runs of the sweeps, a line a key; ValueError where no run is done."""
+    import pandas as pd
+
+    from rmsweep import results
+
+    wanted = pd.concat([results.wanted(name) for name in names], ignore_index=True)
+    wanted = wanted.drop(columns="canonical", errors="ignore").drop_duplicates(
+        "key", ignore_index=True
     )
-    return int((cells["n_runs"] < cells["n_wanted"]).any())
+    rows = pd.concat([results.load(name, columns) for name in names])
+    rows = rows.drop_duplicates("key", ignore_index=True)
+    if rows.empty:
+        raise ValueError(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
+    return rows, wanted
+
+
+def _conditions(texts: list[str]) -> dict[str, list[Any]]:
+    """Field and values of each --where; values read as in yaml, as on the `run` command line."""
+    import yaml
+
+    conditions: dict[str, list[Any]] = {}
+    for text in texts:
+        field, _, values = text.partition("=")
+        try:
+            listed = yaml.safe_load(f"[{values}]")
+        except yaml.YAMLError:
+            listed = []
+        if not field or not listed:
+            raise ValueError(f"--where must be FIELD=VALUE[,VALUE], got {text!r}")
+        conditions.setdefault(field, []).extend(listed)
+    return conditions
+
+
+def _figure(args: argparse.Namespace) -> int:
+    """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
+    from rmsweep import results
+    from rmsweep.figures import making, sheet, style
+
+    if args.out is None and len(args.names) > 1:
+        raise ValueError("figures of several sweeps need --out DIR, the folder to write them to")
+    asked, formats = _fields(args.figure), _fields(args.format)
+    for option, given, valid in (
+        ("--figure", asked, catalogue.FIGURES),
+        ("--format", formats, style.FORMATS),
+    ):
+        if unknown := [name for name in given if name not in valid]:
+            raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
+    rows = making.read(args.names, _conditions(args.where))
+    n_done, folder = (rows["status"] == "done").sum(), args.out
+    if folder is None:
+        folder = results.folder(args.names[0]) / "figures"
+    names, missing = " ".join(args.names), []
+    if n_done == 0:
+        _say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
+        return 1
+    for name in asked or catalogue.FIGURES:
+        try:
+            paths = making.make(rows, name, Path(folder), formats, args.seed)
+        except sheet.MissingData as error:
+            missing.append(name)
+            print(f"{name}: not drawn, it needs {error}")
+        else:
+            print(f"{name}: {', '.join(map(str, paths))}")
+    if n_done < len(rows):
+        _say_error(f"INCOMPLETE: {n_done:,} of {len(rows):,} runs of {names} are done")
+    return int(n_done < len(rows) or bool(asked and missing))
+
+
+def _say_error(text: str) -> None:
+    print(f"rmsweep: {text}", file=sys.stderr)
 
 
 def _fields(text: str | None) -> list[str]:
@@ -274,6 +358,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.add_argument("--metric", default="improvement", help="default: %(default)s")
     table.add_argument(
+        "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
+    )
+    table.add_argument(
+        "--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp"
+    )
+    table.add_argument(
         "--format",
         default="text",
         choices=["text", "md", "latex", "csv", "html"],
@@ -281,6 +371,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     table.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     table.set_defaults(call=_table)
+
+    figure = commands.add_parser(
+        "figure",
+        help="the figures of one or several sweeps, as files",
+        description="Draw every figure that the runs have the data for, into outputs/NAME/figures/",
+        epilog=catalogue.listing(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    figure.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")
+    figure.add_argument("--figure", metavar="FIGURE,...", help="only these")
+    figure.add_argument("--out", metavar="DIR", help="default: outputs/NAME/figures")
+    figure.add_argument("--format", default="png", metavar="png,pdf,svg", help="default: png")
+    figure.add_argument(
+        "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
+    )
+    figure.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    figure.set_defaults(call=_figure)
+
+    claims = commands.add_parser("claims", help="the verdict of the runs on each published claim")
+    claims.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")
+    claims.add_argument(
+        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
+    )
+    claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
+    claims.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    claims.set_defaults(call=_claims)
 
     listing = commands.add_parser("list", help="the options of each axis, a line each")
     listing.add_argument("group", nargs="?", metavar="GROUP")

@@ -40,17 +40,17 @@ def run_packs(
 ) -> None:
     """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
 
-    On a GPU the MLPs run in this process, and before them the trees in a pool on the CPU.
+    On a GPU the MLPs run in this process, and before them all else in a pool on the CPU.
     listens: end early, with what is fitted written, when `stopping` is asked for.
     """
     if place.device == "cpu":
         return _in_pool(packs, place, workers, directory, finished, listens)
-    trees = [pack for pack in packs if pack[0].spec.loss.reward_model == "trees"]
-    if trees:
+    others = [pack for pack in packs if pack[0].spec.loss.reward_model != "mlp"]
+    if others:
         on_cpu = dataclasses.replace(place, device="cpu")
-        _in_pool(trees, on_cpu, workers, directory, finished, listens)
+        _in_pool(others, on_cpu, workers, directory, finished, listens)
     for pack in packs:
-        if pack not in trees:
+        if pack not in others:
             finished(_or_launch_error(_run_pack, pack, place, directory))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rmsweep import machine, results, stopping
+from rmsweep import losses, machine, results, stopping
 from rmsweep import spec as specs
 from rmsweep.cache.layout import Cache
 from rmsweep.fitting import FittedRun, fit
@@ -79,11 +79,12 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
 
 def _open(item: Item, place: Place) -> Cache:
     """The pack's cache; ValueError where data or objective are not those of the key."""
-    machine.require_native(item.spec.precision, place.device)
+    if item.spec.loss.reward_model == "mlp":  # the others know no precision
+        machine.require_native(item.spec.precision, place.device)
     cache = cache_of(item.spec, place.cache_root)
     if item.key != item.spec.key(cache.fingerprint):
         raise ValueError("the embeddings' files changed after the launch; launch again")
-    if item.spec.loss.source_sha256 != specs.source_of(item.spec.loss):
+    if item.spec.loss.source_sha256 != losses.source_of(item.spec.loss):
         raise ValueError("the objective's source file changed after the launch; launch again")
     return cache
 

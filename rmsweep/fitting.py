@@ -1,27 +1,48 @@
 """From specs to fitted reward models: annotate, hold out, train."""
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from rmsweep import annotation, pairing, protocols
+from rmsweep import annotation, diagnostics, ensembling, pairing, protocols
 from rmsweep import spec as specs
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
+from rmsweep.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.machine import Place
 from rmsweep.objectives.resolve import resolve
-from rmsweep.reward_models import mlp, trees
-from rmsweep.spec import Item, Mlp, RunSpec, Trees
+from rmsweep.reward_models import classifiers, mlp, trees
+from rmsweep.spec import Item, RunSpec
+
+CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
 
 
 @dataclass(frozen=True)
 class FittedRun:
     item: Item
-    model: Any  # MLP parameters with a leading dimension of 1, or a LightGBM booster
+    models: list[Any]  # one, or an ensemble's members: MLP parameters with a leading dimension of
+    # 1, LightGBM boosters, or scikit-learn pipelines
+    centres: list[float]  # each member's zero point; of a run that is no ensemble 0
     facts: dict[str, Any]  # what the row says of annotation and training
     error: str | None  # why there is no valid model
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Reward models of several runs as one argument of `predict`."""
+
+    models: list[Any]
+    centres: np.ndarray  # (runs, members)
+
+
+def reward_scale(spec: RunSpec, cache: Cache) -> float:
+    """What a margin is divided by before beta multiplies it."""
+    scale = spec.dataset.reward_scale
+    return float(cache.train_golden.std()) if isinstance(scale, str) else scale
 
 
 def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]]:
@@ -30,10 +51,9 @@ def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]
     pairs = pairing.pairs(
         golden, spec.selection, spec.pairing, spec.quantity, specs.stream(spec, "selection")
     )
-    scale = golden.std() if spec.dataset.reward_scale == "std" else spec.dataset.reward_scale
     margin = np.subtract(*golden.reshape(-1)[pairs].T)
     probability = annotation.preference_probability(
-        margin / scale, spec.annotation.beta, spec.annotation.link
+        margin / reward_scale(spec, cache), spec.annotation.beta, spec.annotation.link
     )
     uniforms = specs.stream(spec, "annotator").random(spec.quantity)
     first = annotation.prefers_first(probability, uniforms)
@@ -52,35 +72,92 @@ def split(spec: RunSpec, pairs: np.ndarray) -> protocols.Split:
 
 
 def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
-    """Reward models of specs that share cache, loss, quantity and training, trained together."""
+    """Reward models of specs that share cache, loss, quantity and training, trained together.
+
+    An ensemble's members train as the runs that they are, on the same annotations. On a CPU one
+    model is fitted at a time, since one fills it and its bits then do not depend on the others.
+    """
     embeddings = cache.train_embeddings().reshape(-1, cache.dim)
-    pairs, facts = zip(*(annotated(item.spec, cache) for item in items), strict=True)
-    splits = [split(item.spec, p) for item, p in zip(items, pairs, strict=True)]
-    for part in splits:
-        _refuse_nonfinite(embeddings, np.concatenate([part.train, part.validation]), cache)
-    train = _fit_mlp if items[0].spec.loss.reward_model == "mlp" else _fit_trees
-    fitted = train(items, embeddings, splits, place)
-    for run, fact, its_split in zip(fitted, facts, splits, strict=True):
+    found = [annotated(item.spec, cache) for item in items]
+    for pairs, _ in found:
+        _refuse_nonfinite(embeddings, pairs, cache)
+    members = [
+        (Item(item.key, spec), pairs)
+        for item, (pairs, _) in zip(items, found, strict=True)
+        for spec in item.spec.members
+    ]
+    at_once = 1 if place.device == "cpu" else len(members)
+    chunks = [members[i : i + at_once] for i in range(0, len(members), at_once)]
+    fitted = (run for chunk in chunks for run in _fit_members(chunk, embeddings, cache, place))
+    runs = []
+    for item, (pairs, facts) in zip(items, found, strict=True):
+        own = [next(fitted) for _ in item.spec.members]
+        run = own[0]
+        if item.spec.loss.ensemble is not None:
+            run = _ensemble(item, own, embeddings[pairs[:CENTRE_PAIRS].reshape(-1)], place)
+        run.facts.update(facts, fingerprint=cache.fingerprint, dim=cache.dim)
+        run.facts["test_responses"] = cache.test_prompts * cache.test_responses
+        runs.append(run)
+    return runs
+
+
+def _fit_members(
+    members: list[tuple[Item, np.ndarray]], embeddings: np.ndarray, cache: Cache, place: Place
+) -> list[FittedRun]:
+    """One reward model an item, of its annotated pairs."""
+    items = [item for item, _ in members]
+    splits = [split(item.spec, pairs) for item, pairs in members]
+    fitted = FITS[items[0].spec.loss.reward_model](items, embeddings, splits, cache, place)
+    for run, its_split in zip(fitted, splits, strict=True):
         held_out = its_split.validation_pairs
         if run.error is None and len(held_out):
-            models, x = stack([run.model], run.item.spec), embeddings[held_out.reshape(-1)]
-            rewards = predict(models, x, run.item.spec, place).reshape(-1, 2)
+            x = embeddings[held_out.reshape(-1)]
+            rewards = predict(stack([run]), x, run.item.spec, place).reshape(-1, 2)
             run.facts["order_consistency"] = _agreement(rewards)
-        run.facts.update(fact, fingerprint=cache.fingerprint, dim=cache.dim)
-        run.facts["test_responses"] = cache.test_prompts * cache.test_responses
+        if run.error is None and run.item.spec.evaluation.diagnostics:
+            run.facts.update(_diagnostics(run, embeddings, its_split.train_pairs, cache, place))
     return fitted
 
 
+def _ensemble(item: Item, members: list[FittedRun], x: np.ndarray, place: Place) -> FittedRun:
+    """One run of its members: means of what they say of training, sums of what they counted.
+
+    x: (rows, D) embeddings on which each member's mean predicted reward becomes its zero point.
+    """
+    facts: dict[str, Any] = {}
+    for name in ("epochs", "order_consistency"):
+        values = [run.facts[name] for run in members if run.facts.get(name) is not None]
+        if values:
+            mean = float(np.mean(values))
+            facts[name] = round(mean) if name == "epochs" else mean
+    counts: Counter[str] = Counter()
+    for run in members:
+        counts.update(json.loads(run.facts.get("objective_counts") or "{}"))
+    facts["objective_counts"] = json.dumps(counts) if counts else None
+    models = [model for run in members for model in run.models]
+    for i, run in enumerate(members):
+        if run.error is not None:
+            return FittedRun(item, models, [], facts, f"member {i}: {run.error}")
+    rewards = (predict(stack([run]), x, run.item.spec, place) for run in members)
+    centres = [float(predicted.mean(dtype=np.float64)) for predicted in rewards]
+    return FittedRun(item, models, centres, facts, None)
+
+
 def _fit_mlp(
-    items: list[Item], embeddings: np.ndarray, splits: list[protocols.Split], place: Place
+    items: list[Item],
+    embeddings: np.ndarray,
+    splits: list[protocols.Split],
+    cache: Cache,
+    place: Place,
 ) -> list[FittedRun]:
     """One MLP an item, trained together; embeddings: (responses, D)."""
     spec = items[0].spec
     assert isinstance(spec.loss.objective, dict) and isinstance(spec.loss.options, Mlp)
     objective = resolve(spec.loss.objective, "loss.objective")
     validation = spec.loss.validation_objective
+    golden = _golden(spec, cache)
     train, held_out = (
-        mlp.load(embeddings, rows, spec.precision, place.device)
+        mlp.load(embeddings, rows, spec.precision, place.device, golden)
         for rows in ([s.train for s in splits], [s.validation for s in splits])
     )
     widths = (embeddings.shape[1], *spec.loss.options.hidden, 1)
@@ -94,22 +171,36 @@ def _fit_mlp(
         max_epochs=spec.training.max_epochs,
         patience=spec.training.patience,
     )
-    return [
-        FittedRun(item, [p[i : i + 1] for p in fitted.parameters], {"epochs": int(n)}, error)
-        for i, (item, n, error) in enumerate(
-            zip(items, fitted.epochs, fitted.failures, strict=True)
-        )
-    ]
+    runs = []
+    for i, item in enumerate(items):
+        facts: dict[str, Any] = {"epochs": int(fitted.epochs[i])}
+        if fitted.counts[i]:
+            facts["objective_counts"] = json.dumps(fitted.counts[i])
+        model = [p[i : i + 1] for p in fitted.parameters]
+        runs.append(FittedRun(item, [model], [0.0], facts, fitted.failures[i]))
+    return runs
+
+
+def _golden(spec: RunSpec, cache: Cache) -> np.ndarray | None:
+    """Golden rewards (responses,) in units of reward_scale, where the loss reads margins."""
+    if not reads_margin(spec.loss):
+        return None
+    return cache.train_golden.reshape(-1) / reward_scale(spec, cache)
 
 
 def _fit_trees(
-    items: list[Item], embeddings: np.ndarray, splits: list[protocols.Split], place: Place
+    items: list[Item],
+    embeddings: np.ndarray,
+    splits: list[protocols.Split],
+    cache: Cache,
+    place: Place,
 ) -> list[FittedRun]:
     """One LightGBM model an item, one after the other; embeddings: (responses, D)."""
     loss = items[0].spec.loss
     assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
-    models = [
-        trees.fit(
+    fitted = []
+    for item, run in zip(items, splits, strict=True):
+        model = trees.fit(
             embeddings,
             run.train,
             objective=loss.objective,
@@ -117,34 +208,78 @@ def _fit_trees(
             seed=item.spec.seed,
             threads=place.threads,
         )
-        for item, run in zip(items, splits, strict=True)
-    ]
-    return [FittedRun(item, model, {}, None) for item, model in zip(items, models, strict=True)]
+        fitted.append(FittedRun(item, [model], [0.0], {}, None))
+    return fitted
 
 
-def stack(models: list, spec: RunSpec) -> list:
-    """Reward models of several runs as one argument of `predict`."""
-    if spec.loss.reward_model == "trees":
-        return models
-    return [torch.cat(layer) for layer in zip(*models, strict=True)]
+def _fit_classifiers(
+    items: list[Item],
+    embeddings: np.ndarray,
+    splits: list[protocols.Split],
+    cache: Cache,
+    place: Place,
+) -> list[FittedRun]:
+    """One classifier an item, one after the other; embeddings: (responses, D)."""
+    options = items[0].spec.loss.options
+    assert isinstance(options, Classifier)
+    fitted = []
+    for item, run in zip(items, splits, strict=True):
+        model = classifiers.fit(
+            embeddings, run.train, estimator=options.estimator, seed=item.spec.seed
+        )
+        fitted.append(FittedRun(item, [model], [0.0], {}, None))
+    return fitted
 
 
-def predict(stacked: list, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
+FITS = {"mlp": _fit_mlp, "trees": _fit_trees, "classifier": _fit_classifiers}
+
+
+def stack(runs: list[FittedRun]) -> Stacked:
+    """Reward models of runs that share their loss, as one argument of `predict`."""
+    models = [model for run in runs for model in run.models]
+    if runs[0].item.spec.loss.reward_model == "mlp":
+        models = [torch.cat(layer) for layer in zip(*models, strict=True)]
+    return Stacked(models, np.array([run.centres for run in runs]))
+
+
+def predict(stacked: Stacked, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
     """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
     if spec.loss.reward_model == "trees":
-        predicted = trees.predict(stacked, x.astype(np.float32), place.threads)
+        predicted = trees.predict(stacked.models, x.astype(np.float32), place.threads)
+    elif spec.loss.reward_model == "classifier":
+        predicted = classifiers.predict(stacked.models, x)
     else:
         on_device = torch.from_numpy(x).to(place.device, mlp.DTYPES[spec.precision])
-        predicted = mlp.predict(stacked, on_device).cpu().numpy()
+        predicted = mlp.predict(stacked.models, on_device).cpu().numpy()
     if not np.isfinite(predicted).all():
         raise ValueError("predicted rewards hold NaN or inf: the fit diverged")
-    return predicted
+    if spec.loss.pick is None:
+        return predicted
+    members = predicted.reshape(*stacked.centres.shape, len(x)) - stacked.centres[..., None]
+    return ensembling.combine(members, spec.loss.pick)
 
 
 def _agreement(rewards: np.ndarray) -> float | None:
     """Share of annotated pairs, (pairs, 2) chosen first, ordered alike; a tie is 1/2."""
     difference = rewards[:, 0] - rewards[:, 1]
     return float((0.5 + 0.5 * np.sign(difference)).mean()) if len(rewards) else None
+
+
+def _diagnostics(
+    run: FittedRun, embeddings: np.ndarray, pairs: np.ndarray, cache: Cache, place: Place
+) -> dict[str, np.ndarray]:
+    """Gradients by representation distance of a run's training pairs, (pairs, 2) chosen first.
+
+    Only MLPs have a last layer, and only runs with as many pairs as deciles all of these.
+    """
+    spec = run.item.spec
+    if not isinstance(spec.loss.objective, dict) or len(pairs) < diagnostics.N_DECILES:
+        return {}
+    golden = _golden(spec, cache)
+    data = mlp.load(embeddings, [pairs], spec.precision, place.device, golden)
+    with torch.no_grad():
+        batch = mlp.pair_batch(run.models[0], data)
+    return diagnostics.by_distance(batch, resolve(spec.loss.objective, "loss.objective"))
 
 
 def _refuse_nonfinite(embeddings: np.ndarray, rows: np.ndarray, cache: Cache) -> None:

@@ -15,6 +15,7 @@ class Split:
     train: np.ndarray  # (rows, 2) int64 response indices
     validation: np.ndarray  # (held-out rows, 2)
     validation_pairs: np.ndarray  # (held-out pairs, 2), for order consistency
+    train_pairs: np.ndarray  # (the other pairs, 2), for diagnostics
     epochs: Iterator[
         list[np.ndarray | None]
     ]  # an epoch's batches: positions in train, None for all
@@ -42,7 +43,7 @@ def by_pairs(
             rows = batch_rng.permutation(len(train))
             yield [rows[i : i + batch_pairs] for i in range(0, len(rows), batch_pairs)]
 
-    return Split(train, validation, validation, epochs())
+    return Split(train, validation, validation, train, epochs())
 
 
 def rbt_scripts(
@@ -78,4 +79,5 @@ def rbt_scripts(
             draws = -(-len(train) // SCRIPT_BATCH)
             yield [batch_rng.permutation(len(train))[:SCRIPT_BATCH] for _ in range(draws)]
 
-    return Split(train, table[order[:n_validation]], pairs[in_validation], epochs())
+    held_out_rows = table[order[:n_validation]]
+    return Split(train, held_out_rows, pairs[in_validation], pairs[~in_validation], epochs())

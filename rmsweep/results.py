@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rmsweep import spec as specs
@@ -18,19 +19,26 @@ METRICS = (
     "bon_golden", "base", "oracle", "improvement", "oracle_share", "spearman", "pairwise_accuracy",
     "order_consistency", "annotation_error", "mean_margin",
 )  # fmt: skip
+RISKS = ("kl_risk", "margin_error")  # null for annotators without logits, and in older parts
 BY_PROMPT = (
     "base_by_prompt", "improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt",
     "pairwise_accuracy_by_prompt",
+)  # fmt: skip
+DIAGNOSTICS = (
+    "decile_distance", "decile_gradient_norm", "decile_accuracy", "pair_distance",
+    "pair_gradient_norm", "pair_error",
 )  # fmt: skip
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 SCHEMA = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
-    + [(name, pa.float64()) for name in METRICS]
+    + [(name, pa.float64()) for name in (*METRICS, *RISKS)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
+    + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]
-    + [(name, pa.list_(pa.float32())) for name in BY_PROMPT]
+    + [("oracle_by_n", pa.list_(pa.float64()))]
+    + [(name, pa.list_(pa.float32())) for name in (*BY_PROMPT, *DIAGNOSTICS)]
     + [("error", pa.string()), ("traceback", pa.string()), ("wall_s", pa.float64())]
     + [("finished_at", pa.timestamp("us", tz="UTC"))]
     + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
@@ -40,6 +48,7 @@ SCHEMA = pa.schema(
 WANTED = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
+    + [("diagnostics", pa.bool_())]
 )
 
 REQUIRED = {
@@ -151,8 +160,8 @@ def failed(directory: Path) -> pd.DataFrame:
 def wanted(name: str) -> pd.DataFrame:
     """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
     wanted = read_wanted(folder(name)).to_pandas()
-    names = [column for column in WANTED.names if column != "canonical"]
-    return wanted if len(wanted) else load(name, names)[names]
+    names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
+    return (wanted if len(wanted) else load(name, names))[names]
 
 
 def wanted_keys(name: str) -> set[str]:
@@ -171,30 +180,28 @@ def read_wanted(directory: Path) -> pa.Table:
 
 def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
     """By key, what the sweep wants of these keys, as it was launched."""
-    table = read_wanted(directory).select(["key", "canonical", "loss.label"])
+    table = read_wanted(directory).select(["key", "canonical", "loss.label", "diagnostics"])
     return {
-        row["key"]: specs.Item(
-            row["key"], specs.from_canonical(row["canonical"], row["loss.label"])
-        )
-        for row in table.to_pylist()
-        if row["key"] in keys
+        key: specs.Item(key, specs.from_canonical(canonical, label, bool(diagnostics)))
+        for key, canonical, label, diagnostics in zip(*table.to_pydict().values(), strict=True)
+        if key in keys
     }
 
 
 def add_wanted(directory: Path, items: list[specs.Item]) -> None:
-    """Add runs to what the sweep wants."""
+    """Add runs to what the sweep wants; one that it wants already, as it is asked for now."""
     before = read_wanted(directory)
-    known = set(before["key"].to_pylist())
-    new = [
+    again = pa.array([item.key for item in items], pa.string())
+    before = before.filter(pc.invert(pc.is_in(before["key"], again)))
+    rows = [
         {
             "key": item.key,
             "spec_id": item.spec.spec_id,
             "canonical": item.spec.canonical,
+            "diagnostics": item.spec.evaluation.diagnostics,
             **specs.columns(item.spec),
         }
         for item in items
-        if item.key not in known
     ]
-    if new or not before.num_rows:
-        table = pa.concat_tables([before, pa.Table.from_pylist(new, schema=WANTED)])
-        replace_parquet(table, directory / "specs.parquet")
+    table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
+    replace_parquet(table, directory / "specs.parquet")

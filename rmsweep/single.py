@@ -100,4 +100,6 @@ def _print_row(row) -> None:
             _say(
                 f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}"
             )
+    if row["objective_counts"]:
+        _say(f"{'objective_counts':>20}  {row['objective_counts']}")
     _say(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")

@@ -82,7 +82,8 @@ def _tasks(
 
     def most(runs: Sequence[Item]) -> int:
         mean_s = sum(seconds[item.key] for item in runs) / len(runs)
-        return max(1, min(launchers.pack_runs(asked, on), int(limit_s / 2 / mean_s)))
+        n_runs = launchers.pack_runs(asked, on) // runs[0].spec.n_members
+        return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
     packs = sweep.packs(items, most)
     packs.sort(key=lambda pack: repr(sweep.source_of(pack[0].spec)))  # stable: slow ones first

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from rmsweep import losses
 from rmsweep.annotation import LINKS
-from rmsweep.objectives.resolve import judges_responses, resolve, source_sha256
 from rmsweep.pairing import PAIRINGS, SELECTIONS
 from rmsweep.typed import build, nearest
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 STRUCTURES = ("annotation", "training")
+# No number hangs on these fields of a config ...
 NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep"}
-TREE_OBJECTIVES = ("binary",)  # of LightGBM
+NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # ... nor on these, which a run needs
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,6 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class Mlp:
-    hidden: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Trees:
-    rounds: int
-
-
-@dataclass(frozen=True)
-class Loss:
-    name: str
-    label: str = field(metadata={"in_id": False})  # for figures: the same run under any label
-    objective: dict | str
-    validation_objective: dict | None
-    rows: str
-    reward_model: str
-    options: Mlp | Trees
-    source_sha256: str | None  # of the user's module that the objective comes from
-
-
-@dataclass(frozen=True)
 class Training:
     protocol: str
     batch_pairs: int
@@ -100,6 +79,7 @@ class Training:
 class Evaluation:
     name: str
     n: int | None
+    diagnostics: bool = field(metadata={"in_id": False})  # records more, changes no metric
 
 
 @dataclass(frozen=True)
@@ -112,7 +92,7 @@ class RunSpec:
     selection: str
     pairing: str
     annotation: Annotation
-    loss: Loss
+    loss: losses.Loss
     training: Training
     evaluation: Evaluation
     quantity: int
@@ -137,6 +117,28 @@ class RunSpec:
         """Pairs held out."""
         return round(self.quantity * self.training.validation_share)
 
+    @property
+    def n_members(self) -> int:
+        """Reward models to fit."""
+        return self.loss.ensemble or 1
+
+    @property
+    def members(self) -> list["RunSpec"]:
+        """The runs that an ensemble consists of, the first as without one; else itself.
+
+        They record no diagnostics, which would not be those of the ensemble.
+        """
+        if self.loss.ensemble is None:
+            return [self]
+        alone = dataclasses.replace(self.loss, ensemble=None, pick=None)
+        plain = dataclasses.replace(self.evaluation, diagnostics=False)
+        return [
+            dataclasses.replace(
+                self, loss=dataclasses.replace(alone, member=i or None), evaluation=plain
+            )
+            for i in range(self.loss.ensemble)
+        ]
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -153,9 +155,6 @@ class Item:
     key: str
     spec: RunSpec
     shape: Shape | None = None
-
-
-REWARD_MODELS = {"mlp": Mlp, "trees": Trees}
 
 
 def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
@@ -187,47 +186,8 @@ def _part(group: str, name: str | None, values_json: str) -> Any:
             raise ValueError(f"{group}.{min(unknown)} is an unknown field; valid: none")
         return values["name"]
     if group == "loss":
-        values = _loss(values)
+        values = losses.fields_of(values)
     return build(typing.get_type_hints(RunSpec)[group], values, group)
-
-
-def _loss(values: dict[str, Any]) -> dict[str, Any]:
-    """The flat fields of a loss's yaml, the reward model's own ones gathered under `options`."""
-    model, objective = values.get("reward_model"), values.get("objective")
-    if model not in REWARD_MODELS:
-        raise ValueError(f"loss.reward_model {model!r} is unknown; {nearest(model, REWARD_MODELS)}")
-    if model == "trees" and objective not in TREE_OBJECTIVES:
-        raise ValueError(
-            "loss.objective: reward_model=trees takes one of LightGBM's own objectives "
-            f"({', '.join(TREE_OBJECTIVES)}), not one on predicted rewards; got {objective}"
-        )
-    if model == "mlp" and not isinstance(objective, dict):
-        raise ValueError(f"loss.objective: reward_model=mlp takes a _target_, got {objective!r}")
-    for name in ("objective", "validation_objective"):
-        if isinstance(values.get(name), dict):
-            function = resolve(values[name], f"loss.{name}")
-            if values.get("rows") == "responses" and not judges_responses(function):
-                raise ValueError(
-                    f"loss.rows=responses needs an objective with a term for each response; "
-                    f"loss.{name} is constant where the other half of a pair is absent"
-                )
-    general = {f.name for f in dataclasses.fields(Loss)} - {"options", "source_sha256"}
-    own = {name: value for name, value in values.items() if name not in general}
-    return {
-        **{name: value for name, value in values.items() if name in general},
-        "options": build(REWARD_MODELS[model], own, "loss"),
-        "source_sha256": _source([objective, values.get("validation_objective")]),
-    }
-
-
-def source_of(loss: Loss) -> str | None:
-    """Hash of the user's source files that a loss comes from, as they are now."""
-    return _source([loss.objective, loss.validation_objective])
-
-
-def _source(objectives: list[Any]) -> str | None:
-    hashes = [source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
-    return _digest(str(hashes)) if any(hashes) else None
 
 
 def _check(spec: RunSpec) -> None:
@@ -244,45 +204,55 @@ def _check(spec: RunSpec) -> None:
         if value not in valid:
             raise ValueError(f"{name} {value!r} is unknown; {nearest(value, valid)}")
     a, t, n = spec.annotation, spec.training, spec.evaluation.n
-    scale, options = spec.dataset.reward_scale, spec.loss.options
+    scale = spec.dataset.reward_scale
     n_validation = spec.n_validation if 0 < t.validation_share < 1 else 0  # not of nan or inf
     n_kept = spec.quantity - n_validation
-    sizes = options.hidden if isinstance(options, Mlp) else (options.rounds,)
     held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"
     count = ">= 1 or null"
     rules: list[tuple[str, object, str, bool]] = [
         ("seed", spec.seed, ">= 0", spec.seed >= 0),
         ("quantity", spec.quantity, ">= 2", spec.quantity >= 2),
         ("annotation.beta", a.beta, ">= 0 (0 = coin flip, inf = noise-free)", a.beta >= 0),
-        ("dataset.reward_scale", scale, "std or > 0", scale == "std" or _positive(scale)),
+        ("dataset.reward_scale", scale, "std or > 0", scale == "std" or losses.is_positive(scale)),
         ("training.batch_pairs", t.batch_pairs, ">= 1", t.batch_pairs >= 1),
-        ("training.learning_rate", t.learning_rate, "> 0", _positive(t.learning_rate)),
+        ("training.learning_rate", t.learning_rate, "> 0", losses.is_positive(t.learning_rate)),
         ("training.max_epochs", t.max_epochs, ">= 1", t.max_epochs >= 1),
         ("training.patience", t.patience, count, t.patience is None or t.patience >= 1),
         ("training.validation_share", t.validation_share, held_out, n_kept >= 1 <= n_validation),
         ("evaluation.n", n, count, n is None or n >= 1),
-        (f"loss.{next(iter(vars(options)))}", sizes, ">= 1", min(sizes, default=1) >= 1),
     ]
     for name, shown, rule, holds in rules:
         if not holds:
             raise ValueError(f"{name} must be {rule}, got {shown}")
-    if spec.loss.reward_model == "trees" and t.protocol != "pairs":
+    if spec.loss.reward_model != "mlp" and t.protocol != "pairs":
         raise ValueError(
-            f"training.protocol={t.protocol} is for MLPs (the public scripts have no LightGBM): "
+            f"training.protocol={t.protocol} is for MLPs (the public scripts have nothing else): "
             f"loss={spec.loss.name} needs training.protocol=pairs"
+        )
+    losses.check(spec.loss)
+    require_golden(spec)
+
+
+def require_golden(spec: RunSpec) -> None:
+    """ValueError where the loss reads golden rewards that the annotations' source has not."""
+    a = spec.annotation
+    if losses.reads_margin(spec.loss) and a.source != "simulated":
+        raise ValueError(
+            f"loss={spec.loss.name} needs golden rewards, which annotation.source={a.source} has "
+            "not: take loss=bt_margin, or annotation.source=simulated"
         )
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, float) and 0 < value < float("inf")
-
-
-def from_canonical(text: str, label: str) -> RunSpec:
-    """The spec back from its canonical JSON and its loss's label."""
+def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
+    """The spec back from its canonical JSON and the two fields that are no part of that."""
     values = json.loads(text)
     model = values["loss"]["reward_model"]
-    values["loss"]["options"] = build(REWARD_MODELS[model], values["loss"]["options"])
+    values["loss"]["options"] = build(losses.REWARD_MODELS[model], values["loss"]["options"])
     values["loss"]["label"] = label
+    values["evaluation"]["diagnostics"] = diagnostics
+    fields = dataclasses.fields(losses.Loss)
+    unset = {f.name: None for f in fields if f.metadata.get("in_id_if_set")}
+    values["loss"] = unset | values["loss"]
     return build(RunSpec, values)
 
 
@@ -296,7 +266,7 @@ def column_types() -> dict[str, type]:
     return {name: hint for name, _, hint in _leaves()}
 
 
-def loss_options(loss: Loss) -> str:
+def loss_options(loss: losses.Loss) -> str:
     """JSON of the loss's fields that shape its numbers, named as on the command line."""
     plain = _plain(loss)
     kept = {k: plain[k] for k in ("objective", "validation_objective", "rows")}
@@ -314,9 +284,11 @@ def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
             kind: Any = next(o for o in options if o is not types.NoneType)
             column = ".".join(path if name == "name" else here)
-            if cls is Loss and name in ("objective", "validation_objective", "rows"):
+            if cls is losses.Loss and name in ("objective", "validation_objective", "rows"):
                 continue  # in loss.options
-            if kind is Mlp:
+            if kind is bool:
+                continue  # evaluation.diagnostics
+            if kind is losses.Mlp:
                 found.append((column, here, str))
             elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 walk(kind, here)
@@ -331,9 +303,9 @@ def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
     value: Any = spec
     for name in path:
         value = None if value is None else getattr(value, name)
-    if isinstance(value, Mlp | Trees):
+    if isinstance(value, losses.Options):
         return loss_options(spec.loss)
-    return str(value) if path[-1] == "reward_scale" else value
+    return str(value) if path[-1] in ("reward_scale", "pick") and value is not None else value
 
 
 # Common random numbers: each purpose has its own stream, from a hash of the purpose and of the
@@ -341,16 +313,19 @@ def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
 STREAMS = {
     "selection": ("base_llm.stem", "dataset.stem", "selection", "seed"),
     "annotator": ("base_llm.stem", "dataset.stem", "selection", "seed", "pairing"),
-    "validation split": ("seed", "quantity", "training.protocol"),
-    "batches": ("seed", "quantity", "training.protocol"),
-    "weights": ("seed",),
+    "validation split": ("seed", "quantity", "training.protocol", "loss.member"),
+    "batches": ("seed", "quantity", "training.protocol", "loss.member"),
+    "weights": ("seed", "loss.member"),
 }
 
 
 def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
     """The generator of one random need of this run; `also`: more that it depends on."""
     flat = columns(spec)
-    identity = {"purpose": purpose, **also, **{name: flat[name] for name in STREAMS[purpose]}}
+    fields = {name: flat[name] for name in STREAMS[purpose]}
+    if fields.get("loss.member", 0) is None:  # a run that is no member draws as before there were
+        del fields["loss.member"]
+    identity = {"purpose": purpose, **also, **fields}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest))))
 
@@ -358,9 +333,15 @@ def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
 def _plain(value: Any) -> Any:
     """Dataclasses as dicts, without the fields that are not part of the spec's identity."""
     if dataclasses.is_dataclass(value):
-        kept = [f.name for f in dataclasses.fields(value) if f.metadata.get("in_id", True)]
+        kept = [f.name for f in dataclasses.fields(value) if _is_in_id(f, getattr(value, f.name))]
         return {name: _plain(getattr(value, name)) for name in kept}
     return value
+
+
+def _is_in_id(of: dataclasses.Field, value: Any) -> bool:
+    if of.metadata.get("in_id_if_set"):
+        return value is not None
+    return of.metadata.get("in_id", True)
 
 
 def _digest(text: str) -> str:

@@ -12,6 +12,7 @@ run, single entries where a prompt has none. Row i is the same seed in all matri
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from scipy.special import ndtr
 
 
 def crossed_mean(matrix: np.ndarray) -> float:
@@ -78,6 +79,76 @@ def standard_error_over_seeds(values: np.ndarray) -> np.ndarray:
     mean = np.where(is_there, values, 0).sum(axis=0) / n
     square = np.where(is_there, (values - mean) ** 2, 0).sum(axis=0)
     return np.sqrt(square / (n - 1) / n)
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """Mean of the middle half of all values, pooled: a quarter is cut off at each end.
+
+    values: any shape (runs, tasks), nan left out; int(n / 4) values are cut at each end. nan where
+    there is none. Agarwal et al. 2021 (arXiv:2108.13264), as in rliable.
+    """
+    there = np.sort(values[~np.isnan(values)])
+    n_cut = there.size // 4
+    return float(there[n_cut : there.size - n_cut].mean()) if there.size else float("nan")
+
+
+def wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """1 where x > y, 1/2 where they tie, 0 where x < y: paired, elementwise.
+
+    x, y: broadcast against each other; nan where either is. `bootstrap_means` takes such matrices.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    return np.where(np.isnan(x) | np.isnan(y), np.nan, (x > y) + (x == y) / 2)
+
+
+def win_rate(x: np.ndarray, y: np.ndarray) -> float:
+    """Share of pairs with x > y, ties a half: crossed_mean of `wins`. x, y: (seeds, prompts)."""
+    return crossed_mean(wins(x, y))
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
+    """Probability that a random run of x is better than an independent one of y, ties a half.
+
+    Mean over the tasks k of sum_ij wins(x_ik, y_jk) / (n_x n_y), Mann and Whitney's U over its
+    maximum. x: (runs of x, tasks), y: (runs of y, tasks), not paired; nan left out; nan where a
+    task has no run of one of them. Agarwal et al. 2021 (arXiv:2108.13264), section 4.3.
+    """
+    won = wins(x[:, None], y[None])  # (runs of x, runs of y, tasks)
+    n = (~np.isnan(won)).sum(axis=(0, 1))
+    total = np.nansum(won, axis=(0, 1))
+    return float(np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0).mean())
+
+
+def bootstrap_p_values(estimates: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Two-sided p of "the true value is 0" for each column: 2 Phi(-|estimate| / sd of the draws).
+
+    estimates: (columns,). draws: (n_draws, columns), nan dropped. The normal approximation, since
+    the share of draws beyond 0 is never below 1 / n_draws, too coarse to be corrected for many
+    comparisons (Davison and Hinkley 1997, section 4.4.1). nan without draws; 1 for an estimate of
+    0, and 0 for another whose draws do not vary.
+    """
+    p = np.full(len(estimates), np.nan)
+    for column, values in enumerate(draws.T):
+        values = values[~np.isnan(values)]
+        if values.size:
+            with np.errstate(divide="ignore"):  # inf where all draws agree
+                z = np.divide(abs(estimates[column]), values.std()) if estimates[column] else 0.0
+            p[column] = 2 * ndtr(-z)
+    return p
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p values corrected for their number m: below alpha with a family-wise error of at most alpha.
+
+    The i-th smallest (from 0) becomes max over j <= i of min(1, (m - j) p_(j)). p_values: (m,), nan
+    stays and does not count. Holm 1979, Scandinavian Journal of Statistics 6:65.
+    """
+    corrected = np.full(len(p_values), np.nan)
+    there = np.flatnonzero(~np.isnan(p_values))
+    order = there[np.argsort(p_values[there], kind="stable")]
+    scaled = np.minimum(1, np.arange(len(order), 0, -1) * p_values[order])
+    corrected[order] = np.maximum.accumulate(scaled)
+    return corrected
 
 
 def _resample_counts(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from rmsweep.cache.layout import Cache
 from rmsweep.compose import Axes, Config, expand
 from rmsweep.inputs import cache_of, check
 from rmsweep.launchers import Local
-from rmsweep.spec import NOT_IN_SPEC, Item, RunSpec, Shape, loss_options, parse
+from rmsweep.spec import NOT_IN_ID, NOT_IN_SPEC, Item, RunSpec, Shape, loss_options, parse
 from rmsweep.typed import build
 
 
@@ -40,7 +40,7 @@ def spec_of(config: Config, on: str) -> RunSpec:
 def specs_of(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
     """The sweep's distinct specs in order, for the device `on`; ValueError names field and run."""
     for name in axes.fields:
-        if name.partition(".")[0] in NOT_IN_SPEC or name == "loss.label":
+        if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
             raise ValueError(
                 f"{name} cannot be swept: it is not part of a run's spec; give one value"
             )
@@ -81,17 +81,18 @@ def packs(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[
         groups.setdefault(_shared(item.spec), []).append(item)
     sized = [(runs, most(runs)) for runs in groups.values()]
     found = [runs[i : i + size] for runs, size in sized for i in range(0, len(runs), size)]
-    return sorted(
-        found, key=lambda p: (p[0].spec.loss.reward_model != "trees", -p[0].spec.quantity)
-    )
+    return sorted(found, key=lambda p: (p[0].spec.loss.reward_model == "mlp", -p[0].spec.quantity))
 
 
 def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[list[Item]]:
-    """At most pack_runs in a pack; on a CPU fewer where that keeps every worker in work."""
+    """At most pack_runs in a pack, of an ensemble its members, which stay together.
+
+    On a CPU fewer where that keeps every worker in work to the end.
+    """
     size = launcher.pack_runs
     if device == "cpu":
         size = max(1, min(size, len(items) // (8 * launcher.workers)))
-    return packs(items, lambda runs: size)
+    return packs(items, lambda runs: max(1, size // runs[0].spec.n_members))
 
 
 def source_of(spec: RunSpec) -> tuple:
@@ -100,5 +101,5 @@ def source_of(spec: RunSpec) -> tuple:
 
 
 def _shared(spec: RunSpec) -> tuple:
-    loss = (spec.loss.reward_model, loss_options(spec.loss))
+    loss = (spec.loss.reward_model, loss_options(spec.loss), spec.loss.ensemble, spec.loss.pick)
     return (*source_of(spec), *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)

@@ -1,7 +1,6 @@
 """The cells of a result table as text, Markdown, LaTeX, HTML or CSV."""
 
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import pandas as pd
 import rich.box
 import rich.console
 import rich.table
+
+from rmsweep.cells import label
 
 ESCAPES: dict[str, dict[str, str]] = {
     "text": {},
@@ -20,6 +21,7 @@ ESCAPES: dict[str, dict[str, str]] = {
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     | {"[": "{[}", "*": "{*}"},  # at the start of a row they would be arguments of the line end
 }
+STARS = (0.05, 0.01, 0.001)
 BOLD = {"text": "{}", "md": "**{}**", "html": "<b>{}</b>", "latex": r"\textbf{{{}}}"}
 
 
@@ -35,27 +37,36 @@ def render(
     """The table as text, md, latex (booktabs), html or csv (long form, full precision, no notes).
 
     Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss or
-    (n seeds) where other cells have more. `-` has no value, `n/a` is not in the sweep. width: of
+    (n seeds) where other cells have more; with a baseline `mean [low, high]; difference [low, high]
+    stars`. `-` has no value, `n/a` is not in the sweep. width: of
     text, in characters; it folds to fit.
     """
     if format == "csv":
-        labels = {field: cells[field].map(_label) for field in [*row_fields, *column_fields]}
+        labels = {field: cells[field].map(label) for field in [*row_fields, *column_fields]}
         return cells.assign(**labels).to_csv(index=False)
     if format not in ESCAPES:
         raise ValueError(f"format must be one of {', '.join(ESCAPES)}, csv; got {format!r}")
     escape = str.maketrans(ESCAPES[format])
-    grid = _grid(cells, row_fields, column_fields, metric, escape, BOLD[format])
-    lines = [note.translate(escape) for note in notes]
+    return _page(
+        _grid(cells, row_fields, column_fields, metric, escape, BOLD[format]),
+        [note.translate(escape) for note in notes],
+        format,
+        width,
+    )
+
+
+def render_strings(grid: pd.DataFrame, notes: Sequence[str], format: str, width: int = 120) -> str:
+    """Any table of strings, with lines to stand under it, as text, md, latex or html."""
+    escape = str.maketrans(ESCAPES[format])
+    grid = grid.map(lambda text: text.translate(escape))
+    grid.columns = [name.translate(escape) for name in grid]
+    return _page(grid, [note.translate(escape) for note in notes], format, width)
+
+
+def _page(grid: pd.DataFrame, lines: Sequence[str], format: str, width: int) -> str:
     if format == "text":
         return _text(grid, lines, width)
     return {"md": _md, "html": _html, "latex": _latex}[format](grid, lines)
-
-
-def _label(value: Any) -> str:
-    """As on the command line: null, 0.3, 40000, true."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _grid(
@@ -70,8 +81,8 @@ def _grid(
     decimals, most_seeds = _decimals(cells), int(cells["n_seeds"].max())
     texts: dict[tuple[tuple[str, ...], str], str] = {}
     for cell in cells.to_dict("records"):
-        line = tuple(_label(cell[field]).translate(escape) for field in row_fields)
-        head = ", ".join(f"{field}={_label(cell[field])}" for field in column_fields) or metric
+        line = tuple(label(cell[field]).translate(escape) for field in row_fields)
+        head = ", ".join(f"{field}={label(cell[field])}" for field in column_fields) or metric
         text = _cell_text(cell, decimals, most_seeds).translate(escape)
         texts[line, head] = bold.format(text) if cell["is_best"] else text
     lines, heads = (
@@ -97,6 +108,14 @@ def _cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
         words.append(f"[{cell['low']:z.{decimals}f}, {cell['high']:z.{decimals}f}]")
     if cell["is_tied_with_best"]:
         words.append("*" if cell["is_best"] else "~")
+    if not np.isnan(cell.get("difference", np.nan)):
+        words[-1] += ";"
+        words.append(f"{cell['difference']:+z.{decimals}f}")
+        if not np.isnan(cell["difference_low"]):
+            low, high = cell["difference_low"], cell["difference_high"]
+            words.append(f"[{low:+z.{decimals}f}, {high:+z.{decimals}f}]")
+        stars = sum(cell["p_holm"] < level for level in STARS)
+        words += ["*" * stars] * (stars > 0)
     if cell["n_runs"] < cell["n_wanted"]:
         words.append(f"({cell['n_runs']} of {cell['n_wanted']})")
     elif 0 < cell["n_seeds"] < most_seeds:

@@ -3,40 +3,37 @@
 A cell is what shares the row fields and the column fields. Its runs differ in the seed and in the
 fields averaged over; one combination of the latter is a setting. Means over different settings do
 not compare, so within a column all rows are compared on the same settings, each at every seed used
-(`_full_part`); what that leaves out is counted, and the notes say so.
+(`cells.full_part`); what that leaves out is counted, and the notes say so.
 """
 
-import difflib
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rmsweep.statistics import bootstrap_means, crossed_mean, percentile_interval
-
-# list columns whose sum is the metric by prompt; the other metrics are resampled by seed only
-PER_PROMPT = {
-    "improvement": ("improvement_by_prompt",),
-    "oracle_share": ("improvement_by_prompt",),
-    "bon_golden": ("base_by_prompt", "improvement_by_prompt"),
-    "base": ("base_by_prompt",),
-    "oracle": ("base_by_prompt", "headroom_by_prompt"),
-    "spearman": ("spearman_by_prompt",),
-    "pairwise_accuracy": ("pairwise_accuracy_by_prompt",),
-}
-HIGHER_IS_BETTER = (
-    *("improvement", "oracle_share", "bon_golden"),
-    *("spearman", "pairwise_accuracy", "order_consistency"),
+from rmsweep.cells import (
+    ENOUGH_SEEDS,
+    HIGHER_IS_BETTER,
+    N_DRAWS,
+    NOT_RANKED,
+    PER_PROMPT,
+    check_name,
+    dataset_ids,
+    full_part,
+    has_value,
+    ids,
+    label,
+    means_and_draws,
+    spec_fields,
+    values_by_prompt,
 )
-NOT_RANKED = ("base", "oracle", "annotation_error", "mean_margin", "epochs", "wall_s")
+from rmsweep.statistics import bootstrap_p_values, holm, percentile_interval
+from rmsweep.typed import nearest
+
 COLUMN_ORDER = (
     *("base_llm", "dataset", "annotation.beta", "quantity"),
     *("pairing", "selection", "training.protocol", "backbone"),
 )
-N_DRAWS = 2000
-ENOUGH_SEEDS = 5
 
 
 def compare(
@@ -46,6 +43,7 @@ def compare(
     column_fields: Sequence[str],
     metric: str,
     rng: np.random.Generator,
+    against: str | None = None,
 ) -> pd.DataFrame:
     """Mean and 95 % interval of one metric for every cell: long form, column by column.
 
@@ -56,41 +54,46 @@ def compare(
     best does not exclude 0 (true of the best itself). Only HIGHER_IS_BETTER has marks, and only
     columns with two values. oracle_share: mean improvement / mean headroom of a dataset, averaged
     over the datasets.
+
+    against: an option of a row or column field, such as bt_mlp, the baseline. Then no cell is best
+    or tied; each is compared with the cell that has the baseline's option instead of its own, and
+    has difference (nan where there is none), difference_low and _high, paired, is_baseline, and
+    p_holm, corrected for all differences of the table.
     """
-    fields, codes = _spec_fields(wanted)
+    fields, codes = spec_fields(wanted)
     cell_fields = _checked(fields.columns, row_fields, column_fields, metric)
-    runs = _assign(codes, row_fields, column_fields)
-    values = _values(rows, fields.index, metric)
+    against_field = _field_of(against, fields[cell_fields]) if against is not None else None
+    runs = _assign(codes, row_fields, column_fields, against_field)
+    done = rows.drop_duplicates("key").set_index("key")
+    values = values_by_prompt(done, metric).reindex(fields.index)
     runs["is_done"] = fields.index.isin(rows["key"])
-    runs["has_value"] = [all(np.isfinite(v).any() for v in row) for row in values.to_numpy()]
+    runs["has_value"] = has_value(values)
     runs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()
     runs["is_used"] = False
     for positions in runs.groupby("column").indices.values():
-        runs.loc[positions, "is_used"] = _is_in_full_part(runs.loc[positions])
+        runs.loc[positions, "is_used"] = _is_infull_part(runs.loc[positions])
     used = runs[runs["is_used"]]
-    means, draws = _means_and_draws(values.iloc[used.index], used, rng)
+    means, draws = means_and_draws(values.iloc[used.index], used, rng)
     cells = _counts(fields[cell_fields], runs, metric)
     cells["mean"] = means.reindex(cells.index)
     cells["low"], cells["high"] = percentile_interval(draws.reindex(columns=cells.index).to_numpy())
     cells["is_best"] = cells["is_tied_with_best"] = False
-    if metric in HIGHER_IS_BETTER:
+    differences = []
+    if against is not None and against_field is not None:
+        others = [field for field in cell_fields if field != against_field]
+        baseline = _baseline_cells(cells, against_field, against, others)
+        differences = _add_differences(cells, baseline, draws)
+    elif metric in HIGHER_IS_BETTER:
         for _, column in cells[cells["mean"].notna()].groupby("column"):
             _mark_best(cells, column["mean"], draws)
     counts = ["n_seeds", "n_prompts", "n_runs", "n_wanted", "n_used"]
     order = [*cell_fields, "mean", "low", "high", *counts, "is_best", "is_tied_with_best"]
-    return cells[order]
-
-
-def needs(metric: str) -> list[str]:
-    """Columns of the results that `compare` reads for a metric; ValueError for an unknown one."""
-    _check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED])
-    headroom = ["headroom_by_prompt"] if metric == "oracle_share" else []
-    return ["key", *PER_PROMPT.get(metric, (metric,)), *headroom]
+    return cells[[*order, *differences]]
 
 
 def default_rows(wanted: pd.DataFrame, column_fields: Sequence[str] = ()) -> list[str]:
     """The loss and those of its own fields that vary within a loss."""
-    _, codes = _spec_fields(wanted)
+    _, codes = spec_fields(wanted)
     if "loss" in column_fields:
         return _first_varying(codes, column_fields)
     own = [field for field in _settable(codes) if field.startswith("loss.")]
@@ -99,7 +102,7 @@ def default_rows(wanted: pd.DataFrame, column_fields: Sequence[str] = ()) -> lis
 
 def default_columns(wanted: pd.DataFrame, row_fields: Sequence[str]) -> list[str]:
     """The first of COLUMN_ORDER, then of all fields, that varies within a row; [] if none does."""
-    return _first_varying(_spec_fields(wanted)[1], row_fields)
+    return _first_varying(spec_fields(wanted)[1], row_fields)
 
 
 def notes(
@@ -108,19 +111,28 @@ def notes(
     row_fields: Sequence[str],
     column_fields: Sequence[str],
     metric: str,
+    against: str | None = None,
 ) -> list[str]:
     """Lines to stand under the table of `compare`: what is resampled, averaged over, missing."""
-    has_value = cells["mean"].notna()
-    seeds = cells.loc[has_value, "n_seeds"]
+    is_there = cells["mean"].notna()
+    seeds = cells.loc[is_there, "n_seeds"]
     how = f"paired bootstrap over seeds only ({_span(seeds)}), test prompts are not resampled"
     if metric in PER_PROMPT:
-        prompts = _span(cells.loc[has_value, "n_prompts"])
+        prompts = _span(cells.loc[is_there, "n_prompts"])
         how = f"paired, crossed bootstrap over seeds ({_span(seeds)}) and prompts ({prompts})"
     lines = [f"{metric}: mean [95 % interval]; {how}; B = {N_DRAWS:,}."]
+    if against is not None:
+        lines.append(
+            f"After the semicolon: paired difference from {against} [95 % interval]; *, **, *** "
+            f"p < 0.05, 0.01, 0.001 (Holm, {cells['p_holm'].notna().sum()} comparisons)."
+        )
+        is_alone = is_there & cells["difference"].isna() & ~cells["is_baseline"]
+        if is_alone.any():
+            lines.append(f"{is_alone.sum()} cells have no counterpart in {against}.")
     if cells["is_best"].any():
         tied = "the 95 % interval of the paired difference from it includes 0"
         lines.append(f"* best of its column; ~ tied with the best: {tied}.")
-    _, codes = _spec_fields(wanted)
+    _, codes = spec_fields(wanted)
     averaged = _varying(codes, [*row_fields, *column_fields], _settable(codes))
     if averaged:
         names = ", ".join(f"{field} ({codes[field].nunique()} values)" for field in averaged)
@@ -144,45 +156,13 @@ def notes(
 def _checked(
     fields: Iterable[str], row_fields: Sequence[str], column_fields: Sequence[str], metric: str
 ) -> list[str]:
-    _check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED])
+    check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED])
     cell_fields = [*row_fields, *column_fields]
     for field in cell_fields:
-        _check_name("field", field, list(fields))
+        check_name("field", field, list(fields))
     if len(set(cell_fields)) < len(cell_fields):
         raise ValueError(f"a field may stand once in rows and columns, got {cell_fields}")
     return cell_fields
-
-
-def _check_name(kind: str, name: str, valid: list[str]) -> None:
-    if name not in valid:
-        nearest = difflib.get_close_matches(name, valid, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f"unknown {kind} {name!r}; {hint}valid: {', '.join(valid)}")
-
-
-def _spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fields of each wanted key, null as None, loss.options also spread over loss.*; integer codes.
-
-    Codes ascend with numbers, else follow first appearance, which is the order of the sweep file.
-    """
-    fields = wanted.drop_duplicates("key").set_index("key").drop(columns="spec_id", errors="ignore")
-    if "loss.options" in fields:
-        texts = fields["loss.options"].fillna("{}")
-        options = {text: json.loads(text) for text in texts.unique()}
-        for name in dict.fromkeys(name for own in options.values() for name in own):
-            labels = {text: _hashable(own.get(name)) for text, own in options.items()}
-            column = [labels[text] for text in texts]
-            fields[f"loss.{name}"] = pd.Series(column, fields.index, dtype=object)
-    codes = {}
-    for field, column in fields.items():
-        is_number = pd.api.types.is_numeric_dtype(column)
-        plain = column if is_number else column.astype(object).where(column.notna(), None)
-        codes[field] = pd.factorize(plain, sort=is_number, use_na_sentinel=False)[0]
-    return fields.astype(object).where(fields.notna(), None), pd.DataFrame(codes)
-
-
-def _hashable(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _settable(codes: pd.DataFrame) -> list[str]:
@@ -191,19 +171,12 @@ def _settable(codes: pd.DataFrame) -> list[str]:
     return sorted(fields, key=lambda field: (field.endswith(".stem"), field == "loss.options"))
 
 
-def _ids(codes: pd.DataFrame, fields: Sequence[str]) -> np.ndarray:
-    """Number of the combination of the fields' values: (runs,)."""
-    if not fields:
-        return np.zeros(len(codes), dtype=int)
-    return codes.groupby(list(fields), sort=True).ngroup().to_numpy()
-
-
 def _varying(codes: pd.DataFrame, within: Sequence[str], fields: Iterable[str]) -> list[str]:
     """Those fields that vary where `within` and the ones found before are fixed."""
     found: list[str] = []
     for field in fields:
         is_free = field not in within and codes[field].nunique() > 1
-        if is_free and codes.groupby(_ids(codes, [*within, *found]))[field].nunique().max() > 1:
+        if is_free and codes.groupby(ids(codes, [*within, *found]))[field].nunique().max() > 1:
             found.append(field)
     return found
 
@@ -215,9 +188,15 @@ def _first_varying(codes: pd.DataFrame, within: Sequence[str]) -> list[str]:
 
 
 def _assign(
-    codes: pd.DataFrame, row_fields: Sequence[str], column_fields: Sequence[str]
+    codes: pd.DataFrame,
+    row_fields: Sequence[str],
+    column_fields: Sequence[str],
+    against_field: str | None,
 ) -> pd.DataFrame:
-    """Row, column, cell, setting, seed and dataset of every wanted run, as integers."""
+    """Row, column, cell, setting, seed and dataset of every wanted run, as integers.
+
+    Rows are what is compared within a column, so a column field to compare against counts there.
+    """
     cell_fields = [*row_fields, *column_fields]
     averaged = _varying(codes, cell_fields, _settable(codes))
     if codes.duplicated([*cell_fields, *averaged, "seed"]).any():
@@ -225,98 +204,28 @@ def _assign(
             "two runs wanted agree in every field but not in their key, since data or code changed "
             "between the launches of the sweep; run it again under a new name"
         )
-    datasets = [field for field in ("dataset", "dataset.stem") if field in codes]
+    compared = [] if against_field is None else [against_field]
     return pd.DataFrame(
         {
-            "row": _ids(codes, row_fields),
-            "column": _ids(codes, column_fields),
-            "cell": _ids(codes, [*column_fields, *row_fields]),
-            "setting": _ids(codes, averaged),
+            "row": ids(codes, list(dict.fromkeys([*row_fields, *compared]))),
+            "column": ids(codes, [f for f in column_fields if f not in compared]),
+            "cell": ids(codes, [*column_fields, *row_fields]),
+            "setting": ids(codes, averaged),
             "seed": codes["seed"],
-            "dataset": _ids(codes, datasets),
+            "dataset": dataset_ids(codes),
         }
     )
 
 
-def _values(rows: pd.DataFrame, keys: pd.Index, metric: str) -> pd.DataFrame:
-    """The metric's column, and the headroom's for oracle_share, of each key; nan where not done."""
-    done = rows.drop_duplicates("key").set_index("key")
-    first, *others = PER_PROMPT.get(metric, (metric,))
-    values = done[[first]]
-    for other in others:
-        values = values.assign(
-            **{first: [a + b for a, b in zip(values[first], done[other], strict=True)]}
-        )
-    if metric == "oracle_share":
-        values = values.assign(headroom_by_prompt=done["headroom_by_prompt"])
-    return values.reindex(keys)
-
-
-def _is_in_full_part(runs: pd.DataFrame) -> np.ndarray:
+def _is_infull_part(runs: pd.DataFrame) -> np.ndarray:
     """Which runs of one column enter the comparison: (runs,) bool."""
     lines = runs.groupby(["row", "seed"], sort=True)
     line, row = lines.ngroup().to_numpy(), lines["row"].first().to_numpy()
     setting = pd.factorize(runs["setting"])[0]
     has_run = np.zeros((line.max() + 1, setting.max() + 1), dtype=bool)
     has_run[line, setting] = runs["has_value"]
-    kept_lines, kept_settings = _full_part(has_run, row)
+    kept_lines, kept_settings = full_part(has_run, row)
     return np.isin(line, kept_lines) & np.isin(setting, kept_settings)
-
-
-def _full_part(has_run: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lines (a row of the table at one seed) and settings such that every line has every setting.
-
-    has_run: (lines, settings) bool. row: (lines,). Drops, one by one, what has the largest gap: of
-    a line the share of settings it lacks, of a setting the largest share of a row's lines that lack
-    it. So an empty line goes first, and a setting that some row does not have before that row does.
-    """
-    lines, settings = np.arange(has_run.shape[0]), np.arange(has_run.shape[1])
-    while not (part := has_run[np.ix_(lines, settings)]).all():
-        line_gaps = (~part).mean(axis=1)
-        setting_gaps = pd.DataFrame(~part).groupby(row[lines]).mean().max().to_numpy()
-        if line_gaps.max() >= setting_gaps.max():
-            lines = np.delete(lines, line_gaps.argmax())
-        else:
-            settings = np.delete(settings, setting_gaps.argmax())
-    return lines, settings
-
-
-def _means_and_draws(
-    values: pd.DataFrame, runs: pd.DataFrame, rng: np.random.Generator
-) -> tuple[pd.Series, pd.DataFrame]:
-    """Mean of each cell and its bootstrap draws (N_DRAWS, cells). values: one or two columns.
-
-    A matrix per cell and dataset; the second column, if any, divides the first. A cell is the mean
-    over its datasets, weighted by their numbers of settings. Cells without runs are absent.
-    """
-    n_seeds = runs["seed"].max() + 1 if len(runs) else 0
-    parts = runs.reset_index(drop=True).groupby(["cell", "dataset", "n_prompts"], sort=True)
-    matrices = [
-        _seed_means(np.stack(column.iloc[i].to_list()), runs["seed"].iloc[i].to_numpy(), n_seeds)
-        for _, column in values.items()
-        for i in parts.indices.values()
-    ]
-    strata = [label[1:] for label in parts.indices] * values.shape[1]
-    means = np.array([[crossed_mean(matrix) for matrix in matrices]])
-    both = np.concatenate([means, bootstrap_means(matrices, strata, rng, N_DRAWS)])
-    if values.shape[1] == 2:
-        over, under = np.split(both, 2, axis=1)
-        both = np.divide(over, under, out=np.full(over.shape, np.nan), where=under != 0)
-    weights = parts["setting"].nunique()
-    of = weights.index.get_level_values("cell")
-    columns = {c: np.average(both[:, of == c], 1, weights[of == c]) for c in of.unique()}
-    both = pd.DataFrame(columns, index=range(N_DRAWS + 1), dtype=float)
-    return both.iloc[0], both.iloc[1:]
-
-
-def _seed_means(values: np.ndarray, seeds: np.ndarray, n_seeds: int) -> np.ndarray:
-    """Mean over the runs of each seed, nan left out: (n_seeds, prompts) from (runs[, prompts])."""
-    values = values.reshape(len(values), -1).astype(float)
-    is_there = ~np.isnan(values)
-    total, n = np.zeros((2, n_seeds, values.shape[1]))
-    np.add.at(total, seeds, np.where(is_there, values, 0))
-    np.add.at(n, seeds, is_there)
-    return np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)
 
 
 def _counts(cell_values: pd.DataFrame, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -349,6 +258,44 @@ def _mark_best(cells: pd.DataFrame, means: pd.Series, draws: pd.DataFrame) -> No
     rounding = 1e-12 * abs(means[best])  # equal values may differ in the last bit
     cells.loc[best, "is_best"] = True
     cells.loc[means.index, "is_tied_with_best"] = ~(low > rounding)
+
+
+def _field_of(option: str, fields: pd.DataFrame) -> str:
+    """The first of the fields that has this option; ValueError if none has."""
+    options = {field: set(fields[field].map(label)) for field in fields}
+    for field, there in options.items():
+        if option in there:
+            return field
+    raise ValueError(
+        f"no row or column is {option}; {nearest(option, set().union(*options.values()))}"
+    )
+
+
+def _baseline_cells(
+    cells: pd.DataFrame, field: str, option: str, others: Sequence[str]
+) -> pd.Series:
+    """The number of the cell that each is compared with; NA where the sweep does not have it."""
+    keys = pd.Series(list(zip(*[cells[other].map(label) for other in others], strict=True)))
+    if not others:
+        keys = pd.Series([()] * len(cells))
+    is_baseline = (cells[field].map(label) == option).to_numpy()
+    cell_of = dict(zip(keys[is_baseline], cells.index[is_baseline], strict=True))
+    return pd.Series([cell_of.get(key) for key in keys], cells.index, dtype="Int64")
+
+
+def _add_differences(cells: pd.DataFrame, baseline: pd.Series, draws: pd.DataFrame) -> list[str]:
+    """Add the columns of differences in place; their names. baseline: a cell for each, or NA."""
+    cells["is_baseline"] = (baseline == cells.index.to_series()).fillna(False).astype(bool)
+    is_met = baseline.notna() & ~cells["is_baseline"] & cells["mean"].notna()
+    is_met &= cells["mean"].reindex(baseline).notna().to_numpy()
+    one, other = cells.index[is_met], baseline[is_met].astype(int)
+    names = ["difference", "difference_low", "difference_high", "p_holm"]
+    cells[names] = np.nan
+    cells.loc[one, names[0]] = cells["mean"][one].to_numpy() - cells["mean"][other].to_numpy()
+    apart = draws[one].to_numpy() - draws[other].to_numpy()
+    cells.loc[one, names[1]], cells.loc[one, names[2]] = percentile_interval(apart)
+    cells.loc[one, names[3]] = holm(bootstrap_p_values(cells.loc[one, names[0]].to_numpy(), apart))
+    return ["is_baseline", *names]
 
 
 def _span(numbers: pd.Series) -> str:

@@ -25,7 +25,7 @@ def build(cls: type, values: Any, path: str = "") -> Any:
     for name in hints:
         if name not in values:
             raise ValueError(f"{at}{name} is missing")
-    return cls(**{name: _convert(values[name], hint, at + name) for name, hint in hints.items()})
+    return cls(**{name: convert(values[name], hint, at + name) for name, hint in hints.items()})
 
 
 def nearest(name: object, names: Iterable[object]) -> str:
@@ -40,7 +40,8 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _convert(value: Any, hint: Any, path: str) -> Any:
+def convert(value: Any, hint: Any, path: str) -> Any:
+    """The value as its type hint says; ValueError names the field at `path`."""
     option: Any
     if value == "???":
         raise ValueError(f"{path} has no value yet; give {path}=VALUE")
@@ -56,7 +57,7 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
         elif option is float and type(value) in (int, float):
             return float(value)  # beta=1 and beta=1.0 are one run
         elif option == tuple[int, ...] and isinstance(value, list | tuple):
-            return tuple(_convert(v, int, f"{path}[{i}]") for i, v in enumerate(value))
+            return tuple(convert(v, int, f"{path}[{i}]") for i, v in enumerate(value))
         elif isinstance(option, type) and type(value) is option:
             return value
     raise ValueError(f"{path} must be {' or '.join(map(_type_name, options))}, got {value!r}")

@@ -153,6 +153,18 @@ BAD_OVERRIDES = {
     "no such function": ("loss.objective._target_=math.loss", "math.loss", "cannot be imported"),
     "not a function": ("loss.objective._target_=math.pi", "math.pi", "is not a function"),
     "unknown objective option": ("+loss.objective.tau=2", "loss.objective", "'tau'"),
+    "flip rate 1/2": ("loss=bt_flip_robust loss.objective.flip_rate=0.5", "flip_rate", "[0, 0.5)"),
+    "smoothing": ("loss=bt_smoothed loss.objective.smoothing=0.7", "smoothing", "[0, 0.5)", "0.7"),
+    "NormBT's scale": ("loss=normbt loss.objective.scale=mean", "scale", "ema, batch, constant"),
+    "no members": ("loss.ensemble=0", "loss.ensemble must be >= 1 or null"),
+    "a pick without members": ("loss.pick=min", "loss.pick", "null where loss.ensemble is"),
+    "unknown pick": ("loss.ensemble=2 loss.pick=max", "loss.pick must be mean, min or > 0"),
+    "not a classifier": (
+        "loss=clf_hgb loss.estimator={_target_:sklearn.svm.SVR}",
+        "loss.estimator",
+        "sklearn.svm.SVR",
+    ),
+    "a classifier's option": ("loss=clf_logistic loss.estimator.C=-1", "loss.estimator", "'C'"),
     "unknown precision": ("precision=fp8", "precision 'fp8'", "bf16, fp32"),
     "unknown device": ("device=tpu", "device must be cpu, cuda or cuda:N", "'tpu'"),
     "device as a number": ("device=0", "device must be cpu, cuda or cuda:N", "0"),
@@ -351,7 +363,7 @@ def sweep(here, tiny):
 def test_tables(refused, here, sweep, tiny, capfd):
     capfd.readouterr()
     refused(["table", sweep, "--metric", "accuracy"], "accuracy", "pairwise_accuracy")
-    refused(["table", sweep, "--rows", "lsos"], "lsos", "did you mean 'loss'?")
+    refused(["table", sweep, "--rows", "lsos"], "lsos", "did you mean loss?")
     refused(["table", sweep, "--columns", "size"], "size", "quantity")
     refused(["table", sweep, "--rows", "loss", "--columns", "loss"], "once in rows and columns")
     refused(["table", sweep, "absent"], "absent")

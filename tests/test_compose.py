@@ -16,7 +16,7 @@ RUNS = {
     "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
     "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 2160, "rbt_fig5": 4320,
     "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 1080, "rbt_fig20": 4320,
-    "rbt_full": 12_960,
+    "rbt_full": 12_960, "theory_convergence": 90,
 }  # fmt: skip
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
 
@@ -104,7 +104,7 @@ def sampled(axes, seed):
 def test_a_sample_of_a_sweep_file_agrees_with_hydra(name):
     axes = sampled(read_axes([f"sweeps={name}"], []), name)
     found = list(expand(axes, []))
-    assert 4 <= len(found) <= 6
+    assert 2 <= len(found) <= 6
     for config in found:
         assert_agrees_with_hydra(config, axes.fixed)
 
@@ -142,7 +142,7 @@ def test_the_last_axis_is_the_fastest():
         ("annotation.beta=0.5,1,inf", "annotation.beta", [0.5, 1, float("inf")]),
         ("annotation.beta=1e1,2", "annotation.beta", [10.0, 2]),
         ("base_llm.stem='a b',c-d", "base_llm.stem", ["a b", "c-d"]),
-        ("loss=glob(*mlp)", "loss", ["bt_mlp", "clf_mlp"]),
+        ("loss=glob([bt_ml*,clf_ml*])", "loss", ["bt_mlp", "clf_mlp"]),
         ("dataset.synthetic.dim=32,64", "dataset.synthetic.dim", [32, 64]),
         ("training.batch_pairs=${quantity},64", "training.batch_pairs", [2000, 64]),
     ],

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import math
 
 import numpy as np
@@ -81,6 +82,17 @@ VARIANTS = {
     "normbt": ("loss=normbt", "loss.hidden=[7,5]", "training.batch_pairs=25"),
     "lgb": ("loss=clf_lgb", "loss.rounds=5"),
     "bt scripts": ("loss=bt_mlp", *MLP_TINY, "training.protocol=rbt_scripts"),
+    "normbt embedding": ("loss=normbt", *MLP_TINY, "loss.objective.distance=embedding"),
+    "golden margin": ("loss=bt_golden_margin", *MLP_TINY, "training.batch_pairs=25"),
+    "golden margin scripts": (
+        "loss=bt_golden_margin",
+        *MLP_TINY,
+        "training.protocol=rbt_scripts",
+    ),
+    "bt lgb": ("loss=bt_lgb", "loss.rounds=5"),
+    "logistic": ("loss=clf_logistic",),
+    "hgb": ("loss=clf_hgb", "loss.estimator.max_iter=5"),
+    "ensemble": ("loss=bt_mlp", "loss.hidden=[7,5]", "loss.ensemble=3", "loss.pick=1"),
     "clf scripts": ("loss=clf_mlp", "loss.hidden=[7,5]", "training.protocol=rbt_scripts"),
 }
 
@@ -245,9 +257,10 @@ def test_every_option_runs_one_tiny_fit(group, option, tmp_path):
     is_synthetic = option == "synthetic" or group not in ("base_llm", "backbone", "dataset")
     files = () if is_synthetic else ("dataset=alpacaeval",) * (group != "dataset")
     shape = TINY if is_synthetic else SHORT
-    is_trees = "rounds:" in (ROOT / "conf" / group / f"{option}.yaml").read_text()
-    size = "loss.rounds=3" if is_trees else "loss.hidden=[8]"
-    spec = spec_of(*shape, *files, f"{group}={option}", "quantity=30", size)
+    text = (ROOT / "conf" / group / f"{option}.yaml").read_text()
+    sizes = {"rounds: ": "loss.rounds=3", "hidden: [1": "loss.hidden=[8]"}
+    size = [small for name, small in sizes.items() if name in text] if group == "loss" else MLP_TINY
+    spec = spec_of(*shape, *files, f"{group}={option}", "quantity=30", *size)
     root = None if is_synthetic else tmp_path / "cache"
     if root is not None:
         write_files(root, spec)
@@ -287,6 +300,33 @@ def test_parts_of_failed_rows_alone_read_back(tmp_path):
     rows = rows_of(tmp_path, items_of([failing]))
     assert list(rows["status"]) == ["failed"]
     assert results.failed(tmp_path)["error"].iloc[0] == rows["error"].iloc[0]
+
+
+def test_pairs_of_equal_responses_are_counted_and_normbt_stays_finite(tmp_path):
+    options = ("loss=normbt", *MLP_TINY, "training.patience=null", "training.max_epochs=3")
+    spec = spec_of(*SHORT, *FILES, *options)
+    write_files(tmp_path, spec)
+    edit_embeddings(tmp_path, spec, "train", slice(0, 8), 0.5)
+    row = rows_of(tmp_path, items_of([spec], tmp_path), root=tmp_path).loc[spec.spec_id]
+    assert row["status"] == "done" and math.isfinite(row["bon_golden"])
+    counts = json.loads(row["objective_counts"])
+    assert counts["n_zero_distances"] % 3 == 0 and counts["n_zero_distances"] > 0
+
+
+def test_golden_margins_are_in_units_of_the_reward_scale(tmp_path):
+    """Half the scale is twice the margin; labels are those of noise-free annotators in both."""
+    options = ("loss=bt_golden_margin", *MLP_TINY, "annotation.beta=.inf")
+    rows = [
+        rows_of(tmp_path / str(i), items_of([spec_of(*TINY, *options, *more)])).iloc[0]
+        for i, more in enumerate([
+            ("dataset.reward_scale=2", "loss.objective.factor=2"),
+            ("dataset.reward_scale=1", "loss.objective.factor=1"),
+            ("dataset.reward_scale=1", "loss.objective.factor=2"),
+        ])
+    ]  # fmt: skip
+    assert rows[0]["bon_golden_by_n"].tolist() == rows[1]["bon_golden_by_n"].tolist()
+    assert rows[0]["improvement_by_prompt"].tolist() == rows[1]["improvement_by_prompt"].tolist()
+    assert rows[2]["spearman"] != rows[1]["spearman"]
 
 
 def test_responses_are_fitted_as_the_scripts_do(tmp_path):

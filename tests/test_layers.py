@@ -9,21 +9,23 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n statistics protocols typed machine provenance "
-    "stopping scheduler lock",
-    "spec cache reward_models launchers",
-    "results inputs compose cost",
-    "fitting jobs",
+    "objectives pairing annotation best_of_n ensembling statistics protocols theory typed machine "
+    "provenance stopping scheduler lock",
+    "losses",
+    "spec cache reward_models diagnostics launchers",
+    "results inputs compose cells cost",
+    "fitting contrasts jobs",
     "scoring status",
     "execute status_view",
-    "sweep dispatch tables table_formats",
-    "slurm single",
+    "sweep dispatch tables table_formats claims",
+    "figures slurm single",
     "plan task",
     "launch",
     "cli",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
-SIDEWAYS = {("tables", "table_formats")}  # one job in two files
+SIDEWAYS = {("tables", "table_formats"), ("claims", "table_formats")}  # one job in two files
+READERS = "tables contrasts claims results cli figures.making figures.pairings figures.theory"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -70,7 +72,10 @@ def test_init_files_are_empty_but_for_version_and_load():
     assert set(names) <= {"__version__", "load"} and "__version__" in names
 
 
-@pytest.mark.parametrize("module", ["rmsweep", "rmsweep.tables", "rmsweep.results", "rmsweep.cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["rmsweep", *(f"rmsweep.{name}" for name in READERS.split())],
+)
 def test_reading_results_imports_no_engine(module):
     heavy = {"torch", "hydra", "lightgbm", "sklearn"}
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"

@@ -18,7 +18,10 @@ EMBEDDINGS = np.random.default_rng(0).normal(size=(N_RESPONSES, D)).astype(np.fl
 
 def weighted(batch, state):
     """NormBT, whose state the engine must keep apart for each run."""
-    return normbt(batch, state, decay=0.9, epsilon=1e-8)
+    return normbt(
+        batch, state, decay=0.9, epsilon=1e-8, scale="ema", power=1.0, clip=float("inf"),
+        distance="features",
+    )  # fmt: skip
 
 
 def pairs_of(seed, n):
@@ -237,6 +240,49 @@ def gradients(pack, columns, objective):
         p.requires_grad_(True)
     loss, _ = objective(mlp.pair_batch(pack.parameters, pack.train.take(columns)), {})
     return torch.autograd.grad(loss.mean(dim=1).sum(), pack.parameters)
+
+
+def test_normbt_moves_a_linear_head_by_its_scale_and_the_probability_alone():
+    """On a linear head a pair's gradient has norm s (1 - sigmoid(chosen - rejected)): no distance.
+
+    Bradley-Terry's has that times the pair's distance (arXiv:2512.06343).
+    """
+    pack = pack_of([2, 5], hidden=())
+    for run in (0, 1):
+        alone = [p[run : run + 1].clone().requires_grad_(True) for p in pack.parameters]
+        batch = mlp.pair_batch(alone, mlp.Data(pack.train.x[run : run + 1], None))
+        loss, state = weighted(batch, {})
+        plain, _ = bradley_terry(batch, {})
+        distance = (batch.features_chosen - batch.features_rejected)[0].norm(dim=-1)
+        wrong = torch.sigmoid(batch.rejected - batch.chosen)[0].detach()
+        for i in range(0, N_TRAIN, 10):
+            (by_normbt,) = torch.autograd.grad(loss[0, i], alone[0], retain_graph=True)
+            (by_bt,) = torch.autograd.grad(plain[0, i], alone[0], retain_graph=True)
+            torch.testing.assert_close(by_normbt.norm(), state["scale"][0] * wrong[i])
+            torch.testing.assert_close(by_bt.norm(), distance[i] * wrong[i])
+
+
+def test_batches_hold_the_rows_embeddings_and_margins():
+    rows, golden = pairs_of(1, 20), np.random.default_rng(3).normal(size=N_RESPONSES)
+    data = mlp.load(EMBEDDINGS, [rows, rows[::-1]], "fp32", "cpu", golden)
+    parameters = mlp.initial([np.random.default_rng(s) for s in (0, 1)], (D, 8, 1), "cpu")
+    taken = data.take(np.array([[3, 1, 4], [0, 5, 2]])).keep(torch.tensor([1]))
+    batch = mlp.pair_batch([p[1:] for p in parameters], taken)
+    drawn = rows[::-1][[0, 5, 2]]
+    np.testing.assert_array_equal(batch.embeddings_chosen[0], EMBEDDINGS[drawn[:, 0]])
+    np.testing.assert_array_equal(batch.embeddings_rejected[0], EMBEDDINGS[drawn[:, 1]])
+    expected = (golden[drawn[:, 0]] - golden[drawn[:, 1]]).astype(np.float32)
+    np.testing.assert_array_equal(batch.margin[0], expected)
+    assert mlp.load(EMBEDDINGS, [rows], "fp32", "cpu").margin is None
+
+
+def test_what_an_objective_counts_is_kept_for_each_run():
+    pack = pack_of([0, 1])
+    pack.train.x[1, :5, 1] = pack.train.x[1, :5, 0]  # 5 pairs of equal embeddings
+    assert fit(pack, [0, 1], weighted).counts == [
+        {"n_zero_distances": 0}, {"n_zero_distances": 5 * 4}
+    ]  # fmt: skip
+    assert fit(pack_of([0]), [0]).counts == [{}]
 
 
 def test_responses_give_the_gradient_of_the_classification_loss_on_the_drawn_rows():

@@ -13,10 +13,16 @@ from rmsweep import spec as specs
 from rmsweep.compose import ROOT, compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.objectives import resolve as resolving
 from rmsweep.objectives.bradley_terry import bradley_terry
+from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
+from rmsweep.objectives.bradley_terry_margin import bradley_terry_margin
 from rmsweep.objectives.classification import classification
+from rmsweep.objectives.flip_robust import flip_robust
+from rmsweep.objectives.hinge import hinge
+from rmsweep.objectives.label_smoothing import label_smoothing
 from rmsweep.objectives.normbt import normbt
 from rmsweep.objectives.pair_batch import PairBatch
-from rmsweep.objectives.resolve import resolve, source_sha256
+from rmsweep.objectives.resolve import options_of, resolve, source_sha256
+from rmsweep.objectives.thurstone import thurstone
 
 OBJECTIVES = {}
 for path in sorted((ROOT / "conf" / "loss").glob("*.yaml")):
@@ -25,14 +31,15 @@ for path in sorted((ROOT / "conf" / "loss").glob("*.yaml")):
         if isinstance(value, dict):
             OBJECTIVES[f"{path.stem}.{field}"] = value
 
-OPTIONS = {"decay": 0.9, "epsilon": 1e-8}
+OPTIONS = options_of(OBJECTIVES["normbt.objective"])
 
 
 def batch_of(seed, runs=2, pairs=6, width=5, scale=1.0, features=None):
     g = torch.Generator().manual_seed(seed)
     chosen, rejected = torch.randn((2, runs, pairs), generator=g)
     h = scale * torch.randn((2, runs, pairs, width), generator=g)
-    return PairBatch(chosen, rejected, *(h if features is None else features))
+    x, margin = torch.randn((2, runs, pairs, 3), generator=g), torch.randn(runs, pairs, generator=g)
+    return PairBatch(chosen, rejected, *(h if features is None else features), *x, margin)
 
 
 def equally_distant(runs=2, pairs=6, width=5, distance=3.0):
@@ -58,8 +65,9 @@ def test_a_loss_is_finite_and_per_pair(name, runs, pairs):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_loss_decreases_as_the_chosen_reward_grows_and_the_rejected_falls(name, seed):
+def test_a_loss_decreases_as_a_wrongly_ordered_pair_comes_nearer_to_order(name, seed):
     objective, batch = resolve(OBJECTIVES[name], name), batch_of(seed)
+    batch = batch._replace(chosen=batch.rejected - 1 - batch.chosen.abs())
     before, _ = objective(batch, {})
     assert (objective(batch._replace(chosen=batch.chosen + 0.5), {})[0] < before).all()
     assert (objective(batch._replace(rejected=batch.rejected - 0.5), {})[0] < before).all()
@@ -96,10 +104,23 @@ def test_classification_against_its_formula(seed):
 
 def test_one_value_of_each_from_the_definition():
     zeros = torch.zeros(1, 1)
-    batch = PairBatch(zeros, zeros, torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
+    batch = PairBatch(zeros, zeros, torch.ones(1, 1, 2), torch.zeros(1, 1, 2), margin=zeros + 2)
     assert bradley_terry(batch, {})[0].item() == pytest.approx(math.log(2))
     assert classification(batch, {})[0].item() == pytest.approx(2 * math.log(2))
     assert normbt(batch, {}, **OPTIONS)[0].item() == pytest.approx(math.log(2))
+    assert thurstone(batch, {})[0].item() == pytest.approx(math.log(2))
+    one = batch._replace(chosen=zeros + 1)  # Phi(1) = 0.841344746, a table's value
+    assert thurstone(one, {})[0].item() == pytest.approx(-math.log(0.841344746), rel=1e-6)
+    assert hinge(one, {}, margin=3.0)[0].item() == 2
+    ln = math.log
+    found = bradley_terry_golden_margin(one, {}, factor=0.5)[0].item()  # 1 - 0.5 * 2 = 0
+    assert found == pytest.approx(ln(2))
+    assert bradley_terry_margin(one, {}, margin=1.0)[0].item() == pytest.approx(ln(2))
+    certain = batch._replace(chosen=zeros + ln(3))  # sigmoid = 3/4
+    found = label_smoothing(certain, {}, smoothing=0.25)[0].item()
+    assert found == pytest.approx(0.75 * ln(4 / 3) + 0.25 * ln(4), rel=1e-6)
+    found = flip_robust(certain, {}, flip_rate=0.25)[0].item()
+    assert found == pytest.approx((0.75 * ln(4 / 3) - 0.25 * ln(4)) / 0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("margin", [-1e4, 1e4])
@@ -176,7 +197,7 @@ def test_normbt_leaves_other_state_and_its_argument_untouched():
     before = {"other": torch.ones(2)}
     _, after = normbt(batch_of(0), before, **OPTIONS)
     assert before.keys() == {"other"}
-    assert after.keys() == {"other", "scale"}
+    assert after.keys() == {"other", "scale", "n_zero_distances"}
 
 
 def test_normbt_weight_carries_no_gradient():
@@ -197,10 +218,13 @@ def test_normbt_of_equal_features_stays_finite():
     batch = batch_of(0)
     some = batch.features_chosen.clone()
     some[:, 0] = batch.features_rejected[:, 0]
-    for features in (some, batch.features_rejected):  # one distance is 0, then all are
-        loss, state = normbt(batch._replace(features_chosen=features), {}, **OPTIONS)
+    state = {}
+    for features, n_zero in ((some, 1), (batch.features_rejected, 1 + 6)):  # one, then all
+        loss, state = normbt(batch._replace(features_chosen=features), state, **OPTIONS)
         assert torch.isfinite(loss).all()
         assert torch.isfinite(state["scale"]).all()
+        assert state["n_zero_distances"].tolist() == [n_zero] * 2
+        assert torch.equal(loss[:, 0], bradley_terry(batch, {})[0][:, 0])  # weight 1
 
 
 def test_normbt_takes_half_precision_features():
@@ -212,6 +236,61 @@ def test_normbt_takes_half_precision_features():
     loss, state = normbt(half, {}, **OPTIONS)
     assert loss.dtype == state["scale"].dtype == torch.float32
     torch.testing.assert_close(loss, normbt(batch, {}, **OPTIONS)[0], rtol=0.05, atol=0.05)
+
+
+def of_normbt(batch, state=None, **options):
+    return normbt(batch, {} if state is None else state, **OPTIONS | options)
+
+
+def test_normbt_scales():
+    """ema has a test of its own above; constant keeps the first batch's mean."""
+    states, first = {"batch": {}, "constant": {}}, None
+    for seed in range(3):
+        batch = batch_of(seed)
+        d, bt = distances(batch), bradley_terry(batch, {})[0]
+        first = d.mean(dim=1) if first is None else first
+        for scale, m in (("batch", d.mean(dim=1)), ("constant", first)):
+            loss, states[scale] = of_normbt(batch, states[scale], scale=scale)
+            torch.testing.assert_close(loss, m[:, None] / d * bt)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_normbt_of_power_0_is_bradley_terry_exactly(seed):
+    batch = batch_of(seed)
+    batch.features_chosen[:, 0] = batch.features_rejected[:, 0]
+    loss, _ = of_normbt(batch, power=0.0)
+    assert torch.equal(loss, bradley_terry(batch, {})[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_normbt_power_and_clip(seed):
+    batch = batch_of(seed)
+    weight = of_normbt(batch)[0] / bradley_terry(batch, {})[0]
+    squared, _ = of_normbt(batch, power=2.0)
+    torch.testing.assert_close(squared, weight**2 * bradley_terry(batch, {})[0])
+    clipped, _ = of_normbt(batch, clip=1.0)
+    torch.testing.assert_close(clipped, weight.clamp(max=1.0) * bradley_terry(batch, {})[0])
+    assert (weight > 1).any() and (weight < 1).any()
+    unclipped, _ = of_normbt(batch, clip=float(weight.max()) * 2)
+    assert torch.equal(unclipped, of_normbt(batch)[0])
+
+
+def test_normbt_of_the_embeddings_distance_does_not_read_the_features():
+    batch = batch_of(0)
+    loss, _ = of_normbt(batch, distance="embedding")
+    d = (batch.embeddings_chosen - batch.embeddings_rejected).norm(dim=-1)
+    expected = d.mean(dim=1, keepdim=True) / d * bradley_terry(batch, {})[0]
+    torch.testing.assert_close(loss, expected)
+    other = batch._replace(features_chosen=batch.features_chosen + 3)
+    assert torch.equal(of_normbt(other, distance="embedding")[0], loss)
+
+
+def test_normbt_weights_do_not_change_when_a_pair_is_swapped():
+    batch = batch_of(0)
+    c, r, hc, hr, xc, xr, margin = batch
+    swapped = PairBatch(r, c, hr, hc, xr, xc, -margin)
+    found = of_normbt(swapped)[0] / bradley_terry(swapped, {})[0]
+    torch.testing.assert_close(found, of_normbt(batch)[0] / bradley_terry(batch, {})[0])
 
 
 OWN = "def loss(batch, state):\n    return (batch.rejected - batch.chosen).exp(){}, state\n"

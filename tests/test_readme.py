@@ -1,14 +1,17 @@
-"""What README and CONTRIBUTING tell a reader to type works as written."""
+"""What README and docs/ tell a reader to type works as written."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+ADD_A_LOSS = (ROOT / "docs/add-a-loss.md").read_text()
 COMMANDS = re.findall(r"`rmsweep ([^`]+)`", README)
 SWEEPS = re.findall(r"sweeps=(\w+)", README)
 
@@ -39,17 +42,38 @@ def test_every_sweep_that_the_readme_names_exists():
     assert set(SWEEPS) <= {file.stem for file in (ROOT / "sweeps").glob("*.yaml")}
 
 
-def test_the_loss_of_contributing(rmsweep, tmp_path):
-    block = CONTRIBUTING.partition("## Add a loss")[2].partition("\n`batch` is")[0]
+def test_add_a_loss_as_written(rmsweep, tmp_path):
+    block = ADD_A_LOSS.partition("\nEvery field of the yaml")[0]
     lines = [line[4:] for line in block.splitlines() if line.startswith("    ")]
-    text = "\n".join(lines)
+    commands = [line for line in lines if line.startswith("rmsweep ")]
+    text = "\n".join(line for line in lines if line not in commands)
     code, yaml = re.search(
-        r"# mylosses.py\n(.*?)# myconf/loss/hinge.yaml\n(.*?)rmsweep", text, re.S
+        r"# mylosses.py\n(.*)# myconf/loss/squared.yaml\n(.*)", text, re.S
     ).groups()
+    assert len((code + yaml).splitlines()) <= 10
     (tmp_path / "mylosses.py").write_text(code)
     (tmp_path / "myconf/loss").mkdir(parents=True)
-    (tmp_path / "myconf/loss/hinge.yaml").write_text(yaml)
-    for line in lines:
-        if line.startswith("rmsweep "):
-            out = rmsweep(*shlex.split(line)[1:]).stdout
-    assert "hinge" in out and "bt_mlp" in out
+    (tmp_path / "myconf/loss/squared.yaml").write_text(yaml)
+    assert len(commands) == 4
+    said = [rmsweep(*shlex.split(command)[1:]).stdout for command in commands]
+    assert "squared" in said[1] and "bt_mlp" in said[1]
+    assert "2 of 2 runs done" in said[2]
+    listed = rmsweep("list", "loss", "--config-dir", "myconf").stdout
+    assert yaml.partition("\n")[0].removeprefix("# ") in listed
+
+
+def test_the_page_of_losses_is_up_to_date(tmp_path):
+    made = subprocess.run(
+        [sys.executable, ROOT / "docs/losses.py"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert made.stdout == (ROOT / "docs/losses.md").read_text(), "run `make docs`"
+    for path in (ROOT / "conf/loss").glob("*.yaml"):
+        assert f"\n## {path.stem}\n" in made.stdout
+        assert path.read_text().startswith("# ")
+
+
+def test_the_readme_counts_the_losses():
+    n_more = int(re.search(r"\[(\d+) more\]\(docs/losses.md\)", README)[1])
+    assert len(list((ROOT / "conf/loss").glob("*.yaml"))) == n_more + 4

@@ -112,6 +112,20 @@ def test_nothing_yet_and_no_such_sweep(sweep):
         results.load("absent")
 
 
+def test_parts_older_than_some_columns_are_null_there(sweep):
+    newer = ["loss.ensemble", "loss.pick", "loss.member", "objective_counts", "kl_risk", "dim"]
+    results.write_part(sweep, [full_row("a")])
+    results.write_part(sweep, [full_row("b")])
+    path = sorted((sweep / "runs").iterdir())[0]
+    whole = pq.read_table(path, partitioning=None)
+    pq.write_table(whole.drop_columns(newer), path)
+    for columns in (None, ["improvement", *newer]):
+        rows = results.load("small", columns)
+        assert len(rows) == 2
+        for name in newer:
+            assert rows[name].isna().tolist().count(True) >= 1
+
+
 def test_a_part_cut_short_is_named(sweep):
     results.write_part(sweep, [full_row("a")])
     results.write_part(sweep, [full_row("b")])

@@ -19,7 +19,16 @@ from rmsweep import spec as specs
 from rmsweep.compose import ROOT, Config, compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.fitting import annotated
 from rmsweep.inputs import cache_of
-from rmsweep.spec import GROUPS, SEMANTICS, STREAMS, columns, from_canonical, parse, stream
+from rmsweep.spec import (
+    GROUPS,
+    NOT_IN_ID,
+    SEMANTICS,
+    STREAMS,
+    columns,
+    from_canonical,
+    parse,
+    stream,
+)
 
 GOLDEN = Path(__file__).parent / "golden_spec_ids.json"
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
@@ -91,7 +100,8 @@ def test_spec_ids_are_those_of_the_golden_file():
 
 def test_spec_ids_are_the_same_in_another_process(tmp_path):
     code = "import json, test_spec as t; print(t.ids_of_golden(json.loads(t.GOLDEN.read_text())))"
-    env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(GOLDEN.parent)}
+    path = f"{GOLDEN.parent}{os.pathsep}{GOLDEN.parents[1]}"
+    env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
     )
@@ -100,7 +110,13 @@ def test_spec_ids_are_the_same_in_another_process(tmp_path):
     assert done.stdout.strip() == str(expected)
 
 
-@pytest.mark.parametrize("overrides", [(), ("loss=normbt",), ("loss=clf_lgb",), FILES])
+ENSEMBLE = ("loss.ensemble=3", "loss.pick=min")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("loss=normbt",), ("loss=clf_lgb",), ("loss=clf_logistic",), FILES, ENSEMBLE],
+)
 def test_every_field_changes_the_spec_id(overrides):
     spec = spec_of(*overrides)
     found = list(leaves(spec))
@@ -127,7 +143,8 @@ def test_every_field_that_may_be_null_changes_the_spec_id_when_it_is():
 @pytest.mark.parametrize(
     "changed",
     [
-        (("loss", "label"), "BT"), (("device",), "cuda:1"), (("cache", "root"), "/data"),
+        (("loss", "label"), "BT"), (("evaluation", "diagnostics"), True),
+        (("device",), "cuda:1"), (("cache", "root"), "/data"),
         (("launcher", "workers"), 7), (("launcher", "threads"), 2), (("launcher", "pack_runs"), 3),
         (("logger",), {"project": "mine"}), (("name",), "mine"), (("sweep", "name"), "mine"),
     ],
@@ -165,8 +182,11 @@ VALID = {
     "loss.validation_objective": {
         "_target_": "rmsweep.objectives.classification.classification", "_partial_": True
     },
+    "loss.ensemble": 3,
+    "loss.member": 3,
 }  # fmt: skip
 ONE_VALUE = {"annotation.source", "loss.objective._partial_", "loss.reward_model", "loss.rows"}
+ONE_VALUE.add("loss.pick")  # null without an ensemble; test_ensembles.py has the others
 
 
 def test_every_field_of_the_config_reaches_the_spec():
@@ -177,7 +197,7 @@ def test_every_field_of_the_config_reaches_the_spec():
     n_changed = 0
     for path, value in config_leaves(within):
         field = ".".join(path)
-        if field in ONE_VALUE or field == "loss.label":
+        if field in ONE_VALUE or field in NOT_IN_ID:
             continue
         values = at = copy.deepcopy(config.values)
         for name in path[:-1]:
@@ -200,6 +220,28 @@ def test_every_field_of_the_config_reaches_the_spec():
 )
 def test_one_value_written_twice_is_one_run(one, other):
     assert spec_of(one).spec_id == spec_of(other).spec_id
+
+
+def test_a_field_newer_than_some_ids_is_in_the_id_if_it_is_set():
+    assert '"ensemble"' not in spec_of().canonical and '"member"' not in spec_of().canonical
+    specs_of = [(), ("loss.ensemble=3",), (*ENSEMBLE,), ("loss.ensemble=3", "loss.pick=1")]
+    specs_of += [("loss.ensemble=4",), ("loss.member=1",), ("loss.member=2",)]
+    found = [spec_of(*overrides) for overrides in specs_of]
+    assert len({spec.spec_id for spec in found}) == len(found)
+    for spec in found:
+        assert from_canonical(spec.canonical, spec.loss.label, False) == spec
+    one, other = (spec_of("loss.ensemble=3", f"loss.pick={p}") for p in ("null", "mean"))
+    assert one == other
+    assert columns(found[3])["loss.pick"] == "1.0" and columns(found[0])["loss.pick"] is None
+
+
+def test_a_loss_of_golden_margins_needs_golden_rewards():
+    spec = spec_of("loss=bt_golden_margin")
+    labels = dataclasses.replace(spec.annotation, source="labels")
+    with pytest.raises(ValueError, match="loss=bt_golden_margin needs golden rewards, which annot"):
+        specs.require_golden(dataclasses.replace(spec, annotation=labels))
+    specs.require_golden(spec)
+    specs.require_golden(dataclasses.replace(spec_of(), annotation=labels))
 
 
 def test_rows_are_part_of_the_spec_and_fit_the_objective():
@@ -233,7 +275,7 @@ def test_semantics_is_part_of_the_spec_id(monkeypatch):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_spec_comes_back_from_its_canonical_json(loss):
     spec = spec_of(f"loss={loss}", "annotation.beta=.inf", *FILES)
-    again = from_canonical(spec.canonical, spec.loss.label)
+    again = from_canonical(spec.canonical, spec.loss.label, spec.evaluation.diagnostics)
     assert again == spec
     assert again.spec_id == spec.spec_id
     assert columns(again) == columns(spec)
@@ -241,7 +283,7 @@ def test_a_spec_comes_back_from_its_canonical_json(loss):
 
 def test_a_synthetic_spec_comes_back_from_its_canonical_json():
     spec = spec_of("loss=normbt", "training.patience=null", "evaluation.n=3")
-    assert from_canonical(spec.canonical, spec.loss.label) == spec
+    assert from_canonical(spec.canonical, spec.loss.label, spec.evaluation.diagnostics) == spec
 
 
 def test_columns_are_named_as_on_the_command_line():
@@ -259,9 +301,9 @@ def test_columns_are_named_as_on_the_command_line():
 DEPENDS = {
     "selection": {"base_llm.stem", "dataset.stem", "selection", "seed"},
     "annotator": {"base_llm.stem", "dataset.stem", "selection", "seed", "pairing"},
-    "validation split": {"seed", "quantity", "training.protocol"},
-    "batches": {"seed", "quantity", "training.protocol"},
-    "weights": {"seed"},
+    "validation split": {"seed", "quantity", "training.protocol", "loss.member"},
+    "batches": {"seed", "quantity", "training.protocol", "loss.member"},
+    "weights": {"seed", "loss.member"},
 }
 
 
@@ -391,7 +433,21 @@ def test_reward_scale_divides_the_margin():
         ("+selection.rank=3", "selection.rank is an unknown field"),
         ("loss.rows=pair", "loss.rows 'pair' is unknown; did you mean pairs?"),
         ("loss.reward_model=tree", "loss.reward_model 'tree' is unknown; did you mean trees?"),
-        ("loss.reward_model=trees", "loss.objective: reward_model=trees takes one of LightGBM's"),
+        ("loss.reward_model=trees", "loss.objective: reward_model=trees takes one of its own"),
+        ("loss.ensemble=0", "loss.ensemble must be >= 1 or null, got 0"),
+        ("loss.ensemble=1.5", "loss.ensemble must be int or null, got 1.5"),
+        ("loss.pick=min", "loss.pick must be null where loss.ensemble is, got min"),
+        ("loss.ensemble=3 loss.pick=max", "loss.pick must be mean, min or > 0, got max"),
+        ("loss.ensemble=3 loss.pick=0", "loss.pick must be mean, min or > 0, got 0"),
+        ("loss.ensemble=3 loss.pick=inf", "loss.pick must be mean, min or > 0, got inf"),
+        ("loss.ensemble=3 loss.member=1", "loss.member must be null where loss.ensemble is not"),
+        ("loss.member=0", "loss.member must be >= 1 or null, got 0"),
+        ("loss=clf_logistic loss.estimator.C=abc", "loss.estimator: The 'C' parameter"),
+        ("loss=clf_logistic +loss.estimator.depth=3", "unexpected keyword argument 'depth'"),
+        ("loss=clf_logistic loss.estimator._target_=sklearn.svm.SVR", "sklearn.svm.SVR"),
+        ("loss=clf_logistic loss.objective=bradley_terry", "takes one of its own objectives (bin"),
+        ("loss=clf_hgb training.protocol=rbt_scripts", "training.protocol=rbt_scripts is for MLPs"),
+        ("loss=bt_golden_margin loss.objective.factor=-1", "factor must be >= 0"),
         ("loss.objective=binary", "loss.objective: reward_model=mlp takes a _target_"),
         ("loss.objective._target_=nope.loss", "loss.objective._target_ 'nope.loss' cannot be"),
         ("loss.objective._partial_=false", "loss.objective must have _target_"),

@@ -3,13 +3,17 @@
 import io
 import itertools
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from rmsweep.cells import full_part, select
+from rmsweep.contrasts import paired_differences
 from rmsweep.table_formats import render
-from rmsweep.tables import _full_part, compare, default_columns, default_rows, notes
+from rmsweep.tables import compare, default_columns, default_rows, notes
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 3.0, "clf_lgb": 2.995}
 FORMATS = ["text", "md", "latex", "html", "csv"]
@@ -50,15 +54,17 @@ def done(wanted, n_prompts=80, shift=None, prompts_of=None):
     return pd.DataFrame(lines)
 
 
-def table(rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", seed=0):
+def table(rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", seed=0, **k):
     rng = np.random.default_rng(seed)
-    return compare(rows, wanted, list(row_fields), list(column_fields), metric, rng)
+    return compare(rows, wanted, list(row_fields), list(column_fields), metric, rng, **k)
 
 
-def page(rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", format="text"):
+def page(
+    rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", format="text", **k
+):
     fields = list(row_fields), list(column_fields)
-    cells = table(rows, wanted, *fields, metric)
-    lines = notes(cells, wanted, *fields, metric)
+    cells = table(rows, wanted, *fields, metric, **k)
+    lines = notes(cells, wanted, *fields, metric, **k)
     return render(cells, *fields, metric, lines, format, width=200)
 
 
@@ -137,9 +143,9 @@ def test_used_runs_are_always_balanced(seed):
     rng = np.random.default_rng(seed)
     row = np.repeat(np.arange(3), 5)
     has_run = rng.random((15, 6)) < rng.choice([0.3, 0.7, 0.95], size=(3, 6)).repeat(5, axis=0)
-    lines, settings = _full_part(has_run, row)
+    lines, settings = full_part(has_run, row)
     assert has_run[np.ix_(lines, settings)].all()
-    full = _full_part(np.ones((15, 6), bool), row)
+    full = full_part(np.ones((15, 6), bool), row)
     np.testing.assert_array_equal([len(kept) for kept in full], [15, 6])
 
 
@@ -257,9 +263,9 @@ def test_defaults():
     [
         (
             {"metric": "improvment"},
-            "unknown metric 'improvment'; did you mean 'improvement'.*oracle_share",
+            "unknown metric 'improvment'; did you mean improvement\\? .*oracle_share",
         ),
-        ({"row_fields": ["los"]}, "unknown field 'los'; did you mean 'loss'\\? valid: .*dataset"),
+        ({"row_fields": ["los"]}, "unknown field 'los'; did you mean loss\\? valid: .*dataset"),
         ({"column_fields": ["annotation.beta"]}, "unknown field 'annotation.beta'"),
         ({"column_fields": ["loss"]}, "a field may stand once"),
     ],
@@ -309,6 +315,17 @@ def test_latex(odd_sweep):
         assert part in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert not any(line.startswith(("[", "*")) for line in text.splitlines())
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+@pytest.mark.parametrize("against", [None, "bt_mlp"])
+def test_latex_compiles(odd_sweep, against, tmp_path):
+    text = page(*odd_sweep, format="latex", against=against)
+    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    (tmp_path / "page.tex").write_text(f"{head}\n{text}\n\\end{{document}}\n")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
 
 
 def test_html(odd_sweep):
@@ -374,3 +391,100 @@ def test_best_of_n_itself_is_base_plus_improvement_by_prompt():
     assert golden["n_prompts"].eq(80).all() and golden["is_best"].equals(improvement["is_best"])
     oracle = table(rows, wanted, metric="oracle")
     np.testing.assert_allclose(oracle["mean"], 3.0)
+
+
+def test_against_a_row_is_the_paired_difference_in_each_column():
+    wanted = specs(annotation__beta=[0.3, 1.0], quantity=[100, 200])
+    rows = done(wanted, shift=lambda spec: spec["annotation.beta"])
+    fields = {"column_fields": ["annotation.beta"], "against": "bt_mlp"}
+    cells = table(rows, wanted, **fields)
+    is_bt = cells["loss"] == "bt_mlp"
+    assert cells["is_baseline"].equals(is_bt.rename("is_baseline"))
+    assert cells.loc[is_bt, ["difference", "p_holm"]].isna().all(axis=None)
+    assert not cells[["is_best", "is_tied_with_best"]].any(axis=None)
+    joined = rows.merge(wanted, on="key")
+    rng = np.random.default_rng(0)
+    sides = {"loss": "clf_mlp"}, {"loss": "bt_mlp"}
+    apart = paired_differences(joined, *sides, "improvement", rng, ["annotation.beta"])
+    of_clf = cells[cells["loss"] == "clf_mlp"]
+    np.testing.assert_allclose(of_clf["difference"], apart["estimate"])
+    np.testing.assert_allclose(of_clf["difference_low"], apart["low"])
+    np.testing.assert_allclose(of_clf["difference_high"], apart["high"])
+    text = page(rows, wanted, **fields)
+    assert text.count("] ***") == 4 and text.count("; +1.0") == 2 and "(Holm, 4 comp" in text
+
+
+def test_stars_are_corrected_for_the_number_of_comparisons():
+    by_seed = 0.22 + 0.2 * np.array([-1.4, -0.7, 0, 0.7, 1.4])  # about 2.5 standard errors
+    p = []
+    for n in (1, 20):
+        wanted = specs(loss=["clf_mlp", "clf_lgb"], dataset=[f"d{i}" for i in range(n)])
+        rows = done(
+            wanted,
+            shift=lambda s: by_seed[s["seed"]] * ((s["loss"], s["dataset"]) == ("clf_lgb", "d0")),
+        )
+        cells = table(rows, wanted, column_fields=["dataset"], against="clf_mlp")
+        assert cells["p_holm"].notna().sum() == n
+        p.append(cells.query("loss == 'clf_lgb' and dataset == 'd0'")["p_holm"].item())
+    assert p[0] < 0.05 < p[1]
+
+
+def test_against_a_column_compares_columns_on_the_same_settings():
+    wanted = specs(pairing=["same_prompt", "cross_prompt"], quantity=[100, 200])
+    rows = done(wanted, shift=lambda s: s["quantity"] / 100 + 2 * (s["pairing"] == "cross_prompt"))
+    is_gone = (wanted["pairing"] == "cross_prompt") & (wanted["quantity"] == 200)
+    rows = rows[~is_gone]
+    cells = table(rows, wanted, column_fields=["pairing"], against="same_prompt")
+    np.testing.assert_allclose(cells["difference"].dropna(), 2, atol=1e-5)
+    assert cells["is_baseline"].tolist() == [True] * 3 + [False] * 3
+    grid = cells.set_index(["loss", "pairing"])["mean"].unstack()
+    np.testing.assert_allclose(grid["same_prompt"], [3, 3.995, 4], atol=1e-5)
+
+
+def test_a_cell_without_counterpart_has_no_difference():
+    wanted = specs(dataset=["a", "b"]).query("loss != 'bt_mlp' or dataset == 'a'")
+    wanted = wanted.reset_index(drop=True)
+    rows = done(wanted)
+    cells = table(rows, wanted, column_fields=["dataset"], against="bt_mlp")
+    assert cells.loc[cells["dataset"] == "b", "difference"].isna().all()
+    text = page(rows, wanted, column_fields=["dataset"], against="bt_mlp")
+    assert "2 cells have no counterpart in bt_mlp." in text
+    with pytest.raises(ValueError, match="no row or column is bt_ml; did you mean bt_mlp"):
+        table(rows, wanted, against="bt_ml")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_differences_in_every_format(format):
+    wanted = specs()
+    rows = done(wanted)
+    text = page(rows, wanted, format=format, against="bt_mlp")
+    assert "+1.0" in text or format == "csv" and "difference_low" in text
+
+
+@pytest.mark.parametrize(
+    "conditions, n",
+    [
+        ({"loss": ["bt_mlp", "clf_mlp"]}, 20),
+        ({"loss": ["bt_mlp"], "annotation.beta": [1]}, 5),
+        ({"annotation.beta": ["inf"]}, 15),
+        ({"annotation.beta": [float("inf")], "seed": [0, 1]}, 6),
+    ],
+)
+def test_select(conditions, n):
+    wanted = specs(annotation__beta=[1.0, np.inf])
+    assert len(select(wanted, conditions)) == n
+
+
+@pytest.mark.parametrize(
+    "conditions, message",
+    [
+        ({"los": ["x"]}, "unknown field 'los'; did you mean loss\\? valid: dataset, loss, seed"),
+        ({"loss": ["bt_ml"]}, "no run has loss=bt_ml; did you mean bt_mlp\\? valid: bt_mlp"),
+        ({"loss": ["a"], "seed": [1]}, "no run has loss=a; valid: bt_mlp, clf_lgb, clf_mlp"),
+        ({"loss": "bt_mlp", "seed": [9]}, "no run meets all of loss=bt_mlp and seed=9"),
+    ],
+)
+def test_what_no_run_has_cannot_be_selected(conditions, message):
+    wanted = pd.concat([specs(), specs(loss=["clf_mlp"], seed=[9]).assign(key="k99")])
+    with pytest.raises(ValueError, match=message):
+        select(wanted, conditions)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-IN_THE_BUILD = ("pyproject.toml", "README.md", "LICENSE", "rmsweep", "conf", "sweeps")
+IN_THE_BUILD = ("pyproject.toml", "README.md", "LICENSE", "rmsweep", "conf", "sweeps", "claims")
 
 
 def call(*command, cwd):
@@ -57,12 +57,14 @@ def binaries(wheel, tmp_path_factory):
 
 def test_the_wheel_holds_what_is_composed(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ("rmsweep", "conf", "sweeps"):
+    for folder in ("rmsweep", "conf", "sweeps", "claims"):
         at = "" if folder == "rmsweep" else "rmsweep/"
         for path in (ROOT / folder).rglob("*.*"):
             if path.suffix in (".py", ".yaml"):
                 assert f"{at}{path.relative_to(ROOT)}" in names
-    assert not [name for name in names if name.startswith(("tests", "outputs", "conf", "sweeps"))]
+    assert not [
+        name for name in names if name.startswith(("tests", "outputs", "conf", "sweeps", "claims"))
+    ]
 
 
 def test_the_installed_wheel_works_elsewhere(binaries, tmp_path):
@@ -75,4 +77,6 @@ def test_the_installed_wheel_works_elsewhere(binaries, tmp_path):
     assert "60 of 60 runs done" in demo and "best of its column" in demo
     plan = call(rmsweep, "run", "-m", "sweeps=rbt_fig1", "--plan", cwd=tmp_path)
     assert "sweep rbt_fig1: 180 runs" in plan
+    found = call(rmsweep, "claims", "demo", cwd=tmp_path)
+    assert "CLF-MLP" in found and "NormBT" in found
     assert os.listdir(tmp_path) == ["outputs"]

@@ -1,11 +1,12 @@
 """The classification objective: each response on its own."""
 
+import torch
 from torch.nn.functional import logsigmoid
 
 from rmsweep.objectives.pair_batch import PairBatch
 
 
-def classification(batch: PairBatch, state: dict):
+def classification(batch: PairBatch, state: dict) -> tuple[torch.Tensor, dict]:
     """Binary cross-entropy of "was chosen", summed over the pair's two responses, in nats.
 
     -log sigmoid(chosen) - log sigmoid(-rejected): (runs, batch). The logit serves as the reward.

@@ -1,4 +1,4 @@
-"""From a loss's `_target_` to the function, and to the hash of a user's source file."""
+"""From a `_target_` to the function or class, and to the hash of a user's source file."""
 
 import functools
 import hashlib
@@ -6,6 +6,8 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+
+LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not a user's
 
 
 def resolve(objective: dict, path: str) -> Callable:
@@ -19,8 +21,7 @@ def resolve(objective: dict, path: str) -> Callable:
         raise ValueError(
             f"{path} must have _target_: MODULE.FUNCTION and _partial_: true, got {objective}"
         )
-    function = _import(target, path)
-    options = {name: value for name, value in objective.items() if not name.startswith("_")}
+    function, options = _import(target, path), options_of(objective)
     try:
         inspect.signature(function).bind(None, None, **options)
     except TypeError as error:
@@ -28,9 +29,65 @@ def resolve(objective: dict, path: str) -> Callable:
     return functools.partial(function, **options)
 
 
+def instance(estimator: dict, path: str) -> object:
+    """An object of the class that `_target_` names: {_target_: MODULE.CLASS, option: value, ...}"""
+    target = estimator.get("_target_")
+    if not isinstance(target, str):
+        raise ValueError(f"{path} must have _target_: MODULE.CLASS, got {estimator}")
+    try:
+        return _import(target, path)(**options_of(estimator))
+    except TypeError as error:
+        raise ValueError(f"{path}: {target}(...): {error}") from None
+
+
+def options_of(objective: dict) -> dict:
+    """What stands beside `_target_`."""
+    return {name: value for name, value in objective.items() if not name.startswith("_")}
+
+
+def option_types(objective: Callable) -> dict[str, type]:
+    """Of the options whose annotation is int, float, str or bool."""
+    kinds: dict[object, type] = {name: kind for kind in (int, float, str, bool) for name in
+                                 (kind, kind.__name__)}  # fmt: skip
+    parameters = inspect.signature(objective).parameters
+    return {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
+
+
+def needs_margin(objective: Callable) -> bool:
+    """Whether a resolved objective reads PairBatch.margin."""
+    function = objective.func if isinstance(objective, functools.partial) else objective
+    return getattr(function, "needs_margin", False)
+
+
+def refuse_unsound(objective: Callable, path: str) -> None:
+    """ValueError where the objective fails on a small batch or its loss is not one per pair."""
+    import torch  # here, since planning a sweep of trees needs none
+
+    from rmsweep.objectives.pair_batch import PairBatch
+
+    rewards, rows = torch.linspace(-1.0, 1.0, 3)[None], torch.eye(3)[None]
+    batch = PairBatch(rewards, -rewards, rows, -rows, rows, -rows)
+    if needs_margin(objective):
+        batch = batch._replace(margin=rewards)
+    try:
+        found = objective(batch, {})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # noqa: BLE001  a user's function may raise anything
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} fails on a batch of one run and 3 pairs ({what})") from None
+    kinds = [type(part) for part in found] if isinstance(found, tuple) else [type(found)]
+    if kinds != [torch.Tensor, dict] or found[0].shape != (1, 3):
+        shape = [tuple(part.shape) for part in found if isinstance(part, torch.Tensor)]
+        raise ValueError(
+            f"{path} must return the loss per pair, (runs, batch), and the state, a dict; for one "
+            f"run and 3 pairs it gave {', '.join(kind.__name__ for kind in kinds)} of shape {shape}"
+        )
+
+
 def judges_responses(objective: Callable) -> bool:
     """Whether the loss of a pair with one half absent still depends on the other (PairBatch)."""
-    import torch  # here, since planning a sweep of trees needs none
+    import torch
 
     from rmsweep.objectives.pair_batch import PairBatch
 
@@ -46,7 +103,7 @@ def judges_responses(objective: Callable) -> bool:
 @functools.cache
 def source_sha256(target: str) -> str | None:
     """Of the file that defines an objective outside rmsweep: an edited loss is another run."""
-    if target.startswith("rmsweep."):
+    if target.partition(".")[0] in LIBRARIES:
         return None
     file = inspect.getsourcefile(inspect.unwrap(_import(target, "loss.objective")))
     assert file is not None

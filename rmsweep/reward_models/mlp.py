@@ -20,6 +20,7 @@ class Data:
 
     x: torch.Tensor  # (runs, rows, slots, D)
     is_chosen: torch.Tensor | None  # (runs, rows), of single responses
+    margin: torch.Tensor | None = None  # (runs, rows), of pairs, where golden rewards are wanted
 
     def take(self, columns: np.ndarray | None) -> "Data":
         """Some rows of each run: columns (runs, batch) positions, or None for all."""
@@ -28,11 +29,14 @@ class Data:
         runs, rows, slots, dim = self.x.shape
         flat = torch.from_numpy(columns + rows * np.arange(runs)[:, None]).to(self.x.device)
         x = self.x.view(runs * rows, slots * dim).index_select(0, flat.view(-1))
-        is_chosen = None if self.is_chosen is None else self.is_chosen.view(-1)[flat]
-        return Data(x.view(runs, -1, slots, dim), is_chosen)
+        by_row = (self.is_chosen, self.margin)
+        return Data(
+            x.view(runs, -1, slots, dim), *(None if t is None else t.view(-1)[flat] for t in by_row)
+        )
 
     def keep(self, runs: torch.Tensor) -> "Data":
-        return Data(self.x[runs], None if self.is_chosen is None else self.is_chosen[runs])
+        tensors = (self.is_chosen, self.margin)
+        return Data(self.x[runs], *(None if t is None else t[runs] for t in tensors))
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,20 @@ class Fitted:
     parameters: list[torch.Tensor]  # fp32
     epochs: np.ndarray  # (runs,) epochs trained
     failures: list[str | None]  # (runs,) why a run has no valid model
+    counts: list[dict[str, int]]  # (runs,) what the objective counted: n_... of its state
 
 
-def load(embeddings: np.ndarray, rows: list[np.ndarray], precision: str, device: str) -> Data:
+def load(
+    embeddings: np.ndarray,
+    rows: list[np.ndarray],
+    precision: str,
+    device: str,
+    golden: np.ndarray | None = None,
+) -> Data:
     """Gather each run's rows: (rows, 2) response indices, -1 for an absent half.
 
-    embeddings: (responses, D) float16 or float32, possibly a memory map.
+    embeddings: (responses, D) float16 or float32, possibly a memory map. golden: (responses,) in
+    units of reward_scale, where the objective reads margins.
     """
     single = rows[0].min() < 0
     wanted = [r.max(axis=1, keepdims=True) if single else r for r in rows]
@@ -57,7 +69,10 @@ def load(embeddings: np.ndarray, rows: list[np.ndarray], precision: str, device:
     for run, index in enumerate(wanted):
         x[run] = torch.from_numpy(np.ascontiguousarray(embeddings[index]))
     chosen = torch.from_numpy(np.stack([r[:, 0] >= 0 for r in rows])).to(device) if single else None
-    return Data(x, chosen)
+    if golden is None or single:
+        return Data(x, chosen)
+    margins = np.stack([golden[r[:, 0]] - golden[r[:, 1]] for r in rows])
+    return Data(x, chosen, torch.from_numpy(margins).to(device, torch.float32))
 
 
 def initial(rngs: list[np.random.Generator], widths: tuple[int, ...], device: str) -> list:
@@ -89,7 +104,11 @@ def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
     rewards, h = forward(parameters, data.x.view(runs, rows * slots, dim))
     rewards, h = rewards.view(runs, rows, slots), h.view(runs, rows, slots, -1)
     if data.is_chosen is None:
-        return PairBatch(rewards[..., 0], rewards[..., 1], h[:, :, 0], h[:, :, 1])
+        x = data.x
+        return PairBatch(
+            rewards[..., 0], rewards[..., 1], h[:, :, 0], h[:, :, 1], x[:, :, 0], x[:, :, 1],
+            data.margin,
+        )  # fmt: skip
     here, reward, zero = data.is_chosen, rewards[..., 0], torch.zeros((), dtype=h.dtype)
     return PairBatch(
         torch.where(here, reward, torch.inf),
@@ -159,6 +178,7 @@ def fit(
     n_runs = len(epochs)
     final = [torch.empty_like(p) for p in pack.parameters]
     failures: list[str | None] = [None] * n_runs
+    counts: list[dict[str, int]] = [{} for _ in range(n_runs)]
     n_epochs, history = np.zeros(n_runs, int), []
     alive = np.arange(n_runs)
     for epoch in range(1, max_epochs + 1):
@@ -176,12 +196,15 @@ def fit(
         if stop.any():
             for kept, p in zip(final, pack.parameters, strict=True):
                 kept[alive[stop]] = p.detach()[np.flatnonzero(stop)]
+            for name in (n for n in pack.state if n.startswith("n_")):
+                for i in np.flatnonzero(stop):
+                    counts[alive[i]][name] = int(pack.state[name][i])
             pack.leave(np.flatnonzero(~stop))
             history = [losses[~stop] for losses in history]
             alive = alive[~stop]
         if not len(alive):
             break
-    return Fitted(final, n_epochs, failures)
+    return Fitted(final, n_epochs, failures, counts)
 
 
 def _stops(history: list[np.ndarray], patience: int | None) -> np.ndarray:

@@ -1,0 +1,59 @@
+"""What a loss costs, and what it brings."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from rmsweep.figures import select, sheet
+from rmsweep.figures.losses import CROSSED, IMPROVEMENT
+from rmsweep.figures.style import RC, loss_style
+
+
+@matplotlib.rc_context(RC)
+def cost(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+    """Improvement against the seconds that a run took; a line a loss, a point a quantity."""
+    rows, held = select.at_reference(rows, ["pairing", "selection", "annotation.beta"])
+    facets = select.facets(rows, ["quantity"])
+    by = [*facets, "quantity"]
+    cells = select.means(rows, by, "improvement", rng)
+    seconds = select.means(rows, by, "wall_s", rng)
+    on = [*by, "loss"]
+    cells = cells.merge(seconds[[*on, "mean", "low", "high"]], on=on, suffixes=("", "_s"))
+    labels = sheet.loss_labels(rows)
+    figure, axes = sheet.facet_panels(cells, facets)
+    for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
+        for loss in labels:
+            of_loss, style = part[part["loss"] == loss].sort_values("quantity"), loss_style(loss)
+            below, above = (
+                of_loss["mean_s"] - of_loss["low_s"],
+                of_loss["high_s"] - of_loss["mean_s"],
+            )
+            ax.errorbar(
+                of_loss["mean_s"], of_loss["mean"], select.reach(of_loss), np.stack([below, above]),
+                color=style.color, marker=style.marker, linestyle=style.linestyle, elinewidth=0.6,
+                label=labels[loss],
+            )  # fmt: skip
+        _scale_seconds(ax, part["mean_s"])
+    sheet.label_axes(figure, axes, "seconds per run", IMPROVEMENT)
+    quantities = ", ".join(f"{n:,}" for n in sorted(cells["quantity"].unique()))
+    held = [*held, f"along a line {quantities} pairs"]
+    what = (
+        f"{CROSSED} Seconds: fit and score of a pack divided by its runs; their bars resample the "
+        "seeds only."
+    )
+    footnote = select.footnote(rows, cells, held, what)
+    return sheet.finish(figure, sheet.loss_handles(labels), footnote)
+
+
+def _scale_seconds(ax: Axes, seconds: pd.Series) -> None:
+    """A logarithmic axis, with enough ticks, where the seconds differ much."""
+    if seconds.max() > 5 * seconds.min():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))

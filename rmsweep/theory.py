@@ -1,0 +1,221 @@
+"""What arXiv:2411.04991 (RBT) proves about annotation, order and convergence, as numbers.
+
+The paper's full text was not at hand. Definitions, Corollary 7 and the rate of Theorem 20 follow
+published summaries of it; Propositions 9 and 24 are derived here from the definitions, and
+Proposition 10 and Theorem 11 are proved here for more than the paper asks. Each docstring says
+which. Rewards are in the annotator's unit (beta times margin over reward_scale is a logit) unless
+said otherwise; `xi` is the probability of the right label as a function of |margin|.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from scipy import fft, integrate, special, stats
+
+Xi = Callable[[np.ndarray], np.ndarray]
+
+_ROOT3 = np.sqrt(3)
+FAMILIES: Mapping[str, Any] = MappingProxyType(
+    {
+        "Gaussian": stats.norm(),
+        "Laplace": stats.laplace(scale=np.sqrt(0.5)),
+        "logistic": stats.logistic(scale=_ROOT3 / np.pi),
+        "uniform": stats.uniform(-_ROOT3, 2 * _ROOT3),
+        "Student t, 5 df": stats.t(5, scale=np.sqrt(0.6)),
+    }
+)  # symmetric, unimodal, mean 0 and variance 1: shapes of location-scale families
+
+TRUNCATION = 2.0  # B of the KL risk; the least for which the risk bounds the Hellinger distance
+
+
+# Annotation quality: Q_pair = E xi(|r1 - r2|) over two responses to a prompt.
+
+
+def gaussian_quality(xi: Xi, sigma: float) -> float:
+    """Mean annotation quality of two responses with scores N(mu, sigma^2): E xi(sqrt(2) sigma |Z|).
+
+    Example 1 of RBT. sigma >= 0 is the standard deviation of one response's score, so that the
+    margin has variance 2 sigma^2. The published values .6749, .7251, .7781 and .8428 at
+    beta^2 sigma^2 = 1, 2, 4 and 10 come out with a margin of variance sigma^2: they are
+    gaussian_quality(sigmoid, sqrt(1/2)) and so on. Probit xi has the closed form
+    1/2 + arctan(sqrt(2) beta sigma) / pi. Quadrature over quantiles; 1/2 at sigma = 0.
+    """
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"sigma must be >= 0 and finite, got {sigma}")
+
+    def at_quantile(u: float) -> float:
+        return float(xi(np.asarray(np.sqrt(2) * sigma * special.ndtri((1 + u) / 2))))
+
+    return integrate.quad(at_quantile, 0, 1, limit=200)[0]
+
+
+def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> np.ndarray:
+    """Density of sigmoid(beta |r1 - r2|) over pairs with scores N(mu, sigma^2), on (1/2, 1).
+
+    Change of variables from the folded normal: 2 phi(logit(q) / s) / (s q (1 - q)) with
+    s = sqrt(2) beta sigma > 0. quality: (n,); 0 outside [1/2, 1). RBT, Example 1.
+    """
+    spread = np.sqrt(2) * beta * sigma
+    if not 0 < spread < np.inf:
+        raise ValueError(f"beta * sigma must be > 0 and finite, got {beta * sigma}")
+    quality = np.asarray(quality, dtype=float)
+    inside = (quality >= 0.5) & (quality < 1)
+    q = np.where(inside, quality, 0.5)
+    density = 2 * stats.norm.pdf(special.logit(q) / spread) / (spread * q * (1 - q))
+    return np.where(inside, density, 0.0)
+
+
+# Same-prompt against cross-prompt pairs.
+
+
+def cell_masses(locations: np.ndarray, scales: np.ndarray, family: Any, edges: np.ndarray):
+    """Each prompt's score distribution on a grid: (prompts, cells), rows sum to 1.
+
+    Prompt x has scores locations[x] + scales[x] * e with e of `family` (one of FAMILIES); both
+    (prompts,), scales > 0. edges: (cells + 1,) evenly spaced. Mass beyond the grid is put in
+    proportion onto the cells; AssertionError above 1 % of it.
+    """
+    at = (edges - np.reshape(locations, (-1, 1))) / np.reshape(scales, (-1, 1))
+    masses = np.diff(family.cdf(at), axis=1)
+    inside = masses.sum(axis=1, keepdims=True)
+    assert (inside > 0.99).all(), "the grid is too narrow for the scores"
+    return masses / inside
+
+
+def same_and_cross(masses: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """E value(|r1 - r2|) of two responses to one prompt, and of responses to two random prompts.
+
+    masses: (prompts, cells), each row the distribution of a prompt's scores on an even grid;
+    values: (cells,) at the distances 0, 1, 2, ... cells. The draws are independent (two responses
+    may coincide, and so may two prompts), which makes the inequality exact for every population:
+
+    For values that are concave and nondecreasing, same <= cross, whatever the distributions.
+    Proof: bounded, c - value(|t|) with c the limit is even, convex and falling to 0 on t >= 0,
+    hence a positive definite function (Polya), so for scores X, Y of two prompts
+    2 E value|X - Y| >= E value|X - X'| + E value|Y - Y'|; average over prompts. Unbounded value
+    is a limit of min(value, c). value = |.| is Proposition 10 of RBT (there it is the energy
+    distance's inequality), value = xi Theorem 11, which RBT states for symmetric unimodal
+    location-scale families. The annotator's sigmoid and probit are concave for |margin| >= 0; for
+    an xi that is not, the inequality can fail.
+    """
+    n_cells = masses.shape[1]
+    assert values.shape == (n_cells,), (masses.shape, values.shape)
+    size = fft.next_fast_len(2 * n_cells - 1, real=True)
+    power = np.abs(fft.rfft(np.concatenate([masses, masses.mean(axis=0)[None]]), size)) ** 2
+    counts = fft.irfft(power, size)[:, :n_cells]  # P(r1 - r2 = k) for k >= 0
+    counts[:, 1:] *= 2
+    means = counts @ values
+    return float(means[:-1].mean()), float(means[-1])
+
+
+# Order consistency.
+
+
+def order_consistency_range(
+    agreement: np.ndarray, annotation_error: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What agreement with noisy labels implies of agreement with the golden order: lower, upper.
+
+    agreement: share of pairs that the reward model orders as they are labelled (order_consistency).
+    annotation_error: share of labels against the golden order. Both in [0, 1], any one shape.
+    lower = max(0, c - e), upper = min(1, c + e), on the same pairs exactly and whatever the noise:
+    wrong order means disagreement with the label or a wrong label. For annotators right more often
+    than not (xi >= 1/2), 2c - 1 <= c - e too, a bound that needs no e.
+
+    The content of RBT's Proposition 9 (agreement with labels bounds the order under the oracle),
+    derived from its definitions; its own constants were not at hand.
+    """
+    lower = np.maximum(np.subtract(agreement, annotation_error), 0.0)
+    return lower, np.minimum(np.add(agreement, annotation_error), 1.0)
+
+
+def weighted_order_consistency(agreement: np.ndarray, annotation_error: np.ndarray) -> np.ndarray:
+    """(c - e) / (1 - 2e): order consistency with pairs weighted by 2 xi(|margin|) - 1.
+
+    In expectation over labels c = E[a xi + (1 - a)(1 - xi)] with a = 1 where the order is right,
+    and e = E[1 - xi], so c - e = E[a (2 xi - 1)] and 1 - 2e = E[2 xi - 1]. Where the error does not
+    depend on the margin it is plain order consistency. Sampling can carry it beyond [0, 1]. nan
+    for e >= 1/2, which tells nothing. Derived here.
+    """
+    agreement, error = np.broadcast_arrays(np.asarray(agreement, float), annotation_error)
+    known = 1 - 2 * error
+    return np.divide(agreement - error, known, out=np.full(known.shape, np.nan), where=known > 0)
+
+
+# The classification reward.
+
+
+def classification_reward(rewards: np.ndarray, opponents: np.ndarray) -> np.ndarray:
+    """Logit of winning against a random opponent under Bradley-Terry: logit E_j sigmoid(r - r_j).
+
+    What CLF learns in the limit of data: the log-odds of `chosen` for a response of reward r whose
+    opponents have rewards r_j. rewards: (n,). opponents: (m,), equally likely. Returns (n,).
+
+    Proposition 24 of RBT says how it is tied to r; its text was not at hand, so what is claimed is
+    what is proved: the logit minus r falls in r from log E exp(-r_j) to -log E exp(r_j), its limits
+    at -inf and inf (`offset_limits`), so s >= r - log E exp(r_j) by Jensen's inequality, and s
+    rises in r with slope E[sigmoid'] / (p (1 - p)) in (0, 1]: same order, shrunk margins.
+    """
+    margins = np.reshape(rewards, (-1, 1)) - np.reshape(opponents, (1, -1))
+    wins = special.logsumexp(special.log_expit(margins), axis=1)
+    return wins - special.logsumexp(special.log_expit(-margins), axis=1)
+
+
+def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
+    """Least and greatest classification_reward minus reward: -log E exp(r_j), log E exp(-r_j).
+
+    For opponents N(m, tau^2): -m - tau^2 / 2 and -m + tau^2 / 2.
+    """
+    n = np.log(np.size(opponents))
+    low, high = n - special.logsumexp(opponents), special.logsumexp(np.negative(opponents)) - n
+    return float(low), float(high)
+
+
+# Convergence of the Bradley-Terry reward.
+
+
+def truncated_kl_risk(true_logit: np.ndarray, predicted_logit: np.ndarray) -> np.ndarray:
+    """Terms of R_B, B = TRUNCATION: sum over both labels of p0 * min(B, log(p0 / p)), in nats.
+
+    p0 = sigmoid(true_logit), p = sigmoid(predicted_logit). Their mean over pairs is the truncated
+    KL risk of RBT's Theorem 20, after Bos & Schmidt-Hieber (2022). Any one shape. At most the KL
+    divergence, equal to it where no ratio passes exp(B); 0 where the logits agree. At least
+    (sqrt p0 - sqrt p)^2 + (sqrt(1 - p0) - sqrt(1 - p))^2, because min(B, -2 log x) >= 2 (1 - x)
+    for B >= 2.
+    """
+    risk = np.zeros(np.broadcast_shapes(np.shape(true_logit), np.shape(predicted_logit)))
+    for sign in (1.0, -1.0):
+        true = special.log_expit(np.multiply(sign, true_logit))
+        ratio = true - special.log_expit(np.multiply(sign, predicted_logit))
+        risk += np.exp(true) * np.minimum(TRUNCATION, ratio)
+    return np.maximum(risk, 0.0)  # a rounding error below
+
+
+def margin_error_bound(
+    true_logit: np.ndarray, predicted_logit: np.ndarray, risk: np.ndarray
+) -> np.ndarray:
+    """Corollary 7 of RBT for one pair: the most that |true - predicted| can be, given its risk.
+
+    (sqrt p0 + sqrt p) / (q (1 - q)) * sqrt(R_B) for B >= 2, with q whichever of p0 and p is nearer
+    to 0 or 1 (the mean value theorem gives some q between the two). As in the paper the bound
+    grows without limit where preferences are certain. Any one shape. The paper bounds sqrt(R_B)
+    by the rate of Theorem 20 up to constants.
+    """
+    roots = np.sqrt(special.expit(true_logit)) + np.sqrt(special.expit(predicted_logit))
+    extreme = np.maximum(np.abs(true_logit), np.abs(predicted_logit))
+    return roots * (2 + 2 * np.cosh(extreme)) * np.sqrt(risk)  # 1 / (q (1 - q)) of a logit
+
+
+def convergence_rate(n_pairs: np.ndarray, smoothness: float, alpha: float, dim: int) -> np.ndarray:
+    """phi_n of RBT's Theorem 20: R_B <= C B phi_n L log^2(n) for an MLP of depth L.
+
+    phi_n = 2^(((1 + alpha) b + (3 + alpha) d) / ((1 + alpha) b + d)) n^-((1 + alpha) b / ((1 +
+    alpha) b + d)), with b the Hoelder smoothness of the reward, d the dimension of the embedding
+    and alpha >= 0 the small-value exponent (how rarely preferences are near 0 or 1). An upper
+    bound on the rate: smooth rewards can converge faster.
+    """
+    smooth = (1 + alpha) * smoothness
+    constant = 2 ** ((smooth + (3 + alpha) * dim) / (smooth + dim))
+    return constant * np.asarray(n_pairs, dtype=float) ** (-smooth / (smooth + dim))

@@ -1,0 +1,495 @@
+"""Every figure on made-up runs whose numbers are known, and on a real tiny sweep."""
+
+import functools
+import itertools
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+from matplotlib.patches import Rectangle
+
+from rmsweep import cli, contrasts, spec, tables
+from rmsweep.best_of_n import kl_upper_bound
+from rmsweep.compose import ROOT
+from rmsweep.figures import catalogue, select, sheet, style
+
+EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 2.5, "normbt": 1.9, "mine": 2.01}
+AXES = {
+    "base_llm": ["gemma2b", "gemma7b"],
+    "dataset": ["hh_harmless", "hh_helpful", "helpsteer"],
+    "selection": ["random", "similar"],
+    "pairing": ["same_prompt", "cross_prompt"],
+    "loss": list(EFFECTS),
+    "annotation.beta": [0.5, 1.0],
+    "quantity": [500, 1000],
+    "seed": [0, 1, 2],
+}
+N_PROMPTS = 12
+NS = [1, 2, 4]
+BY_RUNS = [name for name, (module, _) in catalogue.FIGURES.items() if module != "convergence"]
+N_PANELS = {
+    "fig1": 2, "fig2": 4, "fig3": 4, "fig4": 4, "fig5": 4, "fig6": 2, "fig8": 4, "fig9": 4,
+    "fig10": 4, "fig11": 4, "fig12": 4, "fig13": 4, "fig14": 4, "fig15": 4, "fig16": 1, "fig17": 2,
+    "fig18": 2, "fig19": 2, "fig20": 2, "nbt_gradients": 24, "nbt_updates": 6, "nbt_accuracy": 6,
+    "bon_n": 6, "bon_kl": 6, "heatmap": 3, "win_rates": 1, "cost": 6,
+}  # fmt: skip
+
+
+def run_of(values, i):
+    """A made-up row: the loss's effect, more with quantity and beta, prompts in common."""
+    rng = np.random.default_rng(i)
+    prompt = np.random.default_rng(0).normal(size=N_PROMPTS)
+    mean = EFFECTS[values["loss"]] + values["quantity"] / 1000 + values["annotation.beta"]
+    mean += 0.5 * (values["pairing"] == "cross_prompt") * (values["selection"] == "similar")
+    improvement = mean + prompt - prompt.mean() + 0.05 * rng.normal(size=N_PROMPTS)
+    distance = rng.uniform(0.1, 2, size=40)
+    return {
+        "key": f"k{i}", **values, "loss.label": values["loss"].upper(), "status": "done",
+        "improvement": improvement.mean(), "improvement_by_prompt": improvement.astype(np.float32),
+        "annotation_error": 0.5 - 0.2 * values["annotation.beta"] + 0.001 * values["seed"],
+        "order_consistency": 0.6, "mean_margin": 1.0 + (values["pairing"] == "cross_prompt"),
+        "wall_s": 1 + values["quantity"] / 500 + 0.1 * values["seed"], "base": -1.0, "oracle": 4.0,
+        "bon_golden": 1.0, "bon_n": NS, "bon_golden_by_n": [-1.0, 0.5 + 0.1 * values["seed"], mean],
+        "oracle_by_n": [-1.0, 2.0, 4.0], "pair_distance": distance, "pair_error": distance / 4,
+        "pair_gradient_norm": distance / 2,
+        "decile_gradient_norm": np.arange(10) / 10 + 0.01 * values["seed"],
+        "decile_accuracy": np.linspace(0.5, 0.9, 10), "decile_distance": np.arange(10.0),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows():
+    combinations = itertools.product(*AXES.values())
+    return pd.DataFrame(
+        [run_of(dict(zip(AXES, c, strict=True)), i) for i, c in enumerate(combinations)]
+    )
+
+
+@pytest.fixture(scope="module")
+def figure_of(rows):
+    """The figure of that name of all rows, drawn once."""
+    return functools.cache(lambda name: drawn(name, rows))
+
+
+def drawn(name, rows, seed=0):
+    return catalogue.draw(name, rows, np.random.default_rng(seed))
+
+
+def panels(figure):
+    return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+
+
+def errorbars(ax):
+    """Of each error-bar series its label, points and vertical ends (points, 2)."""
+    found = {}
+    for container in ax.containers:
+        if isinstance(container, ErrorbarContainer):
+            line, _, bars = container.lines
+            ends = np.array([segment[:, 1] for segment in bars[-1].get_segments()])
+            found[container.get_label()] = line.get_xydata(), ends
+    return found
+
+
+def compared(rows, fields, metric="improvement"):
+    names = ["key", *(name for name in spec.column_types() if name in rows)]
+    rng = np.random.default_rng(0)
+    wanted = rows[names].drop(columns="loss.label")
+    return tables.compare(rows, wanted, ["loss"], fields, metric, rng)
+
+
+@pytest.mark.parametrize("name", BY_RUNS)
+def test_every_figure_draws_whole_and_readable(name, figure_of):
+    figure = figure_of(name)
+    if name in N_PANELS:
+        assert len(panels(figure)) == N_PANELS[name]
+        assert "seed" in figure.get_supxlabel() and "INCOMPLETE" not in figure.get_supxlabel()
+    assert round(figure.get_figwidth(), 2) in (style.COLUMN_IN, style.PAGE_IN)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    (left, bottom), (right, top) = figure.get_tightbbox(renderer).get_points()
+    assert left >= -0.02 and right <= figure.get_figwidth() + 0.02
+    assert bottom >= -0.02 and top <= figure.get_figheight() + 0.02
+    texts = [text for text in shown_texts(figure) if text.get_text().strip()]
+    assert min(text.get_fontsize() for text in texts) >= 7
+    boxes = [
+        (t.get_text(), t.get_window_extent(renderer)) for t in texts if not t.get_rotation() % 90
+    ]
+    for (one, box), (other, its) in itertools.combinations(boxes, 2):
+        assert not box.padded(-1).overlaps(its), (one, other)
+
+
+def shown_texts(figure):
+    """Every text that is drawn; ticks outside of their axis are there, but not drawn."""
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    texts += [text for text in (figure._supxlabel, figure._supylabel) if text]
+    for ax in figure.axes:
+        texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            texts += [tick.label1 for tick in ticks if tick.label1.get_visible()]
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "where"),
+    [
+        ("fig3", "quantity", "`annotation.beta` == 1 and dataset != 'helpsteer'"),
+        ("fig10", "quantity", "dataset == 'hh_harmless'"),
+        ("fig18", "quantity", "`annotation.beta` == 1 and dataset == 'helpsteer'"),
+        ("fig2", "annotation.beta", "quantity == 1000 and dataset != 'helpsteer'"),
+    ],
+)
+def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows):
+    figure = drawn(name, rows)
+    at = rows.query(f"{where} and pairing == 'same_prompt' and selection == 'random'")
+    facets = [f for f in select.ORDER if f != field and f in at and at[f].nunique() > 1]
+    cells = compared(at.reset_index(drop=True), [*facets, field])
+    n_found = 0
+    for ax, (_, part) in zip(panels(figure), cells.groupby(facets, sort=False), strict=True):
+        for label, (points, ends) in errorbars(ax).items():
+            line = part[part["loss"] == label.lower()]
+            if name == "fig2":  # error rates fall with beta
+                line = line.sort_values(field, ascending=False)
+                np.testing.assert_allclose(points[:, 0], 0.501 - 0.2 * line[field].astype(float))
+            else:
+                np.testing.assert_array_equal(points[:, 0], line[field])
+            np.testing.assert_allclose(points[:, 1], line["mean"].astype(float))
+            np.testing.assert_allclose(ends, line[["low", "high"]].to_numpy(float))
+            n_found += 1
+    assert n_found == len(EFFECTS) * N_PANELS[name]
+
+
+def test_bars_stand_on_zero_and_reach_the_means(rows):
+    figure = drawn("fig1", rows)
+    at = rows.query(
+        "`annotation.beta` == 1 and quantity == 1000 and pairing == 'same_prompt' and "
+        "selection == 'random' and dataset != 'helpsteer'"
+    )
+    cells = compared(at.reset_index(drop=True), ["dataset", "base_llm"])
+    for ax, (_, part) in zip(panels(figure), cells.groupby("dataset"), strict=True):
+        bars = {c.get_label(): c for c in ax.containers if not isinstance(c, ErrorbarContainer)}
+        assert list(bars) == ["BT_MLP", "CLF_MLP", "NORMBT", "MINE"]
+        for label, container in bars.items():
+            expected = part.loc[part["loss"] == label.lower(), "mean"].astype(float)
+            np.testing.assert_allclose([bar.get_height() for bar in container], expected)
+            assert {bar.get_y() for bar in container} == {0}
+        assert [t.get_text() for t in ax.get_xticklabels()] == AXES["base_llm"]
+
+
+def test_pairings_are_open_and_filled_and_shaded_between(rows):
+    (ax, *_) = panels(drawn("fig5", rows))
+    series = errorbars(ax)
+    assert len(series) == 2 * len(EFFECTS)
+    same, cross = (series[f"BT_MLP, {pairing}"][0] for pairing in AXES["pairing"])
+    np.testing.assert_allclose(cross[:, 1] - same[:, 1], 0.5, atol=0.05)
+    shaded = ax.collections[0].get_paths()[0].vertices
+    assert shaded[:, 1].min() == pytest.approx(same[:, 1].min())
+    assert shaded[:, 1].max() == pytest.approx(cross[:, 1].max())
+    lines = {c.get_label(): c.lines[0] for c in ax.containers}
+    assert lines["BT_MLP, same_prompt"].get_markerfacecolor() == "white"
+    assert lines["BT_MLP, cross_prompt"].get_markerfacecolor() == style.KNOWN["bt_mlp"].color
+
+
+def test_correlation_and_its_points(rows):
+    figure = drawn("fig6", rows)
+    at = rows.query("`annotation.beta` == 1 and quantity == 1000").reset_index(drop=True)
+    points, line = contrasts.correlation_points(
+        at,
+        {"pairing": "cross_prompt"},
+        {"pairing": "same_prompt"},
+        "improvement",
+        "mean_margin",
+        ["loss", "dataset", "base_llm", "selection"],
+        np.random.default_rng(0),
+    )
+    found = np.concatenate([xy for xy, _ in errorbars(figure.axes[0]).values()])
+    np.testing.assert_allclose(np.sort(found[:, 1]), np.sort(points["estimate"]))
+    assert f"{len(points)} points" in figure.axes[0].get_title()
+    assert f"r = {sheet.number(line['estimate'].iloc[0])} " in figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize("name", ["bon_n", "bon_kl"])
+def test_best_of_n_curves_lie_between_random_and_oracle(name, rows):
+    ax = panels(drawn(name, rows))[0]
+    x = NS if name == "bon_n" else np.sqrt(kl_upper_bound(np.array(NS)))
+    points, ends = errorbars(ax)["BT_MLP"]
+    np.testing.assert_allclose(points[:, 0], x)
+    np.testing.assert_allclose(points[:, 1], [-1, 0.6, 4])
+    np.testing.assert_allclose(ends[1], [0.5, 0.7])
+    free = [
+        line for line in ax.lines if line.get_linestyle() == "--" and line.get_marker() == "None"
+    ]
+    np.testing.assert_allclose(free[0].get_ydata(), [-1, 2, 4])
+    assert any(set(line.get_ydata()) == {-1.0} for line in ax.lines)
+
+
+def test_without_recorded_oracles_only_its_end_is_drawn(rows):
+    figure = drawn("bon_n", rows.assign(oracle_by_n=None))
+    marks = [line for line in figure.axes[0].lines if line.get_marker() == "_"]
+    assert [
+        (line.get_xdata()[0], line.get_ydata()[0]) for line in marks if len(line.get_xdata()) == 1
+    ] == [(4, 4)]
+    assert "oracle at the largest N only" in " ".join(figure.get_supxlabel().split())
+
+
+def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows):
+    figure = drawn("heatmap", rows)
+    at = rows.query("pairing == 'same_prompt' and selection == 'random'").reset_index(drop=True)
+    for ax, loss in zip(panels(figure), ("clf_mlp", "normbt", "mine"), strict=True):
+        assert ax.get_title() == f"{loss.upper()} − BT_MLP".replace(" ", sheet.UNBROKEN)
+        sides = {"loss": loss}, {"loss": "bt_mlp"}
+        by = ["annotation.beta", "quantity"]
+        rng = np.random.default_rng(0)
+        found = contrasts.paired_differences(at, *sides, "improvement", rng, by)
+        grid = found.pivot(index="quantity", columns="annotation.beta", values="estimate")
+        np.testing.assert_allclose(ax.images[0].get_array(), grid)
+        hatched = [
+            patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()
+        ]
+        is_undecided = (found["low"] <= 0) & (found["high"] >= 0)
+        assert abs(len(hatched) - is_undecided.sum()) <= (loss == "mine")  # other draws
+        assert len(hatched) == 0 or loss == "mine"
+        texts = [text.get_text() for text in ax.texts]
+        assert sorted(texts) == sorted(sheet.number(v, "+") for v in found["estimate"])
+
+
+def test_win_rates_of_both_ways_add_up_to_one(rows):
+    (ax,) = panels(drawn("win_rates", rows))
+    grid = ax.images[0].get_array().filled(np.nan)
+    assert np.isnan(np.diag(grid)).all()
+    off = ~np.eye(len(EFFECTS), dtype=bool)
+    np.testing.assert_allclose((grid + grid.T)[off], 1)
+    losses = ["bt_mlp", "clf_mlp", "normbt", "mine"]
+    rng = np.random.default_rng(0)
+    sides = {"loss": "normbt"}, {"loss": "clf_mlp"}
+    expected = contrasts.paired_win_rates(rows, *sides, "improvement", rng)["estimate"].iloc[0]
+    assert grid[losses.index("normbt"), losses.index("clf_mlp")] == pytest.approx(expected)
+    assert len(ax.texts) == off.sum()
+
+
+def test_cost_has_seconds_below_and_improvement_at_the_left(rows):
+    ax = panels(drawn("cost", rows))[0]
+    lines = {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
+    np.testing.assert_allclose(lines["BT_MLP"][:, 0], [2.1, 3.1])
+    assert lines["BT_MLP"][:, 1] == pytest.approx([3.5, 4.0], abs=0.05)
+
+
+def test_normbt_figures_show_what_the_runs_recorded(rows):
+    ax, *_ = panels(drawn("nbt_gradients", rows))
+    run = rows.query(
+        "dataset == 'hh_harmless' and base_llm == 'gemma2b' and loss == 'bt_mlp' and "
+        "pairing == 'same_prompt' and selection == 'random' and quantity == 1000 and "
+        "`annotation.beta` == 1 and seed == 0"
+    ).iloc[0]
+    scatter = ax.collections[0]
+    np.testing.assert_array_equal(scatter.get_offsets()[:, 0], run["pair_distance"])
+    np.testing.assert_array_equal(scatter.get_offsets()[:, 1], run["pair_gradient_norm"])
+    np.testing.assert_array_equal(scatter.get_array(), run["pair_error"])
+    points, ends = errorbars(panels(drawn("nbt_updates", rows))[0])["NORMBT"]
+    np.testing.assert_array_equal(points[:, 0], range(1, 11))
+    np.testing.assert_allclose(points[:, 1], np.arange(10) / 10 + 0.01)
+    np.testing.assert_allclose(ends[0], [0, 0.02], atol=1e-12)
+
+
+def test_a_loss_looks_the_same_in_every_figure(figure_of):
+    looks = {}
+    for name in BY_RUNS:
+        for legend in figure_of(name).legends:
+            for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+                if text.get_text().lower() in EFFECTS:
+                    color = getattr(handle, "get_facecolor", getattr(handle, "get_color", None))()
+                    looks.setdefault(text.get_text(), set()).add(to_hex(color))
+    assert set(looks) == {loss.upper() for loss in EFFECTS}
+    assert all(len(colors) == 1 for colors in looks.values())
+    assert len(set().union(*looks.values())) == len(EFFECTS)
+
+
+def test_styles_differ_in_marker_and_line_and_hang_on_the_name_alone():
+    for field in ("color", "marker", "linestyle", "hatch"):
+        assert len({getattr(s, field) for s in style.KNOWN.values()}) == len(style.KNOWN)
+    shipped = [path.stem for path in (ROOT / "conf/loss").glob("*.yaml")]
+    assert {*style.KNOWN, *style.MORE} == set(shipped)
+    looks = [style.loss_style(loss) for loss in shipped]
+    assert len({(s.color, s.marker) for s in looks}) == len(shipped)
+    assert len({(s.color, s.hatch) for s in looks}) == len(shipped)
+    assert style.loss_style("mine") == style.loss_style("mine")
+    assert {style.loss_style(f"loss {i}") for i in range(500)} <= set(style.OTHERS)
+    assert len({style.loss_style(f"loss {i}") for i in range(500)}) > 50
+
+
+def test_two_losses_of_one_label_say_their_names(rows):
+    labels = sheet.loss_labels(rows.assign(**{"loss.label": "same"}))
+    assert labels["mine"] == "same (mine)" and list(labels)[-1] == "mine"
+
+
+def test_missing_runs_are_counted_in_the_caption(rows):
+    is_missing = (rows["seed"] == 2) & (rows["loss"] == "mine")
+    lost = rows.assign(status=np.where(is_missing, None, "done"))
+    of_fig3 = rows.query(
+        "`annotation.beta` == 1 and dataset != 'helpsteer' and pairing == 'same_prompt' and "
+        "selection == 'random'"
+    )
+    n = len(of_fig3)
+    missing = is_missing[of_fig3.index].sum()
+    caption = drawn("fig3", lost).get_supxlabel()
+    assert f"INCOMPLETE: {n - missing} of {n} runs." in caption and "2 to 3 seeds" in caption
+    assert "Fewer than 5 seeds" in caption
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "needs"),
+    [
+        ("quantity == 500", "fig3", "two quantities"),
+        ("quantity == 500", "fig8", "two quantities"),
+        ("`annotation.beta` == 1", "fig2", "two values of beta"),
+        ("pairing == 'same_prompt'", "fig4", "both pairings"),
+        ("pairing == 'same_prompt'", "fig6", "both pairings"),
+        ("selection == 'random'", "fig5", "selection=similar or diversified"),
+        ("dataset == 'hh_helpful'", "fig9", "a second dataset"),
+        ("dataset == 'hh_helpful'", "fig16", "helpsteer or ultrafeedback"),
+        ("loss == 'bt_mlp'", "heatmap", "two losses"),
+        ("loss == 'bt_mlp'", "win_rates", "two losses"),
+    ],
+)
+def test_what_a_figure_lacks_is_said(query, name, needs, rows):
+    with pytest.raises(sheet.MissingData, match=needs):
+        drawn(name, rows.query(query).reset_index(drop=True))
+
+
+def test_two_runs_of_one_spec_are_refused(rows):
+    twice = pd.concat([rows, rows.iloc[[0]].assign(key="again")], ignore_index=True)
+    twice = twice.query("selection == 'random' and quantity == 500 and `annotation.beta` == 0.5")
+    with pytest.raises(ValueError, match="agree in every field but not in their key"):
+        drawn("bon_n", twice.reset_index(drop=True))
+
+
+def test_normbt_figures_need_diagnostics(rows):
+    lists = [name for name in rows if name.startswith(("pair_", "decile_"))]
+    with pytest.raises(sheet.MissingData, match="evaluation.diagnostics=true"):
+        drawn("nbt_gradients", rows.assign(**dict.fromkeys(lists, None)))
+
+
+@pytest.mark.parametrize("suffix", style.FORMATS)
+def test_files_are_not_blank_and_the_same_each_time(suffix, rows, tmp_path):
+    paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
+    for path in paths:
+        style.save(drawn("fig1", rows), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    content = paths[0].read_bytes()
+    if suffix == "png":
+        image = matplotlib.image.imread(paths[0])
+        assert image.shape[1] == round(style.COLUMN_IN * style.RC["savefig.dpi"])
+        assert 0.02 < (image[..., :3].min(axis=2) < 0.9).mean() < 0.9
+    else:
+        assert content.startswith(b"%PDF" if suffix == "pdf" else b"<?xml")
+        assert len(content) > 5000 and b"CreationDate" not in content and b"dc:date" not in content
+
+
+def test_the_seed_reaches_the_intervals(rows):
+    one, same, other = (
+        errorbars(drawn("fig3", rows, seed).axes[0])["MINE"][1] for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def test_a_name_with_markup_stays_text(rows):
+    odd = rows.assign(dataset=rows["dataset"].replace("hh_helpful", "$a_b$ <x>"))
+    assert "$a_b$" in "".join(text.get_text() for text in shown_texts(drawn("fig3", odd)))
+
+
+def test_fields_of_a_loss_and_null_make_panels(rows):
+    at = rows.query("dataset == 'hh_harmless' and base_llm == 'gemma2b' and selection == 'random'")
+    at = at.query("loss == 'bt_mlp'")
+    tables_of = [
+        at.assign(**{"loss.options": f'{{"hidden": [{n}]}}', "training.patience": patience})
+        for n, patience in ((8, None), (16, 3.0))
+    ]
+    both = pd.concat(tables_of, ignore_index=True)
+    both = both.assign(key=[f"k{i}" for i in range(len(both))])
+    titles = [ax.get_title().replace(sheet.UNBROKEN, " ") for ax in panels(drawn("fig2", both))]
+    assert len(titles) == 2 and all(
+        "patience = " in title or "hidden = " in title for title in titles
+    )
+
+
+def test_figures_leave_pyplot_alone(rows):
+    code = (
+        "import sys, numpy, pandas, importlib; from rmsweep.figures import catalogue, making\n"
+        "for module, _ in catalogue.FIGURES.values():\n"
+        "    importlib.import_module(f'rmsweep.figures.{module}')\n"
+        "heavy = {'matplotlib.pyplot', 'torch', 'hydra', 'lightgbm', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+@pytest.fixture
+def figure(monkeypatch, tmp_path, capsys):
+    """figure(arguments...): what `rmsweep figure` prints, to stdout and stderr, in tmp_path."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, status=0):
+        with pytest.raises(SystemExit) as found:
+            cli.main(["figure", *arguments])
+        assert (found.value.code or 0) == status
+        return capsys.readouterr()
+
+    return call
+
+
+def test_figures_of_a_real_sweep(rmsweep, tiny, tmp_path, figure):
+    axes = ["loss=bt_mlp,normbt", "annotation.beta=1,10", "quantity=20,30", "seed=range(2)"]
+    axes += ["pairing=same_prompt,cross_prompt", "loss.hidden=[8]", "evaluation.diagnostics=true"]
+    rmsweep("run", "-m", *tiny, *axes, "name=small")
+    found = figure("small").out
+    assert [line.partition(":")[0] for line in found.splitlines()] == list(catalogue.FIGURES)
+    assert "fig5: not drawn, it needs runs with selection=similar or diversified" in found
+    folder = tmp_path / "outputs" / "small" / "figures"
+    expected = {"fig1", "fig2", "fig3", "fig4", "fig8", "fig10", "fig12", "bon_n", "bon_kl", "cost"}
+    expected |= {"heatmap", "win_rates", "nbt_gradients", "nbt_updates", "nbt_accuracy"}
+    assert {path.stem for path in folder.iterdir()} >= expected
+    assert {path.suffix for path in folder.iterdir()} == {".png"}
+
+    where = ["--where", "annotation.beta=10", "--out", "here", "--format", "png,pdf,svg"]
+    figure("small", "--figure", "fig1", *where)
+    files = {path.name: path.stat().st_size for path in (tmp_path / "here").iterdir()}
+    assert set(files) == {"fig1.png", "fig1.pdf", "fig1.svg"} and min(files.values()) > 5000
+    assert "fig5: not drawn" in figure("small", "--figure", "fig5", status=1).out
+
+
+def test_partial_and_failed_sweeps(rmsweep, tiny, tmp_path, figure):
+    sweep = ["run", "-m", *tiny, "seed=range(2)", "loss.hidden=[8]", "name=part"]
+    rmsweep(*sweep)
+    rmsweep(*sweep, "loss=normbt", "training.learning_rate=1e30", status=1)
+    found = figure("part", "--figure", "fig1", status=1)
+    assert "INCOMPLETE: 2 of 4 runs of part are done" in found.err
+    assert (tmp_path / "outputs" / "part" / "figures" / "fig1.png").exists()
+    found = figure("part", "--where", "loss=normbt", status=1)
+    assert "nothing to draw: 0 of 2 runs of part are done" in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["small", "--figure", "costs"], "did you mean cost"),
+        (["small", "--format", "gif"], "valid: pdf, png, svg"),
+        (["small", "small"], "--out DIR"),
+        (["small", "--where", "beta"], "--where must be FIELD=VALUE"),
+        (["other"], "no sweep 'other'"),
+    ],
+)
+def test_bad_input(arguments, message, figure):
+    assert message in figure(*arguments, status=2).err
+
+
+def test_help_lists_the_figures(figure):
+    assert all(f"  {name} " in figure("--help").out for name in ("fig1", "heatmap"))
