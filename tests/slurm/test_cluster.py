@@ -51,6 +51,7 @@ def test_array_on_its_own_gpus(cluster, submit, tmp_path):
     assert sorted(lines(tmp_path, f"{job}_0") + lines(tmp_path, f"{job}_1")) == ["gpu 0", "gpu 1"]
 
 
+@pytest.mark.soak
 def test_requeue_and_its_signal(cluster, submit, tmp_path):
     job = submit(cluster, WORKERS, "--array=0-0")
     task = f"{job}_0"
@@ -65,6 +66,7 @@ def test_requeue_and_its_signal(cluster, submit, tmp_path):
     assert not cluster.is_confined() or not {"worker SIGUSR2", "worker SIGTERM"} & set(said)
 
 
+@pytest.mark.soak
 def test_kill_one_task_and_cancel_one(cluster, submit):
     job = submit(cluster, SLEEP, "--array=0-2%2")
     cluster.kill_task(job, 0)
@@ -77,6 +79,7 @@ def test_kill_one_task_and_cancel_one(cluster, submit):
     cluster.wait_until(lambda: not cluster.is_alive(killed))
 
 
+@pytest.mark.soak
 def test_over_memory(cluster, submit):
     program = "import time; much = bytearray(300 << 20); time.sleep(60)"
     job = submit(cluster, program, "--array=0-0", "--mem=50M")
@@ -87,6 +90,7 @@ def test_over_memory(cluster, submit):
     cluster.wait_for_sacct(job, expected, steps=True)
 
 
+@pytest.mark.soak
 def test_slurmctld_stops_and_starts(cluster, submit):
     job = submit(cluster, "import time; time.sleep(2)", "--array=0-0")
     # Not only RUNNING: srun still has to ask slurmctld for its step
@@ -97,6 +101,7 @@ def test_slurmctld_stops_and_starts(cluster, submit):
     cluster.wait_for_sacct(job, {f"{job}_0": ("COMPLETED", "0:0")})
 
 
+@pytest.mark.soak
 def test_node_fails(cluster, submit, tmp_path):
     job = submit(cluster, WORKERS, "--array=0-0")
     task = f"{job}_0"
@@ -106,6 +111,7 @@ def test_node_fails(cluster, submit, tmp_path):
     cluster.wait_until(lambda: "restart 1 main" in lines(tmp_path, task, "said"))
 
 
+@pytest.mark.soak
 def test_refusals(cluster, submit):
     cluster.limit_submitted(3)
     said = submit(cluster, SLEEP, "--array=0-3", refused=True)

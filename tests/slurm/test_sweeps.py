@@ -219,6 +219,7 @@ def test_cancel_half_of_the_array(launch, cluster, folder, call, ends):
     ends()
 
 
+@pytest.mark.soak
 def test_cancel(launch, cluster, folder, call, ends):
     launch()
     cluster.wait_until(lambda: n_done(folder))
@@ -245,6 +246,7 @@ def test_slurmctld_stops_and_starts(launch, cluster, folder, call, ends):
     ends()
 
 
+@pytest.mark.soak
 def test_the_node_fails(launch, cluster, folder, ends):
     (job,) = launch()
     cluster.wait_until(lambda: n_done(folder))
@@ -280,6 +282,7 @@ def test_two_launches_at_once(cluster, folder, ends):
     assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
 
 
+@pytest.mark.soak
 def test_results_cannot_be_written_for_a_while(launch, cluster, folder, call, ends):
     launch()
     cluster.wait_until(lambda: n_done(folder))
