@@ -12,7 +12,7 @@ MEASURED = (
     "loss.reward_model", "loss.options", "loss.ensemble", "training.max_epochs", "quantity", "dim",
     "test_responses", "device", "threads", "wall_s",
 )  # fmt: skip
-ALIKE = ["kind", "size", "on", "dim", "quantity", "test_responses"]
+ALIKE = ["kind", "size", "on", "dim", "quantity", "test_responses", "training.max_epochs"]
 RATE = {"cpu": 1e11, "cuda": 2e13}  # multiply-adds a second, before anything was measured
 PER_CELL = 400  # multiply-adds that take as long as LightGBM needs for a feature of a row
 

@@ -80,7 +80,7 @@ def _in_pool(
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in multiprocessing.active_children():
-            worker.terminate()  # parts are whole or not there, so this loses no row
+            worker.kill()  # parts are whole or not there, so this loses no row
         raise
     pool.shutdown()
 

@@ -1,9 +1,10 @@
 """What a sweep gave to Slurm: outputs/NAME/jobs/ARRAY.parquet, a row a run."""
 
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from rmsweep.results import read_parquet, replace_parquet
 from rmsweep.scheduler import Task
 
 SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
-WAITING = ".waiting"  # between id and .parquet: what the cluster has not accepted yet
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,6 @@ def write(directory: Path, array: Array) -> None:
     _write(array, _path(directory, array.id))
 
 
-def wait(directory: Path, array: Array) -> None:
-    """Let these tasks wait until the cluster accepts more; nothing waits if there are none."""
-    path = _path(directory, array.id + WAITING)
-    _write(array, path) if array.tasks else path.unlink(missing_ok=True)
-
-
 def _write(array: Array, path: Path) -> None:
     rows = [
         {"task": t, "pack": p, "key": key}
@@ -80,44 +74,17 @@ def remove(directory: Path, array: str) -> None:
     _path(directory, array).unlink(missing_ok=True)
 
 
-def forget_waiting(directory: Path) -> None:
-    for array in waiting(directory):
-        remove(directory, array.id + WAITING)
-
-
 def read(directory: Path, array: str) -> Array:
     return _read(_path(directory, array))
 
 
 def submitted(directory: Path) -> list[Array]:
-    """Every array that was, or was about to be, given to Slurm; in order of launch."""
-    return sorted(_all(directory, waits=False), key=lambda array: (array.launched_at, array.id))
-
-
-def waiting(directory: Path) -> list[Array]:
-    """Tasks that the cluster has not accepted yet."""
-    return sorted(_all(directory, waits=True), key=lambda array: array.id)
-
-
-def take_over(directory: Path, mine: Array, task: int) -> bool:
-    """Give a task that has ended the work of one that waits; False if none like it does.
-
-    Call it with the sweep's lock held.
-    """
-    for array in waiting(directory):
-        if array.place == mine.place:
-            now = read(directory, mine.id)
-            more = [*now.tasks[task], *array.tasks[0]]
-            write(directory, replace(now, tasks=[*now.tasks[:task], more, *now.tasks[task + 1 :]]))
-            wait(directory, replace(array, tasks=array.tasks[1:]))
-            return True
-    return False
-
-
-def _all(directory: Path, waits: bool) -> Iterator[Array]:
-    for path in folder(directory).glob("*.parquet"):
-        if (path.stem.endswith(WAITING)) == waits and not path.name.startswith("."):
-            yield _read(path)
+    """Every array that was, or is about to be, given to Slurm; in order of launch."""
+    found = []
+    for path in folder(directory).glob("[!.]*.parquet"):
+        with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
+            found.append(_read(path))
+    return sorted(found, key=lambda array: (array.launched_at, array.id))
 
 
 def _path(directory: Path, array: str) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 from rich.console import Console
 from rich.progress import (
@@ -51,7 +52,7 @@ def many(
     overrides: list[str], config_dirs: list[str], *, plan_only: bool, limit: int | None
 ) -> int:
     """A sweep: plan it, run or submit what has no done row, and say how it ended."""
-    if not plan_only:
+    if not plan_only and not any(given.startswith("launcher=") for given in overrides):
         dispatch.warm_up()
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, config_dirs)
@@ -73,12 +74,11 @@ def many(
     _say(f"sweep {axes.name}: {len(specs)} runs on {_where(launcher, device)}, in {directory}")
     wanted = sweep.keyed(specs, root)
     results.require_writable(directory)
-    with lock.only_launch(directory):
+    with lock.only_launch(directory, runs=isinstance(launcher, Local)):
         missing = _missing(directory, wanted[:limit], launcher)
         results.add_wanted(directory, wanted)
         settings = {"launcher": values["launcher"], "device": device, "cache_root": root}
         _record(directory, axes, overrides, len(wanted), settings)
-        jobs.forget_waiting(directory)  # they are among the missing
         _start(missing, launcher, device, root, directory)
     if limit is not None and limit < len(wanted):
         _say(
@@ -95,11 +95,9 @@ def retry(name: str, *, waits: bool) -> int:
     directory = results.folder(name)
     settings = _settings(directory)
     launcher, device = launchers.settle(settings["launcher"], settings["device"])
-    _require_able(launcher, [], device)
-    with lock.only_launch(directory):
-        jobs.forget_waiting(directory)  # they are among the missing
-        table = results.read_wanted(directory)
-        known = results.wanted_items(directory, set(table["key"].to_pylist()))
+    known = results.wanted_items(directory, results.wanted_keys(name))
+    _require_able(launcher, [item.spec for item in known.values()], device)
+    with lock.only_launch(directory, runs=isinstance(launcher, Local)):
         missing = _missing(directory, list(known.values()), launcher)
         items = sweep.keyed([item.spec for item in missing], settings["cache_root"])
         if changed := {item.key for item in items} - known.keys():
@@ -116,20 +114,28 @@ def cancel(name: str) -> int:
     """Stop a sweep's jobs, or its launch on this machine; what is done is kept."""
     results.require_sweep(name)
     directory = results.folder(name)
-    holder = lock.holder(directory)
-    if holder is not None and lock.is_here(holder):
-        os.kill(holder["pid"], signal.SIGINT)
-        _say(f"asked the launch of process {holder['pid']} to stop")
+    _stop_launch(directory)
     arrays = jobs.submitted(directory)
     found = jobs.of_sweep(directory, arrays, scheduler.queued()) if arrays else []
-    n_waiting = sum(len(array.tasks) for array in jobs.waiting(directory))
-    jobs.forget_waiting(directory)
     scheduler.cancel([task for _, task in found])
-    _say(
-        f"cancelled {len(found)} tasks, and {n_waiting} that waited for submission; what "
-        "is done is kept, and the same command runs the rest"
-    )
+    _say(f"cancelled {len(found)} tasks; what is done is kept, and the same command runs the rest")
     return 0
+
+
+def _stop_launch(directory: Path, patience_s: float = 15) -> None:
+    """End the launch that runs on this machine, if one does; ValueError for one elsewhere."""
+    holder = lock.holder(directory)
+    if holder is None:
+        return
+    if not lock.is_here(holder):
+        raise ValueError(
+            f"process {holder['pid']} on {holder['host']} launches this sweep; cancel it there"
+        )
+    os.kill(holder["pid"], signal.SIGINT)
+    end = time.monotonic() + patience_s
+    while lock.holder(directory) is not None and time.monotonic() < end:
+        time.sleep(0.1)
+    _say(f"stopped the launch of process {holder['pid']}")
 
 
 def _require_able(launcher: Local | Slurm, specs: Sequence[RunSpec], device: str) -> None:
@@ -150,13 +156,22 @@ def _where(launcher: Local | Slurm, device: str) -> str:
 
 def _missing(directory: Path, items: Sequence[Item], launcher: Local | Slurm) -> list[Item]:
     """Items without a done row, and without a live job that has them."""
+    live = _live(directory, launcher)  # asked first: what ends meanwhile has a row by then
     done = set(results.read_done(directory, ["key"])["key"])
     missing = [item for item in items if item.key not in done]
+    left = [item for item in missing if item.key not in live]
+    if len(left) < len(missing):
+        _say(f"{len(missing) - len(left)} runs are in jobs that are queued or running")
+    return left
+
+
+def _live(directory: Path, launcher: Local | Slurm) -> set[str]:
+    """Keys of the runs in live jobs."""
     arrays = jobs.submitted(directory)
-    if not missing or not arrays:
-        return missing
+    if not arrays:
+        return set()
     try:
-        found = jobs.of_sweep(directory, arrays, scheduler.queued())
+        return jobs.keys_of(jobs.of_sweep(directory, arrays, scheduler.queued()))
     except scheduler.Unavailable as error:
         if isinstance(launcher, Slurm):
             raise ValueError(
@@ -164,12 +179,7 @@ def _missing(directory: Path, items: Sequence[Item], launcher: Local | Slurm) ->
                 "repeat the command when it answers"
             ) from None
         _say(f"Slurm does not say which jobs still run ({error}): some runs may be done twice")
-        return missing
-    live = jobs.keys_of(found)
-    left = [item for item in missing if item.key not in live]
-    if len(left) < len(missing):
-        _say(f"{len(missing) - len(left)} runs are in jobs that are queued or running")
-    return left
+        return set()
 
 
 def _start(
@@ -196,21 +206,12 @@ def _submit(
     done = slurm.submit(
         directory, slurm.plan(missing, launcher, device, by_key, root, most), run_task
     )
-    if not done.n_tasks:
-        jobs.forget_waiting(directory)
-        raise dispatch.LaunchError(
-            f"sbatch accepts no task now: {done.refusal}; if other jobs fill a limit, repeat the "
-            "command later, else see `rmsweep run --help` for the launcher's fields"
-        )
     _say(
-        f"submitted {len(missing)} runs in {done.n_tasks + done.n_waiting} tasks: jobs "
+        f"submitted {len(missing)} runs in {done.n_tasks} tasks: jobs "
         f"{', '.join(done.jobs) or 'none'}"
     )
-    if done.n_waiting:
-        _say(
-            f"{done.n_waiting} tasks wait, since the cluster accepts no more now ({done.refusal}); "
-            "tasks that end take over their work"
-        )
+    if done.refusal is not None:
+        _say(f"fewer and longer tasks than planned, since sbatch said: {done.refusal}")
 
 
 def _tuned(
@@ -303,11 +304,12 @@ def _end(directory: Path, items: Sequence[Item], launcher: Local | Slurm, waits:
 def _follow(directory: Path, keys: set[str]) -> None:
     """Until all runs have ended, or no job is left that could end them."""
     arrays, asked, is_over = jobs.submitted(directory), float("-inf"), False
+    since = pd.Timestamp(max((array.launched_at for array in arrays), default="1970-01-01T00Z"))
     with _progress(len(keys)) as advance:
         while True:
-            rows = results.read_parts(directory, ["key", "status"])
+            rows = results.read_parts(directory, ["key", "status", "finished_at"])
             done = keys & set(rows.loc[rows["status"] == "done", "key"])
-            failed = keys & set(rows["key"]) - done
+            failed = keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
             advance(len(done) + len(failed), len(failed))
             if is_over or done == keys:
                 return
@@ -316,8 +318,7 @@ def _follow(directory: Path, keys: set[str]) -> None:
                 asked = time.monotonic()
                 with contextlib.suppress(scheduler.Unavailable):  # it restarts; the jobs go on
                     live = jobs.of_sweep(directory, arrays, scheduler.queued())
-                    is_over = not live and not jobs.waiting(directory)
-                    arrays = jobs.submitted(directory)  # those that waited are in now
+                    is_over = not live
             if not is_over:
                 time.sleep(POLL_S)
 

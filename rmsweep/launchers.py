@@ -64,6 +64,12 @@ class Slurm:
 
 
 LEAST_MIN = 2
+LEAST_GB = 0.01
+OURS = {
+    "job_name", "array", "output", "error", "open_mode", "signal", "requeue", "no_requeue", "time",
+    "mem", "cpus_per_task", "nodes", "ntasks", "ntasks_per_node", "partition", "account", "qos",
+    "gres", "constraint", "wckey", "parsable", "wait",
+}  # fmt: skip
 KINDS = {"local": Local, "slurm": Slurm}
 
 
@@ -108,6 +114,8 @@ def _checked(slurm: Slurm, device: str | None) -> str:
             "time_min",
         )  # fmt: skip
     for asked in (slurm, slurm.for_gpu()):
+        if asked.mem_gb < LEAST_GB:
+            raise ValueError(f"launcher.mem_gb must be >= {LEAST_GB}, got {asked.mem_gb}")
         if asked.time_min < LEAST_MIN:
             raise ValueError(
                 f"launcher.time_min must be >= {LEAST_MIN}, since Slurm may warn a task a minute "
@@ -122,8 +130,15 @@ def _checked(slurm: Slurm, device: str | None) -> str:
         if not isinstance(line, str):
             raise ValueError(f"launcher.setup must be a list of shell lines, got {line!r}")
     for name, value in slurm.sbatch.items():
-        if not isinstance(value, str | int | float):
-            raise ValueError(f"launcher.sbatch.{name} must be text or a number, got {value!r}")
+        if name.replace("-", "_") in OURS:
+            raise ValueError(
+                f"launcher.sbatch.{name} cannot be given: rmsweep sets it, where it can be chosen "
+                "by a field of the launcher (`rmsweep run launcher=slurm --cfg job` shows them)"
+            )
+        if value is False or not isinstance(value, str | int | float):
+            raise ValueError(
+                f"launcher.sbatch.{name} must be text, a number or true (a flag), got {value!r}"
+            )
     on = "cuda" if slurm.gpu else "cpu"
     if device not in (None, on):
         raise ValueError(f"device={device} disagrees with launcher.gpu={slurm.gpu}; leave it null")
@@ -133,8 +148,9 @@ def _checked(slurm: Slurm, device: str | None) -> str:
 def _require_positive(launcher: Local | Slurm, *names: str) -> None:
     for name in names:
         value = getattr(launcher, name)
-        least = "> 0" if isinstance(value, float) else ">= 1"
-        if value is not None and not (value > 0 if isinstance(value, float) else value >= 1):
+        least = "> 0 and finite" if isinstance(value, float) else ">= 1"
+        is_right = 0 < value < float("inf") if isinstance(value, float) else (value or 0) >= 1
+        if value is not None and not is_right:
             raise ValueError(f"launcher.{name} must be {least}, got {value}")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ UNNAMED_S = 5  # so old, a lock without a name is not that of a process about to
 
 
 @contextlib.contextmanager
-def only_launch(directory: Path) -> Iterator[None]:
-    """Hold the sweep's lock file; ValueError where another launch, here or elsewhere, holds it."""
+def only_launch(directory: Path, *, runs: bool = True) -> Iterator[None]:
+    """Hold the sweep's lock file; ValueError where another launch, here or elsewhere, holds it.
+
+    runs: whether the holder runs the sweep itself, and does not only submit it.
+    """
     path = directory / NAME
     directory.mkdir(parents=True, exist_ok=True)
     mine = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
+    mine["runs"] = runs
     while True:
         try:
             with open(path, "x") as file:
@@ -39,13 +44,29 @@ def _refuse_live(path: Path) -> None:
     if before is None:
         return
     if _is_dead(before):
-        print(f"removed the lock of process {before['pid']}, which has ended", file=sys.stderr)
-        path.unlink(missing_ok=True)
+        if _take_away(path, before):
+            print(f"removed the lock of process {before['pid']}, which has ended", file=sys.stderr)
         return
     raise ValueError(
         f"another launch of this sweep runs (process {before['pid']} on {before['host']}); wait "
         f"for it, or delete {path} if that process is gone"
     )
+
+
+def _take_away(path: Path, before: dict[str, Any]) -> bool:
+    """Remove a dead process's lock; not one that another launch has taken meanwhile."""
+    aside = path.with_name(f"{NAME}.{secrets.token_hex(8)}")
+    try:
+        os.rename(path, aside)  # only one of several launches succeeds
+    except FileNotFoundError:
+        return False
+    now = _read(aside)
+    is_other = now is not None and now["pid"] is not None and now["pid"] != before["pid"]
+    if is_other:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink()
+    return not is_other
 
 
 def holder(directory: Path) -> dict[str, Any] | None:
@@ -67,7 +88,13 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         said = json.loads(text or "{}")
-        return {"pid": None, "host": platform.node(), "started": None, "age_s": age_s} | said
+        return {
+            "pid": None,
+            "host": platform.node(),
+            "started": None,
+            "runs": True,
+            "age_s": age_s,
+        } | said
     except (ValueError, TypeError):
         raise ValueError(f"{path} is no lock file; delete it if no launch runs") from None
 

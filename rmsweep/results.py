@@ -98,6 +98,8 @@ def read_parquet(path: Path, columns: list[str] | None = None, kind: str = "part
                 raise pa.ArrowInvalid(f"it has no column {min(absent)}")
             there = columns and [name for name in columns if name in names]
             return file.read(there, use_threads=False)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(
             f"{path} is not a whole Parquet file of ours ({' '.join(str(error).split())}); delete "

@@ -41,8 +41,9 @@ class Task:
 
 def queued() -> list[Task]:
     """This user's tasks that have not ended: one squeue call."""
-    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%j|%T")
-    return [task for line in text.splitlines() for task in _tasks(*line.split("|"))]
+    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%j")
+    lines = [line.split("|", 2) for line in text.splitlines()]  # a name may hold a |
+    return [task for job_id, state, name in lines for task in _tasks(job_id, name, state)]
 
 
 def accounted(jobs: Sequence[str]) -> list[Task]:

@@ -1,4 +1,4 @@
-"""Packs become arrays of tasks, and these are submitted, as many as the cluster accepts."""
+"""Packs become arrays of tasks, as many as the cluster accepts, and these are submitted."""
 
 import datetime
 import re
@@ -31,8 +31,7 @@ class Submitted:
 
     jobs: list[str]
     n_tasks: int
-    n_waiting: int  # tasks that the cluster does not accept yet
-    refusal: str | None  # what sbatch said of those
+    refusal: str | None  # what sbatch said of more tasks, if it did
 
 
 def plan(
@@ -137,37 +136,35 @@ def signal_delay_s(time_min: int) -> int:
 
 
 def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted:
-    """Give arrays to Slurm, as many tasks as it accepts; the rest waits in jobs.waiting, for tasks
-    that end to take it over.
+    """Give arrays to Slurm; where it accepts no more jobs, as fewer tasks with more work each.
 
-    Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job
-    for another reason than how many there are.
+    Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job for
+    another reason than how many there are, or accepts none.
     """
-    accepted, n_tasks, n_waiting, refusal = [], 0, 0, None
-    for array in arrays:
-        left, window = array, len(array.tasks)
-        while left.tasks and window:
-            first = replace(
-                left, id=f"{array.id}.{secrets.token_hex(2)}", tasks=left.tasks[:window]
-            )
-            rest = replace(left, tasks=left.tasks[window:])
-            jobs.wait(directory, rest)
+    accepted, n_tasks, refusal = [], 0, None
+    for array in sorted(arrays, key=lambda array: len(array.tasks)):  # every kind gets a task
+        left = array
+        while True:
             try:
-                accepted.append(_sbatch(directory, first, run))
+                accepted.append(_sbatch(directory, left, run))
+                break
             except FailedJobError as error:
                 refusal = " ".join(str(error).split())
-                if not FULL.search(refusal):
-                    jobs.forget_waiting(directory)
+                if not FULL.search(refusal) or len(left.tasks) == 1:
                     raise LaunchError(
                         f"sbatch refused a job: {refusal}; {n_tasks} tasks were submitted before "
                         "it. Nothing is lost: the same command submits what is missing"
                     ) from None
-                jobs.wait(directory, left)
-                window //= 2
-            else:
-                left, n_tasks = rest, n_tasks + len(first.tasks)
-        n_waiting += len(left.tasks)
-    return Submitted(accepted, n_tasks, n_waiting, refusal)
+                left = _merged(left, 3 * len(left.tasks) // 4)
+        n_tasks += len(left.tasks)
+    return Submitted(accepted, n_tasks, refusal)
+
+
+def _merged(array: jobs.Array, n_tasks: int) -> jobs.Array:
+    """The same packs in so many tasks, of as many packs each as can be."""
+    packs = [pack for task in array.tasks for pack in task]
+    edges = [len(packs) * i // n_tasks for i in range(n_tasks + 1)]
+    return replace(array, tasks=[packs[a:b] for a, b in zip(edges, edges[1:], strict=False)])
 
 
 def _sbatch(directory: Path, array: jobs.Array, run: Run) -> str:

@@ -22,7 +22,7 @@ PACE = pd.Timedelta(hours=1)  # what runs per hour are counted over
 RUNNING = {"RUNNING", "COMPLETING", "SIGNALING"}
 KILLED = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
 NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begin
-STATES = ("done", "failed", "running", "queued", "waiting", "missing")
+STATES = ("done", "failed", "running", "queued", "missing")
 
 
 def of_sweep(name: str) -> dict[str, Any]:
@@ -33,8 +33,6 @@ def of_sweep(name: str) -> dict[str, Any]:
     """
     results.require_sweep(name)
     directory = results.folder(name)
-    rows = results.read_parts(directory, ["key", "status", "finished_at"])
-    wanted = results.wanted_keys(name)
     arrays = jobs.submitted(directory)
     known, unknown = None, None
     if arrays:
@@ -43,10 +41,15 @@ def of_sweep(name: str) -> dict[str, Any]:
         except scheduler.Unavailable as error:
             unknown = str(error)
     holder = lock.holder(directory)
-    state = _by_state(directory, rows, wanted, arrays, known or [], holder is not None)
+    rows = results.read_parts(
+        directory, ["key", "status", "finished_at"]
+    )  # last: what ended has one
+    wanted = results.wanted_keys(name)
+    runs_here = holder is not None and holder["runs"]
+    state = _by_state(rows, wanted, arrays, known or [], runs_here)
     counts = {name: len(state[name]) for name in STATES}
     per_hour = _per_hour(rows[(rows["status"] == "done") & rows["key"].isin(wanted)])
-    to_come = counts["running"] + counts["queued"] + counts["waiting"]
+    to_come = counts["running"] + counts["queued"]
     return {
         "sweep": name,
         "wanted": len(wanted),
@@ -87,8 +90,8 @@ def _ask(numbers: list[str], keeps_accounts: bool) -> tuple[list[Task], bool]:
     if keeps_accounts and numbers:
         try:
             return scheduler.accounted(numbers), True
-        except scheduler.Unavailable:
-            return scheduler.queued(), False
+        except scheduler.Unavailable as error:
+            return scheduler.queued(), "disabled" not in str(error)
     return scheduler.queued(), keeps_accounts
 
 
@@ -103,26 +106,17 @@ def _keep(path: Path, said: dict[str, Any]) -> None:
 
 
 def _by_state(
-    directory: Path,
     rows: pd.DataFrame,
     wanted: set[str],
     arrays: Sequence[Array],
     known: Sequence[tuple[Array, Task]],
-    launches: bool,
+    runs_here: bool,
 ) -> dict[str, set[str]]:
     """Keys by state: each in one; what is to run again is not failed."""
     done = wanted & set(rows.loc[rows["status"] == "done", "key"])
     left = wanted - done
     running = jobs.keys_of([(a, t) for a, t in known if t.is_live and t.state in RUNNING]) & left
     queued = jobs.keys_of([(a, t) for a, t in known if t.is_live]) & left - running
-    waiting = {
-        key
-        for array in jobs.waiting(directory)
-        for task in array.tasks
-        for pack in task
-        for key in pack
-    }
-    waiting &= left - running - queued
     failed = left & set(rows.loc[rows["status"] == "failed", "key"])
     since = {array.id: pd.Timestamp(array.launched_at) for array in arrays}
     newest = max(since.values(), default=None)
@@ -130,13 +124,12 @@ def _by_state(
         again = rows["finished_at"] >= newest
         failed_now = left & set(rows.loc[(rows["status"] == "failed") & again, "key"])
         running, queued = running - failed_now, queued - failed_now
-    failed -= running | queued | waiting
-    if launches:  # on this machine: what has not ended is in its hands
-        running = running | (left - failed - queued - waiting)
-    missing = left - failed - running - queued - waiting
+    failed -= running | queued
+    if runs_here:  # what has not ended is in the launch's hands
+        running = running | (left - failed - queued)
+    missing = left - failed - running - queued
     return {
-        "done": done, "failed": failed, "running": running, "queued": queued, "waiting": waiting,
-        "missing": missing,
+        "done": done, "failed": failed, "running": running, "queued": queued, "missing": missing,
     }  # fmt: skip
 
 
@@ -165,12 +158,12 @@ def _raised_at(traceback: object) -> str:
 
 
 def _per_hour(done: pd.DataFrame) -> float | None:
-    """Runs that ended in the last hour, or since the first one did."""
+    """Runs that ended in the last hour, or since the first ones did, which are not counted."""
     now = pd.Timestamp(datetime.datetime.now(datetime.UTC))
-    recent = done.loc[done["finished_at"] > now - PACE, "finished_at"]
-    if len(recent) < 2:
-        return None
-    return float(len(recent) / ((now - recent.min()) / PACE))
+    ended = done.loc[done["finished_at"] > now - PACE, "finished_at"]
+    first = ended.min()
+    later = ended[ended > first + pd.Timedelta(seconds=1)]  # rows of a part have one time
+    return float(len(later) / ((now - first) / PACE)) if len(later) else None
 
 
 def killed(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:

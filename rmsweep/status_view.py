@@ -12,7 +12,6 @@ from rich.live import Live
 from rmsweep import jobs, results, status
 
 NOTES = {
-    "waiting": "the cluster accepts no more tasks now; tasks that end take these over",
     "missing": "in no job: the launch command, or `rmsweep retry {sweep}`, runs them",
     "failed": "`rmsweep retry {sweep}` runs them again",
 }
@@ -35,7 +34,7 @@ def watch(name: str) -> int:
             report = status.of_sweep(name)
             live.update(text(report), refresh=True)
             runs = report["runs"]
-            if not runs["running"] + runs["queued"] + runs["waiting"]:
+            if not runs["running"] + runs["queued"]:
                 return int(runs["done"] < report["wanted"])
             time.sleep(WATCH_S)
 

@@ -1,5 +1,6 @@
 """Signals that ask for an end: what is fitted is scored and written, and no run is begun."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -35,4 +36,5 @@ def _note(signum: int, frame: object) -> None:
         _asked.add(signum)
         for worker in multiprocessing.active_children():
             if worker.pid is not None:
-                os.kill(worker.pid, signum)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(worker.pid, signum)

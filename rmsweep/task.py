@@ -1,17 +1,15 @@
-"""What an array's task does on its node: run its packs, end in time, take over what waits."""
+"""What an array's task does on its node: run its packs, and end in time."""
 
 import sys
-import time
 from pathlib import Path
 from signal import SIGUSR2
 
 import pandas as pd
 
-from rmsweep import dispatch, jobs, lock, results, scheduler, stopping
+from rmsweep import dispatch, jobs, results, scheduler, stopping
 from rmsweep.provenance import slurm_job
 from rmsweep.spec import Item
 
-PATIENCE_S = 60  # for the lock of a launch
 KILLED = 137  # the exit status of what the kernel kills, most often for memory
 
 
@@ -20,7 +18,6 @@ def run_task(folder: str, array: str, task: int) -> None:
 
     Told that the time limit is near (SIGUSR2), it writes what is fitted and has itself queued
     again: then it starts from here, with what is left. SIGTERM (scancel, preemption) ends it.
-    Otherwise it goes on with work that the cluster did not accept as tasks.
     """
     directory = Path(folder)
     given = jobs.read(directory, array)
@@ -28,17 +25,14 @@ def run_task(folder: str, array: str, task: int) -> None:
     stopping.ignore()
     dispatch.warm_up()
     stopping.listen()
-    while not stopping.asked():
-        left = _left(directory, jobs.read(directory, array), task)
-        print(f"{sum(map(len, left))} runs in {len(left)} packs are left", flush=True)
-        try:
-            dispatch.run_packs(left, given.place, given.workers, directory, _tell, listens=True)
-        except dispatch.WorkerDied as error:
-            print(error, flush=True)
-            sys.exit(KILLED)
-        if not stopping.asked() and not _takes_over(directory, given, task):
-            break
-    if stopping.asked_by(SIGUSR2) and _left(directory, jobs.read(directory, array), task):
+    left = _left(directory, given, task)
+    print(f"{sum(map(len, left))} runs in {len(left)} packs are left", flush=True)
+    try:
+        dispatch.run_packs(left, given.place, given.workers, directory, _tell, listens=True)
+    except dispatch.WorkerDied as error:
+        print(error, flush=True)
+        sys.exit(KILLED)
+    if stopping.asked_by(SIGUSR2) and _left(directory, given, task):
         job = slurm_job()
         assert job is not None
         print("the time limit is near: queued again, to go on with what is left", flush=True)
@@ -61,15 +55,3 @@ def _left(directory: Path, given: jobs.Array, task: int) -> list[list[Item]]:
     wanted = [[key for key in pack if key not in over] for pack in given.tasks[task]]
     items = results.wanted_items(directory, {key for pack in wanted for key in pack})
     return [[items[key] for key in pack] for pack in wanted if pack]
-
-
-def _takes_over(directory: Path, given: jobs.Array, task: int) -> bool:
-    """Whether there was work that waits, and this task has it now."""
-    end = time.monotonic() + PATIENCE_S
-    while jobs.waiting(directory) and time.monotonic() < end:
-        try:
-            with lock.only_launch(directory):
-                return jobs.take_over(directory, given, task)
-        except ValueError:  # the lock is another's, for a moment
-            time.sleep(0.5)
-    return False

@@ -207,6 +207,18 @@ BAD_SLURM = {
         "precision=fp32 +launcher.sbatch.nice=[1]",
         "launcher.sbatch.nice",
     ),
+    "an option that rmsweep sets": (
+        "precision=fp32 +launcher.sbatch.job-name=mine",
+        "launcher.sbatch.job-name cannot be given",
+    ),
+    "an option that is off": (
+        "precision=fp32 +launcher.sbatch.exclusive=false",
+        "exclusive",
+        "a flag",
+    ),
+    "endless memory": ("precision=fp32 launcher.mem_gb=.inf", "launcher.mem_gb must be", "finite"),
+    "endless work": ("precision=fp32 launcher.target_minutes=.inf", "launcher.target_minutes"),
+    "memory of a few bytes": ("precision=fp32 launcher.mem_gb=0.0001", "launcher.mem_gb must be"),
     "unknown field": ("precision=fp32 +launcher.memory=3", "launcher.memory is an unknown field"),
     "another cluster": ("precision=fp32 launcher.cluster=pbs", "launcher.cluster 'pbs'", "slurm"),
     "wait as a number": ("precision=fp32 wait=3", "wait must be true or false, got 3"),

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import RMSWEEP
 
+from rmsweep import lock as locks
 from rmsweep import results
 from rmsweep.lock import only_launch
 
@@ -203,6 +204,16 @@ def test_a_lock_of_a_process_whose_number_another_has_now(tmp_path):
     lock.write_text(json.dumps(json.loads(lock.read_text()) | {"started": "1"}))
     with only_launch(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+def test_a_fresh_lock_is_not_taken_for_the_stale_one(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    lock = write_lock(tmp_path, gone.pid)
+    before = locks._read(lock)
+    fresh = write_lock(tmp_path, os.getppid()).read_bytes()  # another launch was faster
+    assert not locks._take_away(lock, before)
+    assert lock.read_bytes() == fresh and list(tmp_path.iterdir()) == [lock]
 
 
 def test_a_lock_that_is_none_is_named(tmp_path):
