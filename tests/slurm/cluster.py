@@ -49,6 +49,15 @@ def sbatch(*arguments, refused=False):
     return slurm("sbatch", "--parsable", *arguments, refused=refused)
 
 
+def is_refused(*options):
+    """Whether sbatch refuses a job that would wait for ever; one that it accepts is cancelled."""
+    command = ["sbatch", "--parsable", "--hold", "--output=/dev/null", *options, "--wrap=true"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode == 0:
+        slurm("scancel", found.stdout.strip())
+    return found.returncode != 0
+
+
 def squeue():
     """(task, name, state) of each task that Slurm still has, as in ("12_0", "name", "RUNNING")."""
     lines = slurm("squeue", "--array", "--noheader", "--format=%i|%j|%T").splitlines()

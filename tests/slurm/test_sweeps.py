@@ -161,6 +161,7 @@ def test_arrays_no_larger_than_the_cluster_takes(launch, cluster, folder, ends):
 
 def test_no_more_jobs_than_the_cluster_accepts(launch, cluster, folder, call, ends):
     cluster.limit_submitted(2)
+    cluster.wait_until(lambda: cluster.is_refused("--array=0-2"))
     launch()
     (array,) = records(folder)
     assert [len(task) for task in array.tasks] == [6, 6] and array.n_runs == N
