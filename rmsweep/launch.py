@@ -135,6 +135,8 @@ def _stop_launch(directory: Path, patience_s: float = 15) -> None:
     end = time.monotonic() + patience_s
     while lock.holder(directory) is not None and time.monotonic() < end:
         time.sleep(0.1)
+    if lock.holder(directory) is not None:  # started by a script, which ignores SIGINT
+        os.kill(holder["pid"], signal.SIGTERM)
     _say(f"stopped the launch of process {holder['pid']}")
 
 
