@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 first steps:
-  rmsweep demo                               a small synthetic sweep and its table, in a minute
+  rmsweep demo                               a small synthetic sweep, table and report, in a minute
   rmsweep list loss                          the options of an axis
   rmsweep run loss=normbt annotation.beta=3  one run; `rmsweep run --help` shows every field
   rmsweep run -m loss=bt_mlp,clf_mlp 'seed=range(5)' name=first
   rmsweep table first                        what came out
   rmsweep claims first                       and what it says of the papers' findings
   rmsweep figure first                       the same, to look at
+  rmsweep report first                       all of it on one page, to send to a colleague
   rmsweep run -m sweeps=rbt_fig1 cache.root=DIR precision=bf16 launcher=slurm
   rmsweep status rbt_fig1                    how it goes
 
@@ -164,10 +165,13 @@ def _table(args: argparse.Namespace) -> int:
 
 def _claims(args: argparse.Namespace) -> int:
     """Print the verdict on each claim; 1 where runs are missing."""
-    from rmsweep import claims
+    from rmsweep import cells, claims
 
     found = claims.published() + [claim for path in args.file for claim in claims.read(Path(path))]
     rows, wanted = _rows_and_wanted(args.names, claims.columns(found))
+    if args.where:
+        wanted = cells.select(wanted, _conditions(args.where))
+        rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
     lines = claims.judge(rows, found, args.seed)
     n_done = int(wanted["key"].isin(rows["key"]).sum())
     notes = claims.notes(lines, n_done, len(wanted))
@@ -178,16 +182,9 @@ def _claims(args: argparse.Namespace) -> int:
 
 def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Done and wanted runs of the sweeps, a line a key; ValueError where no run is done."""
-    import pandas as pd
-
     from rmsweep import results
 
-    wanted = pd.concat([results.wanted(name) for name in names], ignore_index=True)
-    wanted = wanted.drop(columns="canonical", errors="ignore").drop_duplicates(
-        "key", ignore_index=True
-    )
-    rows = pd.concat([results.load(name, columns) for name in names])
-    rows = rows.drop_duplicates("key", ignore_index=True)
+    rows, wanted = results.of_sweeps(names, columns)
     if rows.empty:
         raise ValueError(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
     return rows, wanted
@@ -245,6 +242,27 @@ def _figure(args: argparse.Namespace) -> int:
     return int(n_done < len(rows) or bool(asked and missing))
 
 
+def _report(args: argparse.Namespace) -> int:
+    """Write the page; 1 where runs are missing."""
+    from rmsweep import results
+    from rmsweep.report import page
+    from rmsweep.report.request import Request
+
+    if args.out is None and len(args.names) > 1:
+        raise ValueError("a report of several sweeps needs --out FILE, the file to write")
+    path = Path(args.out) if args.out else results.folder(args.names[0]) / "report.html"
+    if path.is_dir():
+        raise ValueError(f"--out must be a file, {path} is a folder")
+    conditions = _conditions(args.where)
+    made = page.build(Request(tuple(args.names), tuple(args.where), conditions, args.seed))
+    page.write(made, path)
+    print(f"{path}: {len(made.html.encode()) / 1e6:.1f} MB; open it in a browser")
+    if made.n_done < made.n_wanted:
+        counts = f"{made.n_done:,} of {made.n_wanted:,} runs are done, {made.n_failed:,} failed"
+        _say_error(f"INCOMPLETE: {counts}")
+    return int(made.n_done < made.n_wanted)
+
+
 def _say_error(text: str) -> None:
     print(f"rmsweep: {text}", file=sys.stderr)
 
@@ -295,11 +313,16 @@ def _synthesize(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    """A small synthetic sweep and its table."""
+    """A small synthetic sweep, its table and its report."""
     from rmsweep import launch
 
     status = launch.many(["sweeps=demo"], [], plan_only=False, limit=None)
-    return status or _table(_parser().parse_args(["table", "demo"]))
+    if status:
+        return status
+    for command in ("table", "report"):
+        args = _parser().parse_args([command, "demo"])
+        status = max(status, args.call(args))
+    return status
 
 
 class _Parser(argparse.ArgumentParser):
@@ -395,8 +418,26 @@ def _parser() -> argparse.ArgumentParser:
         "--file", action="append", default=[], metavar="YAML", help="your own claims too"
     )
     claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
+    claims.add_argument(
+        "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
+    )
     claims.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     claims.set_defaults(call=_claims)
+
+    report = commands.add_parser(
+        "report",
+        help="one HTML page: claims, what was run, tables, figures, provenance",
+        description="Write one HTML file that needs no other: the verdict on each claim, what was "
+        "run, tables that sort and filter, every figure that the runs have the data for, where "
+        "the numbers come from, and the command behind each part.",
+    )
+    report.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")
+    report.add_argument("--out", metavar="FILE", help="default: outputs/NAME/report.html")
+    report.add_argument(
+        "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
+    )
+    report.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    report.set_defaults(call=_report)
 
     listing = commands.add_parser("list", help="the options of each axis, a line each")
     listing.add_argument("group", nargs="?", metavar="GROUP")
@@ -419,7 +460,7 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.set_defaults(call=_synthesize)
 
     demo = commands.add_parser(
-        "demo", help="a small synthetic sweep and its table, in about a minute"
+        "demo", help="a small synthetic sweep, its table and report, in about a minute"
     )
     demo.set_defaults(call=_demo)
     return parser

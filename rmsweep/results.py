@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,13 @@ def wanted(name: str) -> pd.DataFrame:
     wanted = read_wanted(folder(name)).to_pandas()
     names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
     return (wanted if len(wanted) else load(name, names))[names]
+
+
+def of_sweeps(names: Sequence[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Done rows, with these columns, and wanted runs of several sweeps; each a line a key."""
+    done = pd.concat([load(name, columns) for name in names]).drop_duplicates("key")
+    asked = pd.concat([wanted(name) for name in names]).drop_duplicates("key")
+    return done.reset_index(drop=True), asked.reset_index(drop=True)
 
 
 def wanted_keys(name: str) -> set[str]:

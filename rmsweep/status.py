@@ -54,7 +54,7 @@ def of_sweep(name: str) -> dict[str, Any]:
         "sweep": name,
         "wanted": len(wanted),
         "runs": counts,
-        "failures": _failures(directory, state["failed"]),
+        "failures": failures(directory, state["failed"]),
         "per_hour": per_hour,
         "hours_left": to_come / per_hour if per_hour and to_come else None,
         "jobs": None if known is None else dict(Counter(task.state for _, task in known)),
@@ -133,7 +133,7 @@ def _by_state(
     }  # fmt: skip
 
 
-def _failures(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
+def failures(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
     """Failed runs by kind of error and the place it was raised; the most frequent first."""
     if not keys:
         return []

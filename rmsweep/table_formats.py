@@ -78,12 +78,12 @@ def _grid(
     bold: str,
 ) -> pd.DataFrame:
     """The table as strings, escaped: one column a row field, then one a column group."""
-    decimals, most_seeds = _decimals(cells), int(cells["n_seeds"].max())
+    decimals, most_seeds = n_decimals(cells), int(cells["n_seeds"].max())
     texts: dict[tuple[tuple[str, ...], str], str] = {}
     for cell in cells.to_dict("records"):
         line = tuple(label(cell[field]).translate(escape) for field in row_fields)
         head = ", ".join(f"{field}={label(cell[field])}" for field in column_fields) or metric
-        text = _cell_text(cell, decimals, most_seeds).translate(escape)
+        text = cell_text(cell, decimals, most_seeds).translate(escape)
         texts[line, head] = bold.format(text) if cell["is_best"] else text
     lines, heads = (
         dict.fromkeys(line for line, _ in texts),
@@ -93,7 +93,7 @@ def _grid(
     return pd.DataFrame(table, columns=[name.translate(escape) for name in [*row_fields, *heads]])
 
 
-def _decimals(cells: pd.DataFrame) -> int:
+def n_decimals(cells: pd.DataFrame) -> int:
     """So many that the typical half-width of an interval shows two digits; else the mean three."""
     half_widths = (cells["high"] - cells["low"]) / 2
     scales = half_widths[half_widths > 0]
@@ -102,7 +102,8 @@ def _decimals(cells: pd.DataFrame) -> int:
     return 2 if scales.empty else int(np.clip(1 - np.floor(np.log10(scales.median())), 0, 9))
 
 
-def _cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
+def cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
+    """What stands in one cell, in the words of `render`."""
     words = ["-" if np.isnan(cell["mean"]) else f"{cell['mean']:z.{decimals}f}"]
     if not np.isnan(cell["low"]):
         words.append(f"[{cell['low']:z.{decimals}f}, {cell['high']:z.{decimals}f}]")

@@ -19,13 +19,14 @@ LEVELS = (
     "execute status_view",
     "sweep dispatch tables table_formats claims",
     "figures slurm single",
-    "plan task",
+    "plan task report",
     "launch",
     "cli",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 SIDEWAYS = {("tables", "table_formats"), ("claims", "table_formats")}  # one job in two files
-READERS = "tables contrasts claims results cli figures.making figures.pairings figures.theory"
+READERS = "tables contrasts claims results cli figures.making figures.pairings figures.theory "
+READERS += "report.page status"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 

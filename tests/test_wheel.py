@@ -60,7 +60,7 @@ def test_the_wheel_holds_what_is_composed(wheel):
     for folder in ("rmsweep", "conf", "sweeps", "claims"):
         at = "" if folder == "rmsweep" else "rmsweep/"
         for path in (ROOT / folder).rglob("*.*"):
-            if path.suffix in (".py", ".yaml"):
+            if path.suffix in (".py", ".yaml", ".j2", ".css", ".js"):
                 assert f"{at}{path.relative_to(ROOT)}" in names
     assert not [
         name for name in names if name.startswith(("tests", "outputs", "conf", "sweeps", "claims"))
@@ -75,6 +75,8 @@ def test_the_installed_wheel_works_elsewhere(binaries, tmp_path):
     assert "normbt" in call(rmsweep, "run", "--help", cwd=tmp_path)
     demo = call(rmsweep, "demo", cwd=tmp_path)
     assert "60 of 60 runs done" in demo and "best of its column" in demo
+    page = tmp_path / "outputs/demo/report.html"
+    assert "60 of 60 runs done" in page.read_text() and str(page.relative_to(tmp_path)) in demo
     plan = call(rmsweep, "run", "-m", "sweeps=rbt_fig1", "--plan", cwd=tmp_path)
     assert "sweep rbt_fig1: 180 runs" in plan
     found = call(rmsweep, "claims", "demo", cwd=tmp_path)
