@@ -44,7 +44,7 @@ def main() -> None:
         )
         wall_s = time.perf_counter() - started
         os.chdir(folder)
-        rows = rmsweep.load("b", ["loss", "quantity", "wall_s"])
+        rows = rmsweep.load("b", columns=["loss", "quantity", "wall_s"])
     mean_s = rows.groupby("loss")["wall_s"].mean()
     for loss, seconds in mean_s.items():
         print(f"{loss}: {60 * cores() / seconds:.0f} runs a minute on {cores()} workers")

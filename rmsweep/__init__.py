@@ -3,8 +3,16 @@
 __version__ = "0.1.0"
 
 
-def load(name: str, columns: list[str] | None = None):
-    """The done runs of sweep `name` in outputs/, a row a key; see rmsweep.results.load."""
-    from rmsweep import results
+def load(name: str, key: str | None = None, *, columns: list[str] | None = None):
+    """The done runs of sweep `name` in outputs/, a row a key; see rmsweep.results.load.
 
-    return results.load(name, columns)
+    With a key, that run's reward model, saved by save_model=true, and its predict(embeddings); see
+    rmsweep.saved_models.
+    """
+    if key is None:
+        from rmsweep import results
+
+        return results.load(name, columns)
+    from rmsweep import saved_models
+
+    return saved_models.load(name, key)

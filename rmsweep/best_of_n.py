@@ -8,6 +8,7 @@ beside it. Ties are exact equality of the predicted rewards.
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 
 def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
@@ -86,6 +87,34 @@ def pairwise_accuracy_within_prompt(predicted: np.ndarray, golden: np.ndarray) -
                 n_agree += int(np.count_nonzero(agrees))
             accuracy[run, prompt] = n_agree / (2 * n_pairs)
     return accuracy
+
+
+def accuracy_by_distance(
+    predicted: np.ndarray, golden: np.ndarray, x: np.ndarray, n_groups: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairwise accuracy of the near and the far pairs of each prompt, by embedding distance.
+
+    predicted: (runs, prompts, M). golden: (prompts, M). x: (prompts, M, D) embeddings. A prompt's
+    pairs of unequal golden rewards are put in n_groups groups of as equal size as can be, nearest
+    first. A predicted tie counts 1/2. Returns mean distance (prompts, n_groups) and accuracy (runs,
+    prompts, n_groups), nan in an empty group.
+    """
+    _check(predicted, golden)
+    shape = (len(golden), n_groups)
+    distance, accuracy = np.full(shape, np.nan), np.full((len(predicted), *shape), np.nan)
+    low, high = np.triu_indices(golden.shape[1], k=1)
+    for prompt, (rewards, vectors) in enumerate(zip(golden, x, strict=True)):
+        margin = rewards[low] - rewards[high]
+        apart = pdist(vectors.astype(np.float64))  # in the order of triu_indices
+        order = np.argsort(np.where(margin == 0, np.inf, apart), kind="stable")
+        order = order[: np.count_nonzero(margin)]
+        differences = predicted[:, prompt, low[order]] - predicted[:, prompt, high[order]]
+        right = 0.5 + 0.5 * np.sign(differences) * np.sign(margin[order])
+        for group, members in enumerate(np.array_split(np.arange(len(order)), n_groups)):
+            if len(members):
+                distance[prompt, group] = apart[order[members]].mean()
+                accuracy[:, prompt, group] = right[:, members].mean(axis=1)
+    return distance, accuracy
 
 
 def kl_upper_bound(n: float | np.ndarray) -> float | np.ndarray:

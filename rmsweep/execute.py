@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from rmsweep import losses, machine, results, stopping
+from rmsweep import losses, machine, results, saved_models, stopping
 from rmsweep import spec as specs
-from rmsweep.cache.layout import Cache
 from rmsweep.fitting import FittedRun, fit
-from rmsweep.inputs import cache_of
+from rmsweep.inputs import Inputs, read_by
 from rmsweep.machine import Place
-from rmsweep.provenance import provenance
+from rmsweep.provenance import keep_diff, provenance
 from rmsweep.scoring import score
 from rmsweep.spec import Item
 
@@ -68,6 +67,10 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
         spent_s = time.perf_counter() - started
         for row in done + failed:
             row["wall_s"] = spent_s / len(done + failed)
+        if place.save_models:  # before the rows, so that a done run has its model
+            for run, _ in scored:
+                saved_models.save(directory, run, place)
+        keep_diff(directory)
         results.write_part(directory, done + failed)
         outcome.done += len(done)
         outcome.failed += len(failed)
@@ -77,22 +80,22 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     return outcome
 
 
-def _open(item: Item, place: Place) -> Cache:
-    """The pack's cache; ValueError where data or objective are not those of the key."""
+def _open(item: Item, place: Place) -> Inputs:
+    """What the pack reads; ValueError where data or objective are not those of the key."""
     if item.spec.loss.reward_model == "mlp":  # the others know no precision
         machine.require_native(item.spec.precision, place.device)
-    cache = cache_of(item.spec, place.cache_root)
-    if item.key != item.spec.key(cache.fingerprint):
+    inputs = read_by(item.spec, place.cache_root)
+    if item.key != item.spec.key(inputs.fingerprint):
         raise ValueError("the embeddings' files changed after the launch; launch again")
     if item.spec.loss.source_sha256 != losses.source_of(item.spec.loss):
         raise ValueError("the objective's source file changed after the launch; launch again")
-    return cache
+    return inputs
 
 
 def _attempt(
     work: Callable,
     runs: list,
-    opened: Callable[[], Cache],
+    opened: Callable[[], Inputs],
     place: Place,
     failed: list[dict[str, Any]],
 ) -> list:
@@ -118,11 +121,15 @@ def _row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[s
     return {
         "key": item.key,
         "spec_id": item.spec.spec_id,
+        "canonical": item.spec.canonical,
+        "semantics": specs.SEMANTICS,
         "status": status,
         **specs.columns(item.spec),
         **found,
         "finished_at": datetime.datetime.now(datetime.UTC),
         **provenance(),
         "device": place.device,
+        "gpu": machine.gpu(place.device),
         "threads": place.threads,
+        "cache_root": place.cache_root,
     }

@@ -2,21 +2,22 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from rmsweep import annotation, diagnostics, ensembling, pairing, protocols
-from rmsweep import spec as specs
+from rmsweep import annotation, diagnostics, ensembling, pairing, protocols, results
 from rmsweep.cache.checks import first_nonfinite
-from rmsweep.cache.layout import Cache
+from rmsweep.cache.layout import Cache, LabelledPairs
+from rmsweep.inputs import Inputs
 from rmsweep.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.machine import Place
 from rmsweep.objectives.resolve import resolve
 from rmsweep.reward_models import classifiers, mlp, trees
 from rmsweep.spec import Item, RunSpec
+from rmsweep.streams import stream
 
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
 
@@ -29,6 +30,8 @@ class FittedRun:
     centres: list[float]  # each member's zero point; of a run that is no ensemble 0
     facts: dict[str, Any]  # what the row says of annotation and training
     error: str | None  # why there is no valid model
+    held_out_margins: list[np.ndarray] = field(default_factory=list)  # predicted reward of the
+    # chosen minus that of the rejected response, of the validation pairs; of an ensemble none
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,24 @@ class Stacked:
 def reward_scale(spec: RunSpec, cache: Cache) -> float:
     """What a margin is divided by before beta multiplies it."""
     scale = spec.dataset.reward_scale
+    assert scale is not None, "annotations are simulated"
     return float(cache.train_golden.std()) if isinstance(scale, str) else scale
 
 
-def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]]:
+def annotated(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str, float]]:
     """Annotated pairs, (quantity, 2) response indices, chosen first; and facts for the row."""
-    golden = cache.train_golden
+    if inputs.golden is None:
+        return _labelled(spec, inputs), {}
+    golden, a = inputs.golden.train_golden, spec.annotation
+    assert spec.selection and spec.pairing and a.beta is not None and a.link
     pairs = pairing.pairs(
-        golden, spec.selection, spec.pairing, spec.quantity, specs.stream(spec, "selection")
+        golden, spec.selection, spec.pairing, spec.quantity, stream(spec, "selection")
     )
     margin = np.subtract(*golden.reshape(-1)[pairs].T)
     probability = annotation.preference_probability(
-        margin / reward_scale(spec, cache), spec.annotation.beta, spec.annotation.link
+        margin / reward_scale(spec, inputs.golden), a.beta, a.link
     )
-    uniforms = specs.stream(spec, "annotator").random(spec.quantity)
+    uniforms = stream(spec, "annotator").random(spec.quantity)
     first = annotation.prefers_first(probability, uniforms)
     facts = {
         "annotation_error": annotation.error_rate(margin, first),
@@ -64,23 +71,38 @@ def annotated(spec: RunSpec, cache: Cache) -> tuple[np.ndarray, dict[str, float]
     return np.where(first[:, None], pairs, pairs[:, ::-1]), facts
 
 
-def split(spec: RunSpec, pairs: np.ndarray) -> protocols.Split:
-    rngs = specs.stream(spec, "validation split"), specs.stream(spec, "batches")
-    if spec.training.protocol == "pairs":
-        return protocols.by_pairs(pairs, spec.n_validation, spec.training.batch_pairs, *rngs)
-    return protocols.rbt_scripts(pairs, spec.loss.rows, spec.training.validation_share, *rngs)
+def _labelled(spec: RunSpec, inputs: Inputs) -> np.ndarray:
+    """As `annotated`, of labelled pairs; some labels turned round, more with a larger flip_rate."""
+    flip_rate = spec.annotation.flip_rate
+    assert flip_rate is not None
+    order = stream(spec, "selection").permutation(len(inputs.trainable))
+    chosen = 2 * inputs.trainable[order[: spec.quantity]]
+    pairs = np.stack([chosen, chosen + 1], axis=1)
+    is_flipped = stream(spec, "annotator").random(spec.quantity) < flip_rate
+    return np.where(is_flipped[:, None], pairs[:, ::-1], pairs)
 
 
-def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
+def split(spec: RunSpec, pairs: np.ndarray, inputs: Inputs) -> protocols.Split:
+    rngs = stream(spec, "validation split"), stream(spec, "batches")
+    t = spec.training
+    if inputs.trained is not None:
+        prompts = inputs.prompts[pairs[:, 0] // 2]
+        return protocols.by_prompts(pairs, prompts, spec.n_validation, t.batch_pairs, *rngs)
+    if t.protocol == "pairs":
+        return protocols.by_pairs(pairs, spec.n_validation, t.batch_pairs, *rngs)
+    return protocols.rbt_scripts(pairs, spec.loss.rows, t.validation_share, *rngs)
+
+
+def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     """Reward models of specs that share cache, loss, quantity and training, trained together.
 
     An ensemble's members train as the runs that they are, on the same annotations. On a CPU one
     model is fitted at a time, since one fills it and its bits then do not depend on the others.
     """
-    embeddings = cache.train_embeddings().reshape(-1, cache.dim)
-    found = [annotated(item.spec, cache) for item in items]
+    embeddings = inputs.train_embeddings().reshape(-1, inputs.dim)
+    found = [annotated(item.spec, inputs) for item in items]
     for pairs, _ in found:
-        _refuse_nonfinite(embeddings, pairs, cache)
+        _refuse_nonfinite(embeddings, pairs, inputs)
     members = [
         (Item(item.key, spec), pairs)
         for item, (pairs, _) in zip(items, found, strict=True)
@@ -88,34 +110,44 @@ def fit(items: list[Item], cache: Cache, place: Place) -> list[FittedRun]:
     ]
     at_once = 1 if place.device == "cpu" else len(members)
     chunks = [members[i : i + at_once] for i in range(0, len(members), at_once)]
-    fitted = (run for chunk in chunks for run in _fit_members(chunk, embeddings, cache, place))
+    fitted = (run for chunk in chunks for run in _fit_members(chunk, embeddings, inputs, place))
     runs = []
     for item, (pairs, facts) in zip(items, found, strict=True):
         own = [next(fitted) for _ in item.spec.members]
         run = own[0]
         if item.spec.loss.ensemble is not None:
             run = _ensemble(item, own, embeddings[pairs[:CENTRE_PAIRS].reshape(-1)], place)
-        run.facts.update(facts, fingerprint=cache.fingerprint, dim=cache.dim)
-        run.facts["test_responses"] = cache.test_prompts * cache.test_responses
+        run.facts.update(facts, fingerprint=inputs.fingerprint, dim=inputs.dim)
+        run.facts["test_responses"] = inputs.n_test
         runs.append(run)
     return runs
 
 
 def _fit_members(
-    members: list[tuple[Item, np.ndarray]], embeddings: np.ndarray, cache: Cache, place: Place
+    members: list[tuple[Item, np.ndarray]], embeddings: np.ndarray, inputs: Inputs, place: Place
 ) -> list[FittedRun]:
     """One reward model an item, of its annotated pairs."""
     items = [item for item, _ in members]
-    splits = [split(item.spec, pairs) for item, pairs in members]
-    fitted = FITS[items[0].spec.loss.reward_model](items, embeddings, splits, cache, place)
+    splits = [split(item.spec, pairs, inputs) for item, pairs in members]
+    sizes = [(len(s.train), len(s.validation)) for s in splits]
+    found: dict[int, FittedRun] = {}
+    for size in dict.fromkeys(sizes):  # several where labelled pairs are split by whole prompts
+        at = [i for i, its_size in enumerate(sizes) if its_size == size]
+        some_items, some_splits = [items[i] for i in at], [splits[i] for i in at]
+        fit_these = FITS[items[0].spec.loss.reward_model]
+        runs = fit_these(some_items, embeddings, some_splits, inputs, place)
+        found.update(zip(at, runs, strict=True))
+    fitted = [found[i] for i in range(len(items))]
     for run, its_split in zip(fitted, splits, strict=True):
         held_out = its_split.validation_pairs
         if run.error is None and len(held_out):
             x = embeddings[held_out.reshape(-1)]
             rewards = predict(stack([run]), x, run.item.spec, place).reshape(-1, 2)
             run.facts["order_consistency"] = _agreement(rewards)
+            if run.item.spec.training.protocol == "pairs":  # the scripts train on most of them
+                run.held_out_margins.append(rewards[:, 0] - rewards[:, 1])
         if run.error is None and run.item.spec.evaluation.diagnostics:
-            run.facts.update(_diagnostics(run, embeddings, its_split.train_pairs, cache, place))
+            run.facts.update(_diagnostics(run, embeddings, its_split.train_pairs, inputs, place))
     return fitted
 
 
@@ -147,7 +179,7 @@ def _fit_mlp(
     items: list[Item],
     embeddings: np.ndarray,
     splits: list[protocols.Split],
-    cache: Cache,
+    inputs: Inputs,
     place: Place,
 ) -> list[FittedRun]:
     """One MLP an item, trained together; embeddings: (responses, D)."""
@@ -155,13 +187,13 @@ def _fit_mlp(
     assert isinstance(spec.loss.objective, dict) and isinstance(spec.loss.options, Mlp)
     objective = resolve(spec.loss.objective, "loss.objective")
     validation = spec.loss.validation_objective
-    golden = _golden(spec, cache)
+    golden = _golden(spec, inputs)
     train, held_out = (
         mlp.load(embeddings, rows, spec.precision, place.device, golden)
         for rows in ([s.train for s in splits], [s.validation for s in splits])
     )
     widths = (embeddings.shape[1], *spec.loss.options.hidden, 1)
-    rngs = [specs.stream(item.spec, "weights", widths=widths) for item in items]
+    rngs = [stream(item.spec, "weights", widths=widths) for item in items]
     fitted = mlp.fit(
         mlp.Pack(train, held_out, mlp.initial(rngs, widths, place.device)),
         [s.epochs for s in splits],
@@ -174,6 +206,7 @@ def _fit_mlp(
     runs = []
     for i, item in enumerate(items):
         facts: dict[str, Any] = {"epochs": int(fitted.epochs[i])}
+        facts |= dict(zip(results.CURVES, np.array(fitted.curves[i]).T, strict=True))
         if fitted.counts[i]:
             facts["objective_counts"] = json.dumps(fitted.counts[i])
         model = [p[i : i + 1] for p in fitted.parameters]
@@ -181,18 +214,19 @@ def _fit_mlp(
     return runs
 
 
-def _golden(spec: RunSpec, cache: Cache) -> np.ndarray | None:
+def _golden(spec: RunSpec, inputs: Inputs) -> np.ndarray | None:
     """Golden rewards (responses,) in units of reward_scale, where the loss reads margins."""
     if not reads_margin(spec.loss):
         return None
-    return cache.train_golden.reshape(-1) / reward_scale(spec, cache)
+    assert inputs.golden is not None, "checked with the spec"
+    return inputs.golden.train_golden.reshape(-1) / reward_scale(spec, inputs.golden)
 
 
 def _fit_trees(
     items: list[Item],
     embeddings: np.ndarray,
     splits: list[protocols.Split],
-    cache: Cache,
+    inputs: Inputs,
     place: Place,
 ) -> list[FittedRun]:
     """One LightGBM model an item, one after the other; embeddings: (responses, D)."""
@@ -216,7 +250,7 @@ def _fit_classifiers(
     items: list[Item],
     embeddings: np.ndarray,
     splits: list[protocols.Split],
-    cache: Cache,
+    inputs: Inputs,
     place: Place,
 ) -> list[FittedRun]:
     """One classifier an item, one after the other; embeddings: (responses, D)."""
@@ -266,7 +300,7 @@ def _agreement(rewards: np.ndarray) -> float | None:
 
 
 def _diagnostics(
-    run: FittedRun, embeddings: np.ndarray, pairs: np.ndarray, cache: Cache, place: Place
+    run: FittedRun, embeddings: np.ndarray, pairs: np.ndarray, inputs: Inputs, place: Place
 ) -> dict[str, np.ndarray]:
     """Gradients by representation distance of a run's training pairs, (pairs, 2) chosen first.
 
@@ -275,19 +309,22 @@ def _diagnostics(
     spec = run.item.spec
     if not isinstance(spec.loss.objective, dict) or len(pairs) < diagnostics.N_DECILES:
         return {}
-    golden = _golden(spec, cache)
+    golden = _golden(spec, inputs)
     data = mlp.load(embeddings, [pairs], spec.precision, place.device, golden)
     with torch.no_grad():
         batch = mlp.pair_batch(run.models[0], data)
     return diagnostics.by_distance(batch, resolve(spec.loss.objective, "loss.objective"))
 
 
-def _refuse_nonfinite(embeddings: np.ndarray, rows: np.ndarray, cache: Cache) -> None:
+def _refuse_nonfinite(embeddings: np.ndarray, rows: np.ndarray, inputs: Inputs) -> None:
     responses = np.unique(rows[rows >= 0])
     bad = first_nonfinite(embeddings[responses][:, None])
-    if bad is not None:
-        prompt, response = divmod(int(responses[bad[0]]), cache.train_responses)
-        raise ValueError(nonfinite("train", prompt, response))
+    if bad is None:
+        return
+    row = int(responses[bad[0]])
+    if inputs.golden is None:
+        raise ValueError(nonfinite_pair(inputs.trained, row // 2, row % 2))
+    raise ValueError(nonfinite("train", *divmod(row, inputs.golden.train_responses)))
 
 
 def nonfinite(name: str, prompt: int, response: int) -> str:
@@ -295,3 +332,9 @@ def nonfinite(name: str, prompt: int, response: int) -> str:
         f"{name} embeddings hold NaN or inf at prompt {prompt}, response {response} (from 0); "
         "make that file anew"
     )
+
+
+def nonfinite_pair(pairs: LabelledPairs | None, row: int, response: int) -> str:
+    assert pairs is not None
+    which = ("chosen", "rejected")[response]
+    return f"{pairs.path} holds NaN or inf at pair {row} (from 0), {which}; make that file anew"

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Array:
     workers: int
     cwd: str  # of the launch: where a user's own losses are imported from
     launcher: dict[str, Any]  # fields of launchers.Slurm, for this array's device
+    command: list[str] = field(default_factory=list)  # what was typed after `rmsweep`
     job: str | None = None  # Slurm's id, once it has accepted
 
     @property
@@ -92,8 +93,18 @@ def _path(directory: Path, array: str) -> Path:
 
 
 def _read(path: Path) -> Array:
-    table = read_parquet(path, kind="array")
-    fields = json.loads(table.schema.metadata[b"array"])
+    try:
+        return _array(read_parquet(path, kind="array"))
+    except FileNotFoundError:
+        raise
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"{path} is not as a launch wrote it ({what})") from None
+
+
+def _array(table: pa.Table) -> Array:
+    """An array as its file has it; raises what its content makes the readers raise."""
+    fields = json.loads((table.schema.metadata or {})[b"array"])
     tasks: list[list[list[str]]] = []
     for row in table.to_pylist():
         if row["task"] == len(tasks):

@@ -37,6 +37,7 @@ from rmsweep import (
     slurm,
     status,
     sweep,
+    tracking,
 )
 from rmsweep.launchers import Local, Slurm
 from rmsweep.provenance import provenance, versions
@@ -64,8 +65,12 @@ def many(
                     "precision must be given with a Slurm launcher, since this machine cannot know "
                     "what the nodes have: precision=bf16 or precision=fp32"
                 )
-        root, waits = sweep.cache_root(values), sweep.waits(values)
+        root, waits = sweep.cache_root(values), sweep.flag(values, "wait")
+        saves = sweep.flag(values, "save_model")
+        logger = tracking.settle(values.get("logger"))
         specs = sweep.specs_of(axes, config_dirs, device)
+        if saves:
+            sweep.require_savable(specs)
     if plan_only:
         plan.show(axes, specs[:limit], root, launcher, device)
         return 0
@@ -75,30 +80,38 @@ def many(
     wanted = sweep.keyed(specs, root)
     results.require_writable(directory)
     with lock.only_launch(directory, runs=isinstance(launcher, Local)):
-        missing = _missing(directory, wanted[:limit], launcher)
+        missing = _missing(directory, wanted[:limit], launcher, saves)
         results.add_wanted(directory, wanted)
         settings = {"launcher": values["launcher"], "device": device, "cache_root": root}
+        settings |= {"config_dirs": config_dirs, "save_model": saves}
+        settings |= {"logger": values.get("logger")}
         _record(directory, axes, overrides, len(wanted), settings)
-        _start(missing, launcher, device, root, directory)
+        _start(missing, launcher, device, root, directory, saves)
     if limit is not None and limit < len(wanted):
         _say(
             f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
         )
-    return _end(directory, wanted[:limit], launcher, waits)
+    ended = _end(directory, wanted[:limit], launcher, waits)
+    _mirror(axes.name, logger)
+    return ended
 
 
 def retry(name: str, *, waits: bool) -> int:
     """Run again what failed or is missing, as it was launched last; what was killed, in smaller
-    packs with more memory.
+    packs with more memory. What Slurm holds is released.
     """
     results.require_sweep(name)
     directory = results.folder(name)
+    _require_own(directory)
     settings = _settings(directory)
     launcher, device = launchers.settle(settings["launcher"], settings["device"])
     known = results.wanted_items(directory, results.wanted_keys(name))
     _require_able(launcher, [item.spec for item in known.values()], device)
     with lock.only_launch(directory, runs=isinstance(launcher, Local)):
-        missing = _missing(directory, list(known.values()), launcher)
+        if isinstance(launcher, Slurm):
+            _release(directory)
+        saves = settings.get("save_model", False)
+        missing = _missing(directory, list(known.values()), launcher, saves)
         items = sweep.keyed([item.spec for item in missing], settings["cache_root"])
         if changed := {item.key for item in items} - known.keys():
             raise ValueError(
@@ -106,8 +119,28 @@ def retry(name: str, *, waits: bool) -> int:
                 "have other keys; launch the sweep itself again"
             )
         for part, tuned in _tuned(directory, items, launcher):
-            _start(part, tuned, device, settings["cache_root"], directory)
-    return _end(directory, list(known.values()), launcher, waits)
+            _start(part, tuned, device, settings["cache_root"], directory, saves)
+    ended = _end(directory, list(known.values()), launcher, waits)
+    _mirror(name, tracking.settle(settings.get("logger")))
+    return ended
+
+
+def _mirror(name: str, logger: tracking.Wandb | None) -> None:
+    """Send what is done to W&B, if that is asked for."""
+    if logger is not None:
+        from rmsweep import mirror
+
+        _say(mirror.mirror(name, logger))
+
+
+def _release(directory: Path) -> None:
+    """Let those of the sweep's tasks go on that Slurm holds, as after a launch that failed."""
+    arrays = jobs.submitted(directory)
+    found = jobs.of_sweep(directory, arrays, scheduler.queued()) if arrays else []
+    held = [task for _, task in found if task.is_held]
+    scheduler.release(held)
+    if held:
+        _say(f"released {len(held)} tasks that Slurm held")
 
 
 def cancel(name: str) -> int:
@@ -156,10 +189,16 @@ def _where(launcher: Local | Slurm, device: str) -> str:
     return f"Slurm ({device})" if isinstance(launcher, Slurm) else device
 
 
-def _missing(directory: Path, items: Sequence[Item], launcher: Local | Slurm) -> list[Item]:
-    """Items without a done row, and without a live job that has them."""
+def _missing(
+    directory: Path, items: Sequence[Item], launcher: Local | Slurm, saves: bool
+) -> list[Item]:
+    """Items without a done row, or a model that should be kept, and without a live job that has
+    them.
+    """
     live = _live(directory, launcher)  # asked first: what ends meanwhile has a row by then
     done = set(results.read_done(directory, ["key"])["key"])
+    if saves:
+        done &= results.with_model(directory)
     missing = [item for item in items if item.key not in done]
     left = [item for item in missing if item.key not in live]
     if len(left) < len(missing):
@@ -185,19 +224,29 @@ def _live(directory: Path, launcher: Local | Slurm) -> set[str]:
 
 
 def _start(
-    missing: list[Item], launcher: Local | Slurm, device: str, root: str | None, directory: Path
+    missing: list[Item],
+    launcher: Local | Slurm,
+    device: str,
+    root: str | None,
+    directory: Path,
+    saves: bool,
 ) -> None:
     """Run them here, or submit them."""
     if isinstance(launcher, Slurm):
-        return _submit(missing, launcher, device, root, directory)
+        return _submit(missing, launcher, device, root, directory, saves)
     if missing:
-        place = machine.Place(root, device, launcher.threads)
+        place = machine.Place(root, device, launcher.threads, saves)
         packs = sweep.local_packs(missing, launcher, device)
         _run(packs, place, launcher.workers, directory)
 
 
 def _submit(
-    missing: list[Item], launcher: Slurm, device: str, root: str | None, directory: Path
+    missing: list[Item],
+    launcher: Slurm,
+    device: str,
+    root: str | None,
+    directory: Path,
+    saves: bool,
 ) -> None:
     if not missing:
         return
@@ -205,9 +254,8 @@ def _submit(
     most = scheduler.max_array_size()
     seconds, _ = cost.seconds(missing, results.load_all(list(cost.MEASURED)), device)
     by_key = {item.key: float(s) for item, s in zip(missing, seconds, strict=True)}
-    done = slurm.submit(
-        directory, slurm.plan(missing, launcher, device, by_key, root, most), run_task
-    )
+    arrays = slurm.plan(missing, launcher, device, by_key, root, most, saves)
+    done = slurm.submit(directory, arrays, run_task)
     _say(
         f"submitted {len(missing)} runs in {done.n_tasks} tasks: jobs "
         f"{', '.join(done.jobs) or 'none'}"
@@ -354,7 +402,7 @@ def _record(
 ) -> None:
     """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
     path = directory / "sweep.yaml"
-    before = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
+    before = results.launches(directory)
     launch = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "overrides": overrides,
@@ -369,9 +417,22 @@ def _record(
     os.replace(unfinished, path)
 
 
+def _require_own(directory: Path) -> None:
+    """ValueError for another user's sweep: its settings hold shell lines, its specs name code."""
+    for name in ("sweep.yaml", "specs.parquet"):
+        path = directory / name
+        if path.exists() and path.stat().st_uid != os.getuid():
+            raise ValueError(
+                f"{path} is another user's, and retry would run what it names: launch the sweep "
+                "itself, under a name of your own"
+            )
+
+
 def _settings(directory: Path) -> dict[str, Any]:
     """Launcher, device and cache root of the last launch."""
-    path = directory / "sweep.yaml"
-    if not path.exists():
-        raise ValueError(f"{directory} was not launched as a sweep: there is no {path.name}")
-    return yaml.safe_load(path.read_text())["launches"][-1]["settings"]
+    found = results.launches(directory)
+    names = {"launcher", "device", "cache_root"}
+    if not found or not names <= set(found[-1].get("settings", ())):
+        raise ValueError(f"{directory} was not launched as a sweep: sweep.yaml has no settings")
+    settings: dict[str, Any] = found[-1]["settings"]
+    return settings

@@ -88,13 +88,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         said = json.loads(text or "{}")
-        return {
-            "pid": None,
-            "host": platform.node(),
-            "started": None,
-            "runs": True,
-            "age_s": age_s,
-        } | said
+        found = {"pid": None, "host": platform.node(), "started": None, "runs": True} | said
+        pid = found["pid"]  # which is sent signals: -1 would be every process
+        if pid is not None and not (type(pid) is int and 0 < pid < 2**31):
+            raise ValueError
+        return found | {"age_s": age_s}
     except (ValueError, TypeError):
         raise ValueError(f"{path} is no lock file; delete it if no launch runs") from None
 

@@ -1,7 +1,9 @@
 """What this machine can do: device, native precision, cores."""
 
+import functools
 import os
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import joblib
 
 @dataclass(frozen=True)
 class Place:
-    """Where a pack runs; nothing here changes its numbers."""
+    """Where a pack runs, and what it leaves; nothing here changes its numbers."""
 
     cache_root: str | None
     device: str
     threads: int
+    save_models: bool = False
 
 
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and Arm, as the kernel names them
@@ -67,3 +70,27 @@ def has_native_bf16(on: str) -> bool:
 def cores() -> int:
     """Cores that this process may use: its affinity and its container's quota."""
     return joblib.cpu_count()
+
+
+@functools.cache
+def cpu() -> str:
+    """Model of this machine's CPU, such as "AMD EPYC (AuthenticAMD 26/2)"; numbers on it depend on
+    its instructions, which a marketing name alone does not tell.
+    """
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    fields = dict(reversed(re.findall(r"^([^:\n]+?)\s*: (.*)$", text, re.MULTILINE)))
+    if "model name" not in fields:
+        return f"{platform.processor() or 'unknown'} ({platform.machine()})"
+    family, model = fields.get("cpu family", "?"), fields.get("model", "?")
+    return f"{fields['model name']} ({fields.get('vendor_id', '?')} {family}/{model})"
+
+
+@functools.cache
+def gpu(on: str) -> str | None:
+    """Model of a CUDA device; None for the CPU."""
+    if on == "cpu":
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(on)

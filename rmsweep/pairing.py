@@ -82,3 +82,19 @@ def _without_replacement(
             draw[again] = rng.integers(n_codes, size=int(again.sum()))
         taken = np.concatenate([taken, draw[None]])
         yield draw
+
+
+def whole_prompts(prompts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Which labelled pairs to set apart, such that no prompt is on both sides: (pairs,) bool.
+
+    prompts: (pairs,) integers, the pairs' prompts. n: of pairs to set apart. Prompts are taken in
+    random order, each with all its pairs where these still fit: so n pairs, or a few less where
+    no prompt left is small enough.
+    """
+    found, sizes = np.unique(prompts, return_counts=True)
+    taken, left = np.zeros(len(found), bool), n
+    for i in rng.permutation(len(found)):
+        if sizes[i] <= left:
+            taken[i] = True
+            left -= sizes[i]
+    return taken[np.searchsorted(found, prompts)]

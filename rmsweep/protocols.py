@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rmsweep.pairing import whole_prompts
+
 SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.04991
 
 
@@ -34,7 +36,38 @@ def by_pairs(
     term and is not computed.
     """
     order = split_rng.permutation(len(pairs))
-    train, validation = pairs[order[n_validation:]], pairs[order[:n_validation]]
+    return _partitioned(
+        pairs[order[n_validation:]], pairs[order[:n_validation]], batch_pairs, batch_rng
+    )
+
+
+def by_prompts(
+    pairs: np.ndarray,
+    prompts: np.ndarray,
+    n_validation: int,
+    batch_pairs: int,
+    split_rng: np.random.Generator,
+    batch_rng: np.random.Generator,
+) -> Split:
+    """As by_pairs, but a prompt is on one side only; prompts: (quantity,) integers.
+
+    ValueError where no prompt has as few pairs as are to be held out, or none would be left.
+    """
+    is_held_out = whole_prompts(prompts, n_validation, split_rng)
+    if not 0 < is_held_out.sum() < len(pairs):
+        raise ValueError(
+            f"training.validation_share must hold out whole prompts: none of the {len(pairs)} "
+            f"pairs' prompts has at most {n_validation} pairs; raise it or quantity"
+        )
+    order = split_rng.permutation(len(pairs))
+    held_out = is_held_out[order]
+    return _partitioned(pairs[order[~held_out]], pairs[order[held_out]], batch_pairs, batch_rng)
+
+
+def _partitioned(
+    train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: np.random.Generator
+) -> Split:
+    """The batches of an epoch partition the pairs to train on; the last one is short."""
 
     def epochs() -> Iterator[list[np.ndarray | None]]:
         while len(train) <= batch_pairs:

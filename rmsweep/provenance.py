@@ -1,31 +1,101 @@
 """What ran where: code, versions, machine."""
 
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("rmsweep", "torch", "lightgbm", "numpy", "scikit-learn", "hydra-core", "pandas")
+from rmsweep import machine
+
+# Of which the numbers, or what is read back of them, are made.
+PACKAGES = (
+    "rmsweep", "torch", "lightgbm", "numpy", "scikit-learn", "scipy", "hydra-core", "omegaconf",
+    "pandas", "pyarrow", "joblib", "threadpoolctl",
+)  # fmt: skip
+NUMERIC = ("torch", "lightgbm", "numpy", "scikit-learn", "scipy")
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("rmsweep", "conf", "sweeps", "claims")  # whose new files belong to the diff
+
+
+def provenance() -> dict[str, Any]:
+    """Columns of a row that are this process's: git_commit, git_dirty, git_diff (SHA-256 of what
+    `diff` returns; all null from a wheel), versions (JSON by package), host, cpu, slurm_job,
+    command.
+    """
+    return {**_asked_once(), "command": command()}
 
 
 @functools.cache
-def provenance() -> dict[str, Any]:
-    """Columns of a row: git_commit, git_dirty (of rmsweep's checkout; null from a wheel), versions
-    (JSON by package), host, slurm_job.
-    """
-    root = Path(__file__).resolve().parents[1]
-    commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
+def _asked_once() -> dict[str, Any]:
+    """All but the command: 40 ms."""
+    has_git = (ROOT / ".git").exists()
+    commit = _git("rev-parse", "HEAD") if has_git else None
     return {
-        "git_commit": commit,
-        "git_dirty": None if commit is None else bool(_git(root, "status", "--porcelain")),
+        "git_commit": None if commit is None else commit.decode().strip(),
+        "git_dirty": None if commit is None else bool(_git("status", "--porcelain")),
+        "git_diff": hashlib.sha256(diff()).hexdigest() if diff() else None,
         "versions": json.dumps(versions()),
         "host": platform.node(),
+        "cpu": machine.cpu(),
         "slurm_job": slurm_job(),
     }
+
+
+@functools.cache
+def diff() -> bytes:
+    """What rmsweep's checkout has that its commit has not, for `git apply`; empty from a wheel.
+
+    Changes of tracked files, and new files in SOURCES.
+    """
+    if not (ROOT / ".git").exists():
+        return b""
+    changed = _git("diff", "HEAD", "--binary", "--no-ext-diff", "--no-color") or b""
+    new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *SOURCES) or b""
+    as_new = ("diff", "--no-index", "--binary", "--no-color", "--", os.devnull)
+    added = [_git(*as_new, os.fsdecode(name)) or b"" for name in new.split(b"\0") if name]
+    return b"".join([changed, *added])
+
+
+def keep_diff(directory: Path) -> None:
+    """Write the diff, once a sweep: directory/diffs/SHA256.diff."""
+    if not diff():
+        return
+    path = directory / "diffs" / f"{provenance()['git_diff']}.diff"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_bytes(diff())
+        os.replace(unfinished, path)
+
+
+def command() -> str:
+    """What was typed, for a shell; in a worker process, what its launch was given."""
+    return shlex.join(["rmsweep", *sys.argv[1:]])
+
+
+def differences(row: Mapping[str, Any], on: str) -> list[str]:
+    """What a number hangs on beside its spec, and is not here what the row says: versions of
+    NUMERIC packages; device; CPU or GPU model. on: the device here.
+    """
+    then = json.loads(row["versions"])
+    pairs: list[tuple[str, object, str | None]]
+    pairs = [(name, then.get(name), versions()[name]) for name in NUMERIC]
+    pairs.append(("device", row["device"].partition(":")[0], on.partition(":")[0]))
+    here = machine.cpu() if on == "cpu" else machine.gpu(on)
+    pairs.append(("CPU" if on == "cpu" else "GPU", row["cpu" if on == "cpu" else "gpu"], here))
+    return [
+        f"{name} {was if isinstance(was, str) else 'not recorded'} then, {now} here"
+        for name, was, now in pairs
+        if was != now
+    ]
 
 
 def slurm_job() -> str | None:
@@ -39,9 +109,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | found
 
 
-def _git(root: Path, *command: str) -> str | None:
+def _git(*command: str) -> bytes | None:
+    """Output of git in rmsweep's checkout; None where it fails, as without git. A diff's 1 is none
+    of its failures.
+    """
+    words = ["git", "--no-optional-locks", "-C", str(ROOT), *command]
     try:
-        done = subprocess.run(["git", "-C", root, *command], capture_output=True, text=True)
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode in (0, int("--no-index" in command)) else None

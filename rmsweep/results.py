@@ -1,5 +1,6 @@
 """The results of a sweep: outputs/NAME/runs/part-*.parquet, a row a run, and what was wanted."""
 
+import hashlib
 import os
 import secrets
 import tempfile
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from rmsweep import spec as specs
 
@@ -20,6 +22,10 @@ METRICS = (
     "order_consistency", "annotation_error", "mean_margin",
 )  # fmt: skip
 RISKS = ("kl_risk", "margin_error")  # null for annotators without logits, and in older parts
+JUDGED = (  # on labelled pairs; null without any
+    "accuracy", "section_chat", "section_chat_hard", "section_safety", "section_reasoning",
+    "prior_sets", "rewardbench", "ece", "brier", "nll", "temperature",
+)  # fmt: skip
 BY_PROMPT = (
     "base_by_prompt", "improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt",
     "pairwise_accuracy_by_prompt",
@@ -28,29 +34,53 @@ DIAGNOSTICS = (
     "decile_distance", "decile_gradient_norm", "decile_accuracy", "pair_distance",
     "pair_gradient_norm", "pair_error",
 )  # fmt: skip
+BY_DISTANCE = (
+    "test_decile_distance", "test_decile_accuracy", "distance_by_pair", "reliability_confidence",
+    "reliability_accuracy",
+)  # fmt: skip
+PROVENANCE = (  # text; null in parts older than the column
+    "git_commit", "versions", "host", "device", "slurm_job", "fingerprint", "git_diff", "cpu",
+    "gpu", "command", "cache_root", "canonical",
+)  # fmt: skip
+CURVES = ("train_loss_by_epoch", "validation_loss_by_epoch")  # of MLPs that are no ensemble
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 SCHEMA = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
-    + [(name, pa.float64()) for name in (*METRICS, *RISKS)]
+    + [(name, pa.float64()) for name in (*METRICS, *RISKS, *JUDGED)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
     + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]
     + [("oracle_by_n", pa.list_(pa.float64()))]
-    + [(name, pa.list_(pa.float32())) for name in (*BY_PROMPT, *DIAGNOSTICS)]
+    + [(name, pa.list_(pa.float32())) for name in (*BY_PROMPT, *DIAGNOSTICS, *CURVES)]
+    + [(name, pa.list_(pa.float32())) for name in ("correct_by_pair", *BY_DISTANCE)]
+    + [("reliability_pairs", pa.list_(pa.int64())), ("subset", pa.list_(pa.string()))]
+    + [("subset_pairs", pa.list_(pa.int64())), ("subset_accuracy", pa.list_(pa.float64()))]
     + [("error", pa.string()), ("traceback", pa.string()), ("wall_s", pa.float64())]
     + [("finished_at", pa.timestamp("us", tz="UTC"))]
-    + [(name, pa.string()) for name in ("git_commit", "versions", "host", "device", "slurm_job")]
-    + [("git_dirty", pa.bool_()), ("fingerprint", pa.string())]
-    + [(name, pa.int64()) for name in ("dim", "test_responses", "threads")]
+    + [(name, pa.string()) for name in PROVENANCE]
+    + [("git_dirty", pa.bool_())]
+    + [(name, pa.int64()) for name in ("dim", "test_responses", "threads", "semantics")]
 )
+# What a run's spec determines: all columns but these, so a metric that is added later is in it.
+NO_NUMBERS = {*specs.column_types(), *PROVENANCE, "key", "spec_id", "status", "error", "traceback"}
+NO_NUMBERS |= {"wall_s", "finished_at", "git_dirty", "dim", "test_responses", "threads"}
+NUMBERS = tuple(name for name in SCHEMA.names if name not in NO_NUMBERS | {"semantics"})
 WANTED = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
     + [(name, ARROW[kind]) for name, kind in specs.column_types().items()]
     + [("diagnostics", pa.bool_())]
 )
 
+COLUMNS_HASH = b"rmsweep.columns"
+UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    MemoryError,
+    OverflowError,
+)  # what Arrow raises
 REQUIRED = {
     "part": {"key", "spec_id", "status", "finished_at"},
     "wanted": {"key", "spec_id", "canonical", "loss.label"},
@@ -62,6 +92,16 @@ def folder(name: str) -> Path:
     return OUTPUTS / name
 
 
+def model_folder(directory: Path, key: str) -> Path:
+    """Where save_model=true keeps a run's reward model; saved_models.py says what is in it."""
+    return directory / "models" / key
+
+
+def with_model(directory: Path) -> set[str]:
+    """Keys of the runs whose reward models are kept."""
+    return {path.name for path in (directory / "models").glob("[!.]*")}
+
+
 def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
     """One part of the dataset, whole or not at all; a column that a row lacks is null."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -69,10 +109,15 @@ def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def replace_parquet(table: pa.Table, path: Path) -> None:
+    """A whole file or none. Its pages have checksums, and its column names a hash, so that a byte
+    that changes on the disk is not read as another number.
+    """
+    metadata = table.schema.metadata or {}
+    table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, unfinished, compression="zstd")
+        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -83,7 +128,12 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     paths = sorted((directory / "runs").glob("part-*.parquet"))
     tables = [read_parquet(path, columns) for path in paths]
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
-    return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
+    try:
+        return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{directory / 'runs'} has parts whose columns are of other types ({_short(error)})"
+        ) from None
 
 
 def read_parquet(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
@@ -92,19 +142,30 @@ def read_parquet(path: Path, columns: list[str] | None = None, kind: str = "part
     kind: of file, which says what it must have (REQUIRED).
     """
     try:  # three times faster than pq.read_table on many small files
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
+            stored = (file.schema_arrow.metadata or {}).get(COLUMNS_HASH)
+            if stored not in (None, _hash_of(names)):  # None: older, or another program's
+                raise pa.ArrowInvalid("its column names have changed")
             if absent := REQUIRED[kind].difference(names):
                 raise pa.ArrowInvalid(f"it has no column {min(absent)}")
             there = columns and [name for name in columns if name in names]
             return file.read(there, use_threads=False)
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(
-            f"{path} is not a whole Parquet file of ours ({' '.join(str(error).split())}); delete "
+            f"{path} is not a whole Parquet file of ours ({_short(error)}); delete "
             "it and repeat the launch, which runs what is missing"
         ) from None
+
+
+def _hash_of(names: Sequence[str]) -> bytes:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest().encode()
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -128,6 +189,32 @@ def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame
     """As `load`, of the sweep in this folder; empty where there is none."""
     needed = {"key", "status", "finished_at"}
     rows = read_parts(directory, columns and list(dict.fromkeys([*columns, *needed])))
+    done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
+    return done.drop_duplicates("key").reset_index(drop=True)
+
+
+def done_row(name: str, key: str) -> pd.Series:
+    """All columns of a sweep's done run; ValueError where none, or more than one, has this key.
+
+    key: of the run, or the first digits of it.
+    """
+    done = load(name, ["key"])["key"]
+    matching = [known for known in done if known.startswith(key)]
+    if len(matching) != 1:
+        found = f"{len(matching)} start with that" if matching else f"none of {len(done)} has it"
+        raise ValueError(f"--key must be that of one done run of {name!r}, got {key!r}: {found}")
+    return done_rows(folder(name), matching).iloc[0]
+
+
+def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
+    """All columns of the done runs of these keys, a row a key; reads only parts that hold them."""
+    wanted = pa.array(sorted(keys), pa.string())
+    tables = [SCHEMA.empty_table()]
+    for path in sorted((directory / "runs").glob("part-*.parquet")):
+        if pc.any(pc.is_in(read_parquet(path, ["key"])["key"], wanted)).as_py():
+            table = read_parquet(path)
+            tables.append(table.filter(pc.is_in(table["key"], wanted)))
+    rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
     return done.drop_duplicates("key").reset_index(drop=True)
 
@@ -191,10 +278,40 @@ def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item
     """By key, what the sweep wants of these keys, as it was launched."""
     table = read_wanted(directory).select(["key", "canonical", "loss.label", "diagnostics"])
     return {
-        key: specs.Item(key, specs.from_canonical(canonical, label, bool(diagnostics)))
+        key: specs.Item(key, spec_of(canonical, label, bool(diagnostics)))
         for key, canonical, label, diagnostics in zip(*table.to_pydict().values(), strict=True)
         if key in keys
     }
+
+
+def spec_of(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
+    """The spec that a data file holds; ValueError where it is none, and nothing is imported."""
+    try:
+        return specs.from_canonical(canonical, label, diagnostics)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"a spec is not as it was written ({type(error).__name__}: {_short(error)})"
+        ) from None
+
+
+def launches(directory: Path) -> list[dict[str, Any]]:
+    """What sweep.yaml says of each launch; empty without one, ValueError where it is another's."""
+    path = directory / "sweep.yaml"
+    try:
+        found = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
+        for launch in found:
+            kinds = {"at": str, "overrides": list, "axes": dict, "runs": int, "settings": dict}
+            for name, kind in kinds.items():
+                if not isinstance(launch[name], kind):
+                    raise ValueError(f"{name} is no {kind.__name__}")
+            if not all(isinstance(override, str) for override in launch["overrides"]):
+                raise ValueError("an override is no text")
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise ValueError(
+            f"{path} is not as a launch wrote it ({_short(e)}); delete it, the launch's command "
+            "writes it anew"
+        ) from None
+    return list(found)
 
 
 def add_wanted(directory: Path, items: list[specs.Item]) -> None:

@@ -29,6 +29,7 @@ class Task:
     state: str
     exit_code: str = ""
     is_single: bool = False  # a job, no array's task
+    is_held: bool = False  # it waits until somebody releases it
 
     @property
     def id(self) -> str:
@@ -41,9 +42,13 @@ class Task:
 
 def queued() -> list[Task]:
     """This user's tasks that have not ended: one squeue call."""
-    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%j")
-    lines = [line.split("|", 2) for line in text.splitlines()]  # a name may hold a |
-    return [task for job_id, state, name in lines for task in _tasks(job_id, name, state)]
+    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%j")
+    lines = [line.split("|", 3) for line in text.splitlines()]  # a name may hold a |
+    return [
+        task
+        for job_id, state, reason, name in lines
+        for task in _tasks(job_id, name, state, reason=reason)
+    ]
 
 
 def accounted(jobs: Sequence[str]) -> list[Task]:
@@ -59,12 +64,14 @@ def accounted(jobs: Sequence[str]) -> list[Task]:
     return [replace(t, state="OUT_OF_MEMORY") if t.id in starved else t for t in found]
 
 
-def _tasks(job_id: str, name: str, state: str, exit_code: str = "") -> list[Task]:
+def _tasks(job_id: str, name: str, state: str, exit_code: str = "", reason: str = "") -> list[Task]:
     """Of a line of squeue or sacct; tasks that wait share one: 12_[0-3,7%4]."""
     found = []
     for job, *ends in read_job_id(job_id):
         numbers = range(int(ends[0]), int(ends[-1]) + 1) if ends else [0]
-        found += [Task(job, i, name, state.split()[0], exit_code, not ends) for i in numbers]
+        state = state.split()[0]
+        is_held = state == "PENDING" and "held" in reason.lower()  # JobHeldUser, ... requeued held
+        found += [Task(job, i, name, state, exit_code, not ends, is_held) for i in numbers]
     return found
 
 
@@ -81,6 +88,12 @@ def cancel(tasks: Sequence[Task]) -> None:
     """End the arrays of these tasks, running ones too."""
     if tasks:
         _ask("scancel", *sorted({task.job for task in tasks}))
+
+
+def release(tasks: Sequence[Task]) -> None:
+    """Let held tasks wait for their turn again."""
+    if tasks:
+        _ask("scontrol", "release", ",".join(task.id for task in tasks))
 
 
 def requeue(job_id: str) -> None:

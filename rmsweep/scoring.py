@@ -1,36 +1,54 @@
-"""Metrics of fitted reward models, in one pass over the blocks of the test embeddings."""
+"""Metrics of fitted reward models, in one pass over the blocks of what they are tested on."""
 
 from typing import Any
 
 import numpy as np
 
 from rmsweep import best_of_n as bon
-from rmsweep import theory
+from rmsweep import judging, theory
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
-from rmsweep.fitting import FittedRun, nonfinite, predict, reward_scale, stack
+from rmsweep.fitting import FittedRun, Stacked, nonfinite, predict, reward_scale, stack
+from rmsweep.inputs import Inputs
 from rmsweep.machine import Place
 from rmsweep.spec import Annotation
 
 BLOCK_ROWS = 4096  # responses of a block of test prompts
+N_GROUPS = 10  # of a prompt's pairs by distance
 
 
 def score(
-    runs: list[FittedRun], cache: Cache, place: Place
+    runs: list[FittedRun], inputs: Inputs, place: Place
 ) -> list[tuple[FittedRun, dict[str, Any]]]:
-    """Each run with its metrics; the test file's bytes are read once."""
+    """Each run with its metrics; the bytes of a test file are read once."""
+    models, spec = stack(runs), runs[0].item.spec
+    found: list[dict[str, Any]] = [{} for _ in runs]
+    if inputs.scored is not None:
+        found = _best_of_n(runs, models, inputs, inputs.scored, place)
+    if inputs.judged:
+        margins = judging.margins(models, inputs.judged, spec, place)
+        for i, run in enumerate(runs):
+            of_run = [m[i] for m in margins]
+            found[i].update(judging.judge(of_run, inputs.judged, run.held_out_margins))
+    return list(zip(runs, found, strict=True))
+
+
+def _best_of_n(
+    runs: list[FittedRun], models: Stacked, inputs: Inputs, cache: Cache, place: Place
+) -> list[dict[str, Any]]:
+    """Metrics of each run on the cache's test split."""
     spec = runs[0].item.spec
     m = cache.test_responses
     n = spec.evaluation.n or m
     ns = sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
-    models = stack(runs)
     # Made before the loop: small arrays kept from each block would lie in the space that the block
     # before has freed, the next block would not fit there, and the heap would grow with the file.
     shape = (len(runs), cache.test_prompts)
     by_n, oracle = np.empty((*shape, len(ns))), np.empty((cache.test_prompts, len(ns)))
     spearman, accuracy, risks = np.empty(shape), np.empty(shape), np.empty((*shape, 2))
-    scale = reward_scale(spec, cache)
-    for first, last in _blocks(cache.test_prompts, m):
+    by_distance, distance = np.empty((*shape, N_GROUPS)), np.empty((shape[1], N_GROUPS))
+    scale = 1.0 if inputs.golden is None else reward_scale(spec, inputs.golden)
+    for first, last in blocks(cache.test_prompts, m):
         here = slice(first, last)
         x, golden = cache.read_test(first, last), cache.test_golden[here]
         if (bad := first_nonfinite(x)) is not None:
@@ -43,13 +61,28 @@ def score(
         for i, run in enumerate(runs):
             risks[i, here] = _risks(predicted[i], golden / scale, run.item.spec.annotation)
         oracle[here] = bon.best_of_n(golden[None], golden, ns)[0]
-    return [
-        (run, _metrics(by_n[i], oracle, spearman[i], accuracy[i], risks[i], ns, ns.index(n)))
-        for i, run in enumerate(runs)
+        if spec.evaluation.diagnostics:
+            distance[here], by_distance[:, here] = bon.accuracy_by_distance(
+                predicted, golden, x, N_GROUPS
+            )
+    found = [
+        _metrics(by_n[i], oracle, spearman[i], accuracy[i], risks[i], ns, ns.index(n))
+        for i in range(len(runs))
     ]
+    if spec.evaluation.diagnostics:
+        for i, metrics in enumerate(found):
+            metrics["test_decile_distance"] = _mean_over_prompts(distance)
+            metrics["test_decile_accuracy"] = _mean_over_prompts(by_distance[i])
+    return found
 
 
-def _blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
+def _mean_over_prompts(groups: np.ndarray) -> np.ndarray:
+    """(N_GROUPS,) from (prompts, N_GROUPS), empty groups left out."""
+    n = (~np.isnan(groups)).sum(axis=0)
+    return np.divide(np.nansum(groups, axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
+
+
+def blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
     """First and last (exclusive) prompt of each block; under 16 last rows join the block before."""
     size = max(1, BLOCK_ROWS // m)
     edges = list(range(0, n_prompts, size))
@@ -64,9 +97,10 @@ def _risks(predicted: np.ndarray, golden: np.ndarray, annotation: Annotation) ->
     Theorem 20 and Corollary 7 of arXiv:2411.04991 on unseen same-prompt pairs: a prompt's first and
     second response as cached, its third and fourth, and so on. predicted: (prompts, M). golden:
     (prompts, M) in units of reward_scale; a true margin is beta times theirs, the logit of the
-    annotator's preference. nan where that is no finite logit (beta = inf) or not a logit (probit).
+    annotator's preference. nan where that is no finite logit (beta = inf), not a logit (probit),
+    or where no annotator is simulated.
     """
-    if annotation.link != "logistic" or np.isinf(annotation.beta):
+    if annotation.beta is None or annotation.link != "logistic" or np.isinf(annotation.beta):
         return np.full((len(golden), 2), np.nan)
     even = golden.shape[1] // 2 * 2
     first, second = slice(0, even, 2), slice(1, even, 2)

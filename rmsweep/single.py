@@ -1,6 +1,7 @@
 """`rmsweep run`: one run, through Hydra's application."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -10,10 +11,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from rmsweep import compose, launchers, machine, results, sweep
+from rmsweep import compose, launchers, machine, results, rewardbench, sweep, tracking
 from rmsweep.best_of_n import kl_upper_bound
 from rmsweep.launchers import Local
 from rmsweep.spec import Item
+from rmsweep.statistics import wilson_interval
 
 OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
 _say = functools.partial(print, flush=True)  # seen at once in a log, too
@@ -32,16 +34,20 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
         raise ValueError("launcher=slurm is for sweeps: rmsweep run -m ...; one run is run here")
     spec = sweep.spec_of(compose.Config(values, config.choices, ()), device)
     machine.require_native(spec.precision, device)
-    root = sweep.cache_root(values)
+    logger = tracking.settle(values.get("logger"))
+    root, saves = sweep.cache_root(values), sweep.flag(values, "save_model")
+    if saves:
+        sweep.require_savable([spec])
     (item,) = sweep.keyed([spec], root)
     directory = results.folder("single")
     results.require_writable(directory)
     row = _done_row(item)
-    if row is None:
+    if row is None or (saves and item.key not in results.with_model(directory)):
         from rmsweep.execute import run_pack
 
         with ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
-            run_pack([item], machine.Place(root, device, machine.cores()), directory)
+            place = machine.Place(root, device, machine.cores(), saves)
+            run_pack([item], place, directory)
         row = _done_row(item)
     if row is None:
         failures = results.failed(directory).set_index("key")
@@ -49,6 +55,10 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
         _complain(failures.at[item.key, "traceback"])
         return 1
     _print_row(row)
+    if logger is not None:
+        from rmsweep import mirror
+
+        _say(mirror.mirror("single", dataclasses.replace(logger, per="run")))
     return 0
 
 
@@ -91,15 +101,31 @@ def _done_row(item: Item):
 
 
 def _print_row(row) -> None:
-    table = Table("n", "KL bound (nats)", "golden reward", title="Best-of-N, exact")
-    for n, golden in zip(row["bon_n"], row["bon_golden_by_n"], strict=True):
-        table.add_row(str(n), f"{kl_upper_bound(n):.3f}", f"{golden:.4f}")
-    OUT.print(table)
-    for name in (*results.METRICS, "epochs"):
+    if row["bon_n"] is not None:
+        table = Table("n", "KL bound (nats)", "golden reward", title="Best-of-N, exact")
+        for n, golden in zip(row["bon_n"], row["bon_golden_by_n"], strict=True):
+            table.add_row(str(n), f"{kl_upper_bound(n):.3f}", f"{golden:.4f}")
+        OUT.print(table)
+    if row["subset"] is not None:
+        _print_subsets(row)
+    for name in (*results.METRICS, *results.JUDGED, "epochs"):
         if not pd.isna(row[name]):
             _say(
                 f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}"
             )
-    if row["objective_counts"]:
+    if isinstance(row["objective_counts"], str):
         _say(f"{'objective_counts':>20}  {row['objective_counts']}")
+    if row["subset"] is not None:
+        for section, subsets in rewardbench.absent(row["subset"]).items():
+            _say(f"{section:>20}  without {', '.join(subsets)}, which are not here")
     _say(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
+
+
+def _print_subsets(row) -> None:
+    table = Table("subset", "pairs", "accuracy", "95 % interval", title="Labelled pairs")
+    for name, n, accuracy in zip(
+        row["subset"], row["subset_pairs"], row["subset_accuracy"], strict=True
+    ):
+        low, high = wilson_interval(round(accuracy * n), n)
+        table.add_row(name, str(n), f"{accuracy:.4f}", f"[{low:.3f}, {high:.3f}]")
+    OUT.print(table)

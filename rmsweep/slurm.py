@@ -3,6 +3,7 @@
 import datetime
 import re
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -41,6 +42,7 @@ def plan(
     seconds: dict[str, float],
     cache_root: str | None,
     max_array_size: int,
+    save_models: bool = False,
 ) -> list[jobs.Array]:
     """Arrays of tasks of about target_minutes each: MLPs on GPUs and all on CPUs apart.
 
@@ -59,10 +61,11 @@ def plan(
                     id=f"{launch}-{next(number)}",
                     tasks=tasks[first : first + max_array_size],
                     launched_at=now,
-                    place=Place(cache_root, on, threads),
+                    place=Place(cache_root, on, threads, save_models),
                     workers=asked.workers,
                     cwd=str(Path.cwd()),
                     launcher=_plain(asked),
+                    command=sys.argv[1:],
                 )
             )
     return found

@@ -1,4 +1,4 @@
-"""The frozen, typed configuration of one run: parsing, identity, columns and random streams."""
+"""The frozen, typed configuration of one run: parsing, identity and columns."""
 
 import dataclasses
 import functools
@@ -9,18 +9,15 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from rmsweep import losses
-from rmsweep.annotation import LINKS
-from rmsweep.pairing import PAIRINGS, SELECTIONS
+from rmsweep import losses, rules
 from rmsweep.typed import build, nearest
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+UNLABELLED = ("base_llm", "selection", "pairing")  # groups without an option where people labelled
 STRUCTURES = ("annotation", "training")
 # No number hangs on these fields of a config ...
-NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep"}
+NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep", "save_model"}
 NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # ... nor on these, which a run needs
 
 
@@ -54,15 +51,16 @@ class Synthetic:
 class Dataset:
     name: str
     stem: str
-    reward_scale: float | str
+    reward_scale: float | str | None
     synthetic: Synthetic | None
 
 
 @dataclass(frozen=True)
 class Annotation:
     source: str
-    beta: float
-    link: str
+    beta: float | None
+    link: str | None
+    flip_rate: float | None = field(metadata=losses.IF_SET)
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,20 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """File stems of the cache whose test split is scored, where labels are trained on."""
+
+    base_llm: str
+    dataset: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     name: str
     n: int | None
+    held_out: float | None = field(metadata=losses.IF_SET)
+    pairs: tuple[str, ...] | None = field(metadata=losses.IF_SET)
+    golden: Golden | None = field(metadata=losses.IF_SET)
     diagnostics: bool = field(metadata={"in_id": False})  # records more, changes no metric
 
 
@@ -86,11 +95,11 @@ class Evaluation:
 class RunSpec:
     """All that determines a run's numbers, but for the cached embeddings themselves."""
 
-    base_llm: Source
+    base_llm: Source | None
     backbone: Source
     dataset: Dataset
-    selection: str
-    pairing: str
+    selection: str | None
+    pairing: str | None
     annotation: Annotation
     loss: losses.Loss
     training: Training
@@ -145,7 +154,7 @@ class Shape:
     """What a run's cost depends on, of its cache."""
 
     dim: int
-    test_responses: int  # of all prompts
+    test_responses: int  # of all test prompts and judged pairs
 
 
 @dataclass(frozen=True)
@@ -162,15 +171,21 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     known = {f.name for f in dataclasses.fields(RunSpec)} | NOT_IN_SPEC
     for name in sorted(cfg.keys() - known):
         raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
-    if absent := [group for group in GROUPS if choices.get(group) is None]:
+    annotation = cfg.get("annotation")
+    source = annotation.get("source") if isinstance(annotation, dict) else None
+    needed = [group for group in GROUPS if source != "labels" or group not in UNLABELLED]
+    if absent := [group for group in needed if choices.get(group) is None]:
         raise ValueError(f"{absent[0]} has no option; give {absent[0]}=OPTION")
     parts = {
-        group: _part(group, choices[group], json.dumps(cfg.get(group) or {})) for group in GROUPS
+        group: _part(group, choices[group], json.dumps(cfg.get(group) or {}))
+        for group in GROUPS
+        if choices.get(group) is not None
     }
+    parts = dict.fromkeys(UNLABELLED) | parts
     parts |= {name: _part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
     scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
     spec = build(RunSpec, parts | scalars)
-    _check(spec)
+    rules.check(spec, columns(spec))
     return spec
 
 
@@ -187,60 +202,8 @@ def _part(group: str, name: str | None, values_json: str) -> Any:
         return values["name"]
     if group == "loss":
         values = losses.fields_of(values)
-    return build(typing.get_type_hints(RunSpec)[group], values, group)
-
-
-def _check(spec: RunSpec) -> None:
-    """Values that make sense, alone and together; types are known to be right."""
-    for name, value, valid in (
-        ("selection", spec.selection, SELECTIONS),
-        ("pairing", spec.pairing, PAIRINGS),
-        ("precision", spec.precision, ("bf16", "fp32")),
-        ("annotation.link", spec.annotation.link, LINKS),
-        ("annotation.source", spec.annotation.source, ("simulated",)),
-        ("training.protocol", spec.training.protocol, ("pairs", "rbt_scripts")),
-        ("loss.rows", spec.loss.rows, ("pairs", "responses")),
-    ):
-        if value not in valid:
-            raise ValueError(f"{name} {value!r} is unknown; {nearest(value, valid)}")
-    a, t, n = spec.annotation, spec.training, spec.evaluation.n
-    scale = spec.dataset.reward_scale
-    n_validation = spec.n_validation if 0 < t.validation_share < 1 else 0  # not of nan or inf
-    n_kept = spec.quantity - n_validation
-    held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"
-    count = ">= 1 or null"
-    rules: list[tuple[str, object, str, bool]] = [
-        ("seed", spec.seed, ">= 0", spec.seed >= 0),
-        ("quantity", spec.quantity, ">= 2", spec.quantity >= 2),
-        ("annotation.beta", a.beta, ">= 0 (0 = coin flip, inf = noise-free)", a.beta >= 0),
-        ("dataset.reward_scale", scale, "std or > 0", scale == "std" or losses.is_positive(scale)),
-        ("training.batch_pairs", t.batch_pairs, ">= 1", t.batch_pairs >= 1),
-        ("training.learning_rate", t.learning_rate, "> 0", losses.is_positive(t.learning_rate)),
-        ("training.max_epochs", t.max_epochs, ">= 1", t.max_epochs >= 1),
-        ("training.patience", t.patience, count, t.patience is None or t.patience >= 1),
-        ("training.validation_share", t.validation_share, held_out, n_kept >= 1 <= n_validation),
-        ("evaluation.n", n, count, n is None or n >= 1),
-    ]
-    for name, shown, rule, holds in rules:
-        if not holds:
-            raise ValueError(f"{name} must be {rule}, got {shown}")
-    if spec.loss.reward_model != "mlp" and t.protocol != "pairs":
-        raise ValueError(
-            f"training.protocol={t.protocol} is for MLPs (the public scripts have nothing else): "
-            f"loss={spec.loss.name} needs training.protocol=pairs"
-        )
-    losses.check(spec.loss)
-    require_golden(spec)
-
-
-def require_golden(spec: RunSpec) -> None:
-    """ValueError where the loss reads golden rewards that the annotations' source has not."""
-    a = spec.annotation
-    if losses.reads_margin(spec.loss) and a.source != "simulated":
-        raise ValueError(
-            f"loss={spec.loss.name} needs golden rewards, which annotation.source={a.source} has "
-            "not: take loss=bt_margin, or annotation.source=simulated"
-        )
+    hint = typing.get_type_hints(RunSpec)[group]
+    return build(next(iter(typing.get_args(hint)), hint), values, group)
 
 
 def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
@@ -250,9 +213,14 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     values["loss"]["options"] = build(losses.REWARD_MODELS[model], values["loss"]["options"])
     values["loss"]["label"] = label
     values["evaluation"]["diagnostics"] = diagnostics
-    fields = dataclasses.fields(losses.Loss)
-    unset = {f.name: None for f in fields if f.metadata.get("in_id_if_set")}
-    values["loss"] = unset | values["loss"]
+    for name, cls in (
+        ("loss", losses.Loss),
+        ("annotation", Annotation),
+        ("evaluation", Evaluation),
+    ):
+        fields = dataclasses.fields(cls)
+        unset = {f.name: None for f in fields if f.metadata.get("in_id_if_set")}
+        values[name] = unset | values[name]
     return build(RunSpec, values)
 
 
@@ -290,6 +258,8 @@ def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
                 continue  # evaluation.diagnostics
             if kind is losses.Mlp:
                 found.append((column, here, str))
+            elif typing.get_origin(kind) is tuple:
+                found.append((column, here, str))
             elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 walk(kind, here)
             else:
@@ -305,29 +275,9 @@ def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
         value = None if value is None else getattr(value, name)
     if isinstance(value, losses.Options):
         return loss_options(spec.loss)
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value) if path[-1] in ("reward_scale", "pick") and value is not None else value
-
-
-# Common random numbers: each purpose has its own stream, from a hash of the purpose and of the
-# fields that it may depend on: losses, backbones and noise levels meet the same annotations.
-STREAMS = {
-    "selection": ("base_llm.stem", "dataset.stem", "selection", "seed"),
-    "annotator": ("base_llm.stem", "dataset.stem", "selection", "seed", "pairing"),
-    "validation split": ("seed", "quantity", "training.protocol", "loss.member"),
-    "batches": ("seed", "quantity", "training.protocol", "loss.member"),
-    "weights": ("seed", "loss.member"),
-}
-
-
-def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
-    """The generator of one random need of this run; `also`: more that it depends on."""
-    flat = columns(spec)
-    fields = {name: flat[name] for name in STREAMS[purpose]}
-    if fields.get("loss.member", 0) is None:  # a run that is no member draws as before there were
-        del fields["loss.member"]
-    identity = {"purpose": purpose, **also, **fields}
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest))))
 
 
 def _plain(value: Any) -> Any:

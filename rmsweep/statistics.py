@@ -12,7 +12,7 @@ run, single entries where a prompt has none. Row i is the same seed in all matri
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 
 def crossed_mean(matrix: np.ndarray) -> float:
@@ -79,6 +79,20 @@ def standard_error_over_seeds(values: np.ndarray) -> np.ndarray:
     mean = np.where(is_there, values, 0).sum(axis=0) / n
     square = np.where(is_there, (values - mean) ** 2, 0).sum(axis=0)
     return np.sqrt(square / (n - 1) / n)
+
+
+def wilson_interval(n_right: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share n_right / n of independent pairs: lower and upper end.
+
+    Wilson 1927, Journal of the American Statistical Association 22:209. (nan, nan) for n = 0.
+    """
+    if not n:
+        return float("nan"), float("nan")
+    z = float(ndtri((1 + level) / 2))
+    share, of_z = n_right / n, z * z / n
+    centre = (share + of_z / 2) / (1 + of_z)
+    half = z / (1 + of_z) * np.sqrt(share * (1 - share) / n + of_z / (4 * n))
+    return float(max(centre - half, 0)), float(min(centre + half, 1))
 
 
 def interquartile_mean(values: np.ndarray) -> float:

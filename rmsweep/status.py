@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def of_sweep(name: str) -> dict[str, Any]:
     """What `rmsweep status` shows, as plain values.
 
     runs: count by state. failures: by kind of error and place. per_hour, hours_left: null where
-    nothing moves. jobs: tasks by Slurm's state, or null and `jobs_unknown`. launch: who launches.
+    nothing moves. jobs: tasks by Slurm's state, or null and `jobs_unknown`. held: of these, those
+    that wait for somebody to release them. launch: who launches.
     """
     results.require_sweep(name)
     directory = results.folder(name)
@@ -59,6 +60,7 @@ def of_sweep(name: str) -> dict[str, Any]:
         "hours_left": to_come / per_hour if per_hour and to_come else None,
         "jobs": None if known is None else dict(Counter(task.state for _, task in known)),
         "jobs_unknown": unknown,
+        "held": sum(task.is_held for _, task in known or []),
         "ended_badly": _ended_badly(directory, known or []),
         "launch": None if holder is None else {k: holder[k] for k in ("pid", "host")},
     }
@@ -73,11 +75,13 @@ def asked(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
     before: dict[str, Any] = {}
     try:
         before = json.loads(path.read_text())
-    except (OSError, ValueError):
-        pass
+        kept = [Task(**task) for task in before["tasks"]]
+        is_fresh = time.time() - before["at"] < CACHED_S
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
+        before = {}
     numbers = sorted(array.job for array in arrays if array.job is not None)
-    if before.get("numbers") == numbers and time.time() - before["at"] < CACHED_S:
-        tasks = [Task(**task) for task in before["tasks"]]
+    if before.get("numbers") == numbers and is_fresh:
+        tasks = kept
     else:
         keeps_accounts = before.get("keeps_accounts", True)
         tasks, keeps_accounts = _ask(numbers, keeps_accounts)
@@ -89,10 +93,19 @@ def asked(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
 def _ask(numbers: list[str], keeps_accounts: bool) -> tuple[list[Task], bool]:
     if keeps_accounts and numbers:
         try:
-            return scheduler.accounted(numbers), True
+            return _with_held(scheduler.accounted(numbers)), True
         except scheduler.Unavailable as error:
             return scheduler.queued(), "disabled" not in str(error)
     return scheduler.queued(), keeps_accounts
+
+
+def _with_held(tasks: list[Task]) -> list[Task]:
+    """Accounting does not know who is held: where tasks wait and none runs, the queue is asked."""
+    states = {task.state for task in tasks}
+    if "PENDING" not in states or states & RUNNING:
+        return tasks
+    held = {task.id for task in scheduler.queued() if task.is_held}
+    return [replace(task, is_held=task.id in held) for task in tasks]
 
 
 def _keep(path: Path, said: dict[str, Any]) -> None:

@@ -60,6 +60,11 @@ def text(report: dict[str, Any]) -> str:
     if report["jobs"] is not None:
         counts = ", ".join(f"{state} {n}" for state, n in sorted(report["jobs"].items()))
         lines.append(f"Slurm's tasks: {counts or 'none in the queue'}")
+    if report["held"]:
+        lines.append(
+            f"Slurm holds {report['held']} of them, as after a failed start: `rmsweep retry "
+            f"{report['sweep']}` lets them go on"
+        )
     if report["jobs_unknown"] is not None:
         lines.append(
             f"Slurm does not answer ({report['jobs_unknown']}): runs that are queued or running "

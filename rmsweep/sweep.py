@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rmsweep import machine
-from rmsweep.cache.layout import Cache
 from rmsweep.compose import Axes, Config, expand
-from rmsweep.inputs import cache_of, check
+from rmsweep.inputs import Inputs, check, read_by
 from rmsweep.launchers import Local
 from rmsweep.spec import NOT_IN_ID, NOT_IN_SPEC, Item, RunSpec, Shape, loss_options, parse
 from rmsweep.typed import build
@@ -24,11 +23,13 @@ def cache_root(values: dict) -> str | None:
     return build(CachedData, values.get("cache"), "cache").root
 
 
-def waits(values: dict) -> bool:
-    """Of a config: whether a launch on a cluster follows its jobs to the end."""
-    if type(values.get("wait")) is not bool:
-        raise ValueError(f"wait must be true or false, got {values.get('wait')!r}")
-    return values["wait"]
+def flag(values: dict, name: str) -> bool:
+    """Of a config: `wait`, whether a launch on a cluster follows its jobs to the end; or
+    `save_model`, whether reward models are kept.
+    """
+    if type(values.get(name)) is not bool:
+        raise ValueError(f"{name} must be true or false, got {values.get(name)!r}")
+    return values[name]
 
 
 def spec_of(config: Config, on: str) -> RunSpec:
@@ -59,16 +60,26 @@ def specs_of(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
 
 def keyed(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
     """Specs with their keys; opens each cache once and checks that it is large enough."""
-    caches: dict[tuple, Cache] = {}
+    read: dict[tuple, Inputs] = {}
     found = []
     for spec in specs:
-        if (source := source_of(spec)) not in caches:
-            caches[source] = cache_of(spec, root)
-        cache = caches[source]
-        check(spec, cache)
-        shape = Shape(cache.dim, cache.test_prompts * cache.test_responses)
-        found.append(Item(spec.key(cache.fingerprint), spec, shape))
+        if (source := source_of(spec)) not in read:
+            read[source] = read_by(spec, root)
+        inputs = read[source]
+        check(spec, inputs)
+        shape = Shape(inputs.dim, inputs.n_test)
+        found.append(Item(spec.key(inputs.fingerprint), spec, shape))
     return found
+
+
+def require_savable(specs: Sequence[RunSpec]) -> None:
+    """ValueError, before any work, for reward models that have no format that is safe to read."""
+    for spec in specs:
+        if spec.loss.reward_model == "classifier":
+            raise ValueError(
+                f"save_model=true saves MLPs and LightGBM trees; loss={spec.loss.name} is a "
+                "scikit-learn classifier, which only a pickle could hold: set save_model=false"
+            )
 
 
 def packs(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[list[Item]]:
@@ -96,8 +107,9 @@ def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[lis
 
 
 def source_of(spec: RunSpec) -> tuple:
-    """Which cache a spec reads."""
-    return spec.base_llm.stem, spec.backbone.stem, spec.dataset
+    """Which files a spec reads."""
+    e, base_llm = spec.evaluation, spec.base_llm and spec.base_llm.stem
+    return base_llm, spec.backbone.stem, spec.dataset, e.held_out, e.pairs, e.golden
 
 
 def _shared(spec: RunSpec) -> tuple:

@@ -13,15 +13,15 @@ import pandas as pd
 
 from rmsweep.cells import (
     ENOUGH_SEEDS,
-    HIGHER_IS_BETTER,
     N_DRAWS,
-    NOT_RANKED,
     PER_PROMPT,
+    check_metric,
     check_name,
     dataset_ids,
     full_part,
     has_value,
     ids,
+    is_ranked,
     label,
     means_and_draws,
     spec_fields,
@@ -64,6 +64,7 @@ def compare(
     cell_fields = _checked(fields.columns, row_fields, column_fields, metric)
     against_field = _field_of(against, fields[cell_fields]) if against is not None else None
     runs = _assign(codes, row_fields, column_fields, against_field)
+    runs["dataset"] = dataset_ids(fields, metric)
     done = rows.drop_duplicates("key").set_index("key")
     values = values_by_prompt(done, metric).reindex(fields.index)
     runs["is_done"] = fields.index.isin(rows["key"])
@@ -83,7 +84,7 @@ def compare(
         others = [field for field in cell_fields if field != against_field]
         baseline = _baseline_cells(cells, against_field, against, others)
         differences = _add_differences(cells, baseline, draws)
-    elif metric in HIGHER_IS_BETTER:
+    elif is_ranked(metric):
         for _, column in cells[cells["mean"].notna()].groupby("column"):
             _mark_best(cells, column["mean"], draws)
     counts = ["n_seeds", "n_prompts", "n_runs", "n_wanted", "n_used"]
@@ -119,7 +120,8 @@ def notes(
     how = f"paired bootstrap over seeds only ({_span(seeds)}), test prompts are not resampled"
     if metric in PER_PROMPT:
         prompts = _span(cells.loc[is_there, "n_prompts"])
-        how = f"paired, crossed bootstrap over seeds ({_span(seeds)}) and prompts ({prompts})"
+        unit = "labelled pairs" if metric == "accuracy" else "prompts"
+        how = f"paired, crossed bootstrap over seeds ({_span(seeds)}) and {unit} ({prompts})"
     lines = [f"{metric}: mean [95 % interval]; {how}; B = {N_DRAWS:,}."]
     if against is not None:
         lines.append(
@@ -156,7 +158,7 @@ def notes(
 def _checked(
     fields: Iterable[str], row_fields: Sequence[str], column_fields: Sequence[str], metric: str
 ) -> list[str]:
-    check_name("metric", metric, [*HIGHER_IS_BETTER, *NOT_RANKED])
+    check_metric(metric)
     cell_fields = [*row_fields, *column_fields]
     for field in cell_fields:
         check_name("field", field, list(fields))
@@ -193,7 +195,7 @@ def _assign(
     column_fields: Sequence[str],
     against_field: str | None,
 ) -> pd.DataFrame:
-    """Row, column, cell, setting, seed and dataset of every wanted run, as integers.
+    """Row, column, cell, setting and seed of every wanted run, as integers.
 
     Rows are what is compared within a column, so a column field to compare against counts there.
     """
@@ -212,7 +214,6 @@ def _assign(
             "cell": ids(codes, [*column_fields, *row_fields]),
             "setting": ids(codes, averaged),
             "seed": codes["seed"],
-            "dataset": dataset_ids(codes),
         }
     )
 

@@ -22,6 +22,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     directory = Path(folder)
     given = jobs.read(directory, array)
     sys.path.insert(0, given.cwd)
+    sys.argv[1:] = given.command  # which rows say made them
     stopping.ignore()
     dispatch.warm_up()
     stopping.listen()
@@ -52,6 +53,9 @@ def _left(directory: Path, given: jobs.Array, task: int) -> list[list[Item]]:
     rows = results.read_parts(directory, ["key", "status", "finished_at"])
     ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(given.launched_at))
     over = set(rows.loc[ended, "key"])
+    if given.place.save_models:  # what was done without has to be done again
+        without = set(rows.loc[rows["status"] == "done", "key"]) - results.with_model(directory)
+        over -= without
     wanted = [[key for key in pack if key not in over] for pack in given.tasks[task]]
     items = results.wanted_items(directory, {key for pack in wanted for key in pack})
     return [[items[key] for key in pack] for pack in wanted if pack]

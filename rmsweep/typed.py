@@ -12,7 +12,7 @@ from typing import Any
 def build(cls: type, values: Any, path: str = "") -> Any:
     """An instance of cls from a mapping with exactly its fields, checked against their type hints.
 
-    Nested dataclasses, unions with None, and tuple[int, ...] are understood; an int is taken for a
+    Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; an int is taken for a
     float, nothing else is converted. ValueError: unknown, missing or wrongly typed field at `path`.
     """
     if not isinstance(values, dict):
@@ -56,13 +56,16 @@ def convert(value: Any, hint: Any, path: str) -> Any:
             return float("inf")
         elif option is float and type(value) in (int, float):
             return float(value)  # beta=1 and beta=1.0 are one run
-        elif option == tuple[int, ...] and isinstance(value, list | tuple):
-            return tuple(convert(v, int, f"{path}[{i}]") for i, v in enumerate(value))
+        elif typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            kind = typing.get_args(option)[0]
+            return tuple(convert(v, kind, f"{path}[{i}]") for i, v in enumerate(value))
         elif isinstance(option, type) and type(value) is option:
             return value
     raise ValueError(f"{path} must be {' or '.join(map(_type_name, options))}, got {value!r}")
 
 
 def _type_name(hint: Any) -> str:
-    named = {types.NoneType: "null", tuple[int, ...]: "a list of int", dict: "a mapping"}
+    if typing.get_origin(hint) is tuple:
+        return f"a list of {typing.get_args(hint)[0].__name__}"
+    named = {types.NoneType: "null", dict: "a mapping"}
     return named.get(hint, "a mapping" if dataclasses.is_dataclass(hint) else hint.__name__)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from rmsweep.claims import columns, judge, notes, published, read, render
+from rmsweep.claim_files import columns, published, read
+from rmsweep.claims import judge, notes, render
 from rmsweep.results import SCHEMA
 
 CLF_BEATS_BT = {
@@ -158,6 +159,7 @@ def test_trees_stand_against_every_way_of_training(tmp_path):
         ),
         ({"metric": "spearman"}, "the sweep has no spearman_by_prompt"),
         ({"metric": "kl_risk"}, "the sweep has no kl_risk"),
+        ({"metric": "decile_accuracy[10]"}, "the sweep has no decile_accuracy[10]"),
         (
             {"contrast": {"field": "seed", "a": "largest", "b": "smallest"}, "where": {"seed": 1}},
             "the sweep has one seed, 1",
@@ -216,6 +218,19 @@ def test_what_the_sweep_lacks_is_not_tested(changes, reason, tmp_path):
             "mine: unknown x 'loss'; .*valid: .*quantity",
         ),
         ({"here": {"quantity": 1}}, "mine: here and there go together"),
+        (
+            {"here": {"quantity": 1}, "there": {"selection": "random"}},
+            "mine: here and there must name the same fields",
+        ),
+        (
+            {"here": {"loss": "normbt"}, "there": {"loss": "hinge_mlp"}},
+            "mine: here and there must not name the field of the contrast, loss",
+        ),
+        (
+            {"contrast": {"field": "loss", "a": "largest", "b": "bt_mlp"}},
+            "mine: largest and smallest are for numbers, contrast has field loss",
+        ),
+        ({"metric": "improvement[0]"}, "mine: unknown column 'improvement'"),
         ({"protocols": "yes"}, "mine: protocols must be bool, got 'yes'"),
     ],
 )
@@ -233,6 +248,26 @@ def test_a_bad_file_is_named(text, rule, tmp_path):
     with pytest.raises(ValueError, match=f"bad.yaml {rule}") as error:
         read(tmp_path / "bad.yaml")
     assert "\n" not in str(error.value)
+
+
+def test_one_seed_has_no_interval_where_only_seeds_are_resampled(tmp_path):
+    rows = runs(lambda run: 0.1 * is_(run, loss="clf_mlp"), seed=[3])
+    lines = judge(rows, claims_of(tmp_path, metric="decile_accuracy[0]"))
+    assert lines["verdict"].tolist() == ["undecided"] and lines["low"].isna().all()
+    text = render(lines, notes(lines, 1, 1), "text", 200)
+    assert "+0.1 [no interval] decile_accuracy[0]" in text and "nan" not in text
+    assert "fewer than 5 seeds" in text
+
+
+def test_base_llms_told_apart_by_their_stem_alone_are_points_of_the_correlation():
+    stems = {"weak": 1.0, "middling": 2.0, "strong": 4.0}
+    rows = runs(
+        lambda run: stems[run["base_llm.stem"]] * is_(run, pairing="cross_prompt"),
+        base_llm=["synthetic"],
+        base_llm__stem=list(stems),
+    )
+    rows["mean_margin"] = rows["base_llm.stem"].map(stems)
+    assert verdicts(rows)["gain_of_cross_prompt_follows_margins"] == "holds"
 
 
 def test_text_from_a_file_is_escaped(tmp_path):

@@ -16,7 +16,8 @@ RUNS = {
     "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
     "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 2160, "rbt_fig5": 4320,
     "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 1080, "rbt_fig20": 4320,
-    "rbt_full": 12_960, "theory_convergence": 90,
+    "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
+    "theory_convergence": 90,
 }  # fmt: skip
 SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
 

@@ -203,6 +203,42 @@ def test_the_interaction_is_a_difference_of_differences_on_common_settings():
     assert 1.3 < found["low"][0] < 1.5 < found["high"][0] < 1.7
 
 
+def test_fields_of_here_and_there_pair_on_what_both_have():
+    """Widths that vary in one loss alone are averaged over, not taken for settings of the other."""
+    rows = runs(
+        lambda run: (
+            (1 + is_clf(run) * (1 + ("64" in run["loss.options"])))
+            * (run["pairing"] == "cross_prompt")
+        ),
+        pairing=["same_prompt", "cross_prompt"],
+        loss__options=['{"hidden": [64]}', '{"hidden": [8]}'],
+    )
+    rows = rows[(rows["loss"] == "clf_mlp") | (rows["loss.options"] == '{"hidden": [8]}')]
+    sides = {"pairing": "cross_prompt"}, {"pairing": "same_prompt"}
+    arguments = (rows.reset_index(drop=True), *sides, "improvement")
+    found = paired_interaction(*arguments, CLF, BT, rng())
+    assert found["estimate"].tolist() == [pytest.approx(1.5, abs=1e-5)]
+    assert found["n_seeds"].tolist() == [5]
+    with pytest.raises(ValueError, match="need the same fields"):
+        paired_interaction(*arguments, CLF, {"seed": 1}, rng())
+
+
+def test_a_slope_has_a_group_for_null_and_no_interval_from_one_seed():
+    rows = runs(
+        lambda run: is_clf(run) * (0.5 * run["annotation.beta"] + np.nan_to_num(run["patience"])),
+        annotation__beta=[1.0, 2.0, 3.0],
+        patience=[None, 30],
+    ).rename(columns={"patience": "training.patience"})
+    rows = rows[rows["training.patience"].isna() | (rows["annotation.beta"] > 1)]
+    x = "annotation.beta"
+    arguments = ("order_consistency", x, x, rng())
+    found = paired_slope(rows.reset_index(drop=True), CLF, BT, *arguments)
+    assert found["estimate"].tolist() == [pytest.approx(0.5, abs=1e-3)]
+    one = rows[(rows["loss"] == "clf_mlp") | (rows["seed"] == 3)].reset_index(drop=True)
+    (line,) = paired_slope(one, CLF, BT, *arguments).to_dict("records")
+    assert line["n_seeds"] == 1 and np.isnan(line["low"]) and np.isnan(line["high"])
+
+
 def test_correlation_of_the_points():
     llms = {"a": 1.0, "b": 2.0, "c": 4.0}
     rows = runs(lambda run: is_clf(run) * llms[run["base_llm"]], base_llm=list(llms))

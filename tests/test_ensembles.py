@@ -12,10 +12,10 @@ from test_execute import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of,
 from rmsweep import results, sweep
 from rmsweep.ensembling import combine
 from rmsweep.fitting import CENTRE_PAIRS, annotated, fit, predict, stack
-from rmsweep.inputs import cache_of
+from rmsweep.inputs import read_by
 from rmsweep.launchers import Local
 from rmsweep.machine import Place
-from rmsweep.spec import stream
+from rmsweep.streams import stream
 
 PLACE = Place(None, "cpu", 1)
 N = 10
@@ -28,7 +28,7 @@ LOSSES = {
 
 def fitted(*overrides):
     spec = spec_of(*TINY, *overrides)
-    (run,) = fit(items_of([spec]), cache_of(spec, None), PLACE)
+    (run,) = fit(items_of([spec]), read_by(spec, None), PLACE)
     return run
 
 
@@ -65,7 +65,7 @@ def test_members_without_weights_differ_by_their_split(loss):
 
 def test_members_meet_the_same_annotations_and_other_splits():
     spec = spec_of(*TINY, "loss.ensemble=3")
-    cache = cache_of(spec, None)
+    cache = read_by(spec, None)
     pairs = [annotated(member, cache)[0] for member in spec.members]
     assert all(np.array_equal(pairs[0], other) for other in pairs)
     for purpose in ("validation split", "batches", "weights"):
@@ -84,7 +84,7 @@ def test_an_ensemble_of_one_is_the_plain_run(tmp_path):
 @pytest.mark.parametrize("pick", ["mean", "min", "1.5"])
 def test_the_rewards_of_a_run_are_its_centred_members_combined(pick):
     spec = spec_of(*TINY, *MLP_TINY, "loss.ensemble=4", f"loss.pick={pick}")
-    cache = cache_of(spec, None)
+    cache = read_by(spec, None)
     (run,) = fit(items_of([spec]), cache, PLACE)
     x = cache.train_embeddings().reshape(-1, cache.dim).copy()
     rewards = predict(stack([run]), x, spec, PLACE)[0]

@@ -16,7 +16,7 @@ from rmsweep.cache.synthetic import Synthetic
 from rmsweep.compose import ROOT, compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.execute import run_pack
 from rmsweep.fitting import annotated
-from rmsweep.inputs import cache_of
+from rmsweep.inputs import read_by
 from rmsweep.machine import Place
 from rmsweep.reward_models import mlp
 from rmsweep.spec import Item, columns, parse
@@ -30,6 +30,8 @@ SHORT = ("quantity=90", "training.max_epochs=6", "training.learning_rate=0.01")
 TINY = (*(f"dataset.synthetic.{name}={value}" for name, value in SHAPE.items()), *SHORT)
 FILES = ("base_llm=gemma2b", "backbone=lsa", "dataset=hh_harmless")
 MLP_TINY = ("loss.hidden=[16]",)
+# Options that read labelled pairs; test_labelled_pairs.py has a fit of each
+OF_PAIRS = {"hh_harmless_pairs", "hh_helpful_pairs", "held_out_pairs", "rewardbench"}
 NUMBERS = [*results.METRICS, "epochs", "spearman_excluded"]
 LISTS = ["bon_n", "bon_golden_by_n", *results.BY_PROMPT]
 
@@ -43,7 +45,7 @@ def spec_of(*overrides, dirs=()):
 
 
 def items_of(specs, root=None):
-    return [Item(spec.key(cache_of(spec, root).fingerprint), spec) for spec in specs]
+    return [Item(spec.key(read_by(spec, root).fingerprint), spec) for spec in specs]
 
 
 def rows_of(directory, items, threads=1, root=None):
@@ -165,7 +167,7 @@ def test_a_run_that_meets_a_nan_fails_and_its_pack_mates_are_as_without_it(tmp_p
     root = tmp_path / "cache"
     write_files(root, specs[0])
     sound = rows_of(tmp_path / "sound", items_of(specs, root), root=root)
-    used = [set(annotated(spec, cache_of(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [set(annotated(spec, read_by(spec, root))[0].ravel().tolist()) for spec in specs]
     response = min(used[1] - used[0] - used[2])
     prompt, k = divmod(response, SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.nan)
@@ -219,7 +221,7 @@ def test_a_loss_that_raises_fails_its_run_alone(own_loss, tmp_path):
     write_files(root, specs[0])
     sound = rows_of(tmp_path / "sound", items_of(specs, root), root=root)
     assert list(sound["status"]) == ["done"] * 3
-    used = [set(annotated(spec, cache_of(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [set(annotated(spec, read_by(spec, root))[0].ravel().tolist()) for spec in specs]
     prompt, k = divmod(min(used[0] - used[1] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k), 2000.0)
     rows = rows_of(tmp_path / "rows", items_of(specs, root), root=root)
@@ -248,6 +250,7 @@ def test_outcome_counts_what_was_done(tmp_path):
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted((ROOT / "conf").glob("*/*.yaml"))
+    if path.stem not in OF_PAIRS
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from rmsweep import cli, contrasts, spec, tables
 from rmsweep.best_of_n import kl_upper_bound
 from rmsweep.compose import ROOT
 from rmsweep.figures import catalogue, select, sheet, style
+from rmsweep.figures.bars import Bars
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 2.5, "normbt": 1.9, "mine": 2.01}
 AXES = {
@@ -37,8 +38,10 @@ N_PANELS = {
     "fig1": 2, "fig2": 4, "fig3": 4, "fig4": 4, "fig5": 4, "fig6": 2, "fig8": 4, "fig9": 4,
     "fig10": 4, "fig11": 4, "fig12": 4, "fig13": 4, "fig14": 4, "fig15": 4, "fig16": 1, "fig17": 2,
     "fig18": 2, "fig19": 2, "fig20": 2, "nbt_gradients": 24, "nbt_updates": 6, "nbt_accuracy": 6,
+    "sections": 6, "reliability": 6, "accuracy_by_distance": 6,
     "bon_n": 6, "bon_kl": 6, "heatmap": 3, "win_rates": 1, "cost": 6,
 }  # fmt: skip
+N_PAIRS = 40
 
 
 def run_of(values, i):
@@ -60,6 +63,12 @@ def run_of(values, i):
         "pair_gradient_norm": distance / 2,
         "decile_gradient_norm": np.arange(10) / 10 + 0.01 * values["seed"],
         "decile_accuracy": np.linspace(0.5, 0.9, 10), "decile_distance": np.arange(10.0),
+        "accuracy": 0.6, "section_chat_hard": 0.55 + 0.01 * values["seed"],
+        "correct_by_pair": (rng.random(N_PAIRS) < 0.6).astype(np.float32),
+        "distance_by_pair": np.random.default_rng(1).random(N_PAIRS).astype(np.float32),
+        "subset": ["mine", "llmbar-natural"], "subset_pairs": [N_PAIRS, 20],
+        "reliability_confidence": np.append(np.linspace(0.52, 0.9, 9), np.nan),
+        "reliability_accuracy": np.append(np.linspace(0.5, 0.8, 9), np.nan),
     }  # fmt: skip
 
 
@@ -109,6 +118,11 @@ def test_every_figure_draws_whole_and_readable(name, figure_of):
     if name in N_PANELS:
         assert len(panels(figure)) == N_PANELS[name]
         assert "seed" in figure.get_supxlabel() and "INCOMPLETE" not in figure.get_supxlabel()
+    assert_readable(figure)
+
+
+def assert_readable(figure):
+    """Whole, of a paper's width, in letters that are large enough and do not overlap."""
     assert round(figure.get_figwidth(), 2) in (style.COLUMN_IN, style.PAGE_IN)
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
@@ -135,6 +149,34 @@ def shown_texts(figure):
             ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
             texts += [tick.label1 for tick in ticks if tick.label1.get_visible()]
     return texts
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Runs of six base LLMs and betas, as the paper's: six columns of panels."""
+    axes = AXES | {
+        "base_llm": ["gemma2b", "gemma2b_sft", "gemma7b", "gemma7b_sft", "llama3_8b", "llama3_sft"],
+        "dataset": ["hh_harmless", "hh_helpful"], "selection": ["random"], "seed": [0],
+        "annotation.beta": [0.5, 0.7, 1.0, 3.0, 5.0, 10.0],
+        "quantity": [5000, 10000, 20000, 40000],
+    }  # fmt: skip
+    combinations = itertools.product(*axes.values())
+    runs = [run_of(dict(zip(axes, c, strict=True)), i) for i, c in enumerate(combinations)]
+    return pd.DataFrame(runs)
+
+
+@pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients"])
+def test_six_columns_of_panels_are_readable(name, wide):
+    figure = drawn(name, wide)
+    assert len(panels(figure)) % 6 == 0 and sheet.n_columns(figure.axes[0]) in (4, 6)
+    assert_readable(figure)
+
+
+def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide):
+    for ax in panels(drawn("fig10", wide)):
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["", "10k", "", "40k"]
+        left, right = ax.get_xlim()
+        assert left < 0.9 * 5000 and right > 1.1 * 40000
 
 
 @pytest.mark.parametrize(
@@ -183,6 +225,14 @@ def test_bars_stand_on_zero_and_reach_the_means(rows):
         assert [t.get_text() for t in ax.get_xticklabels()] == AXES["base_llm"]
 
 
+def test_stems_of_one_base_llm_are_not_averaged_over(rows):
+    stems = rows["base_llm"] + np.where(rows["dataset"] == "hh_helpful", "_new", "")
+    at = rows.assign(**{"base_llm.stem": stems, "dataset": "hh_harmless"})
+    at = at[rows["dataset"] != "helpsteer"].reset_index(drop=True)
+    titles = {ax.get_title() for ax in panels(drawn("fig1", at))}
+    assert titles == {"gemma2b", "gemma2b_new", "gemma7b", "gemma7b_new"}
+
+
 def test_pairings_are_open_and_filled_and_shaded_between(rows):
     (ax, *_) = panels(drawn("fig5", rows))
     series = errorbars(ax)
@@ -213,6 +263,29 @@ def test_correlation_and_its_points(rows):
     np.testing.assert_allclose(np.sort(found[:, 1]), np.sort(points["estimate"]))
     assert f"{len(points)} points" in figure.axes[0].get_title()
     assert f"r = {sheet.number(line['estimate'].iloc[0])} " in figure.axes[0].get_title()
+
+
+def test_standard_errors_are_drawn_by_that_name_alone(rows):
+    rng = np.random.default_rng(0)
+    names = catalogue.with_bars()
+    assert {"fig1", "fig20"} <= set(names) and not {"fig6", "heatmap", "cost"} & set(names)
+    figure = catalogue.draw("fig3", rows, rng, "standard-error")
+    caption = " ".join(figure.get_supxlabel().split())
+    assert "standard error over 3 seeds" in caption and "Error bars: 95 %" not in caption
+    assert "Fewer than 5 seeds" in caption
+    assert "standard error" not in drawn("fig3", rows).get_supxlabel()
+    points, ends = errorbars(figure.axes[0])["BT_MLP"]
+    at = rows.query(
+        "`annotation.beta` == 1 and loss == 'bt_mlp' and pairing == 'same_prompt' and "
+        "selection == 'random' and dataset == 'hh_harmless' and base_llm == 'gemma2b'"
+    )
+    of_quantity = at.groupby("quantity")["improvement"]
+    np.testing.assert_allclose(points[:, 1], of_quantity.mean(), rtol=1e-6)
+    np.testing.assert_allclose(ends[:, 1] - points[:, 1], of_quantity.sem(), rtol=1e-4)
+    np.testing.assert_allclose(points[:, 1] - ends[:, 0], of_quantity.sem(), rtol=1e-4)
+    one = rows[rows["seed"] == 0].reset_index(drop=True)
+    cells = Bars(rng, "standard-error").means(one, select.facets(one, []), "improvement")
+    assert len(cells) > 0 and cells["low"].isna().all()
 
 
 @pytest.mark.parametrize("name", ["bon_n", "bon_kl"])
@@ -341,6 +414,33 @@ def test_missing_runs_are_counted_in_the_caption(rows):
     caption = drawn("fig3", lost).get_supxlabel()
     assert f"INCOMPLETE: {n - missing} of {n} runs." in caption and "2 to 3 seeds" in caption
     assert "Fewer than 5 seeds" in caption
+
+
+@pytest.mark.parametrize("name", ["nbt_gradients", "nbt_updates", "nbt_accuracy"])
+def test_normbt_figures_count_what_is_missing_and_take_the_seeds_there_are(name, rows):
+    at = rows.query(
+        "`annotation.beta` == 1 and quantity == 1000 and pairing == 'same_prompt' and "
+        "selection == 'random' and dataset == 'hh_harmless' and base_llm == 'gemma2b'"
+    ).reset_index(drop=True)
+    is_missing = (at["seed"] == 0) & (at["loss"] == "mine")
+    lost = at.assign(status=np.where(is_missing, None, "done"))
+    lists = [column for column in at if column.startswith(("pair_", "decile_"))]
+    lost[lists] = lost[lists].where(~is_missing)
+    figure = drawn(name, lost)
+    assert f"INCOMPLETE: {len(at) - 1} of {len(at)} runs." in figure.get_supxlabel()
+    if name == "nbt_gradients":
+        assert len(panels(figure)) == len(EFFECTS) and "seed 0 to 1" in figure.get_supxlabel()
+
+
+def test_rounding_puts_no_end_on_the_wrong_side_of_its_mean():
+    """As where all values are equal; matplotlib refuses bars of negative length."""
+    cells = pd.DataFrame({"mean": [1.0, 2.0], "low": [1 + 2e-16, 1.5], "high": [1.0, np.nan]})
+    np.testing.assert_array_equal(select.reach(cells), [[0, 0.5], [0, np.nan]])
+
+
+def test_one_selection_is_named_in_the_caption(rows):
+    caption = drawn("fig5", rows).get_supxlabel()
+    assert caption.startswith("similar, 1,000 pairs.")
 
 
 @pytest.mark.parametrize(
@@ -482,6 +582,11 @@ def test_partial_and_failed_sweeps(rmsweep, tiny, tmp_path, figure):
     [
         (["small", "--figure", "costs"], "did you mean cost"),
         (["small", "--format", "gif"], "valid: pdf, png, svg"),
+        (
+            ["small", "--figure", "cost", "--error-bars", "standard-error"],
+            "--error-bars standard-error is not for cost, but for fig1, ",
+        ),
+        (["small", "--error-bars", "sd"], "invalid choice: 'sd'"),
         (["small", "small"], "--out DIR"),
         (["small", "--where", "beta"], "--where must be FIELD=VALUE"),
         (["other"], "no sweep 'other'"),

@@ -9,18 +9,23 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
-    "objectives pairing annotation best_of_n ensembling statistics protocols theory typed machine "
-    "provenance stopping scheduler lock",
-    "losses",
+    "objectives pairing annotation best_of_n ensembling statistics classical theory typed machine "
+    "stopping scheduler lock",
+    "losses protocols rewardbench calibration provenance tracking",
+    "rules",
     "spec cache reward_models diagnostics launchers",
-    "results inputs compose cells cost",
-    "fitting contrasts jobs",
-    "scoring status",
+    "results streams compose cells cost",
+    "inputs",
+    "fitting run_pairs claim_files jobs",
+    "judging status contrasts",
+    "scoring",
+    "saved_models",
     "execute status_view",
     "sweep dispatch tables table_formats claims",
-    "figures slurm single",
-    "plan task report",
-    "launch",
+    "figures slurm reproduce",
+    "plan task report verify mirror",
+    "launch single cache_build",
+    "cache_commands text_demo",
     "cli",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

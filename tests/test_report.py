@@ -193,6 +193,10 @@ def test_exit_status_of_partial_failed_only_and_empty(report, tmp_path):
     said, html = report("partial", status=1)
     assert "48 of 240 runs are done, 0 failed" in said.err and "48 of 240 runs done" in html
     write_sweep(outputs / "failed", is_done=lambda s: False, is_failed=lambda s: True)
+    for command in ("table", "claims", "figure"):
+        with pytest.raises(SystemExit) as end:
+            cli.main([command, "failed"])
+        assert end.value.code == 1
     said, html = report("failed", status=1)
     assert "0 of 240 runs are done, 240 failed" in said.err
     found = Reader(html)
@@ -217,6 +221,26 @@ def test_bad_options(report, tmp_path, options, words):
     write_sweep(tmp_path / "outputs/one")
     said, html = report("one", *options, status=2)
     assert words in said.err and html is None
+
+
+def test_own_claims_and_a_claim_without_an_interval(report, tmp_path):
+    write_sweep(tmp_path / "outputs/one", is_done=lambda s: s["seed"] == 0)
+    mine = tmp_path / "my claims.yaml"
+    mine.write_text(
+        "mine: {claim: Mine <i>agrees</i> more., source: me, metric: order_consistency, "
+        "contrast: {field: loss, a: clf_mlp, b: bt_mlp}, test: greater}"
+    )
+    _, html = report("one", "--file", str(mine), status=1)
+    found = Reader(html)
+    *_, (verdict, claim, _, effect, interval, n) = found.tables["table-claims"]
+    assert "undecided" in verdict and claim == "Mine <i>agrees</i> more. me"
+    assert interval.strip() == "no interval" and "1 seeds" in n and "nan" not in effect
+    n_bars = sum(a.get("class", "").startswith("bar ") for _, a in found.tags)
+    assert n_bars == len(found.tables["table-claims"]) - 2
+    commands = [c for c in found.code if "--file" in c]
+    assert [c.split()[1] for c in commands] == ["claims", "report"]
+    assert all(shlex.quote(str(mine)) in c for c in commands)
+    assert "no.yaml" in report("one", "--file", "no.yaml", status=2)[0].err
 
 
 def test_several_sweeps_are_one_page(report, tmp_path):

@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 from hydra.errors import HydraException
 
+from rmsweep import rules
 from rmsweep import spec as specs
 from rmsweep.compose import ROOT, Config, compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.fitting import annotated
-from rmsweep.inputs import cache_of
+from rmsweep.inputs import cache_of, read_by
 from rmsweep.spec import (
     GROUPS,
     NOT_IN_ID,
     SEMANTICS,
-    STREAMS,
     columns,
     from_canonical,
     parse,
-    stream,
 )
+from rmsweep.streams import STREAMS, stream
 
 GOLDEN = Path(__file__).parent / "golden_spec_ids.json"
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
@@ -81,7 +81,8 @@ def replaced(value, path, new):
 def another(value, hint):
     """A value of the leaf's type that is not its own."""
     if value is None:
-        kinds = {int: 7, dict: {"_target_": "a.b"}, str: "abc"}
+        kinds = {int: 7, dict: {"_target_": "a.b"}, str: "abc", float: 0.1}
+        kinds |= {tuple[str, ...]: ("abc",), specs.Golden: specs.Golden("a", "b")}
         return next((kinds[o] for o in typing.get_args(hint) if o in kinds), None)
     changes = {
         int: lambda: value + 1, float: lambda: 2 * value + 1, str: lambda: value + "x",
@@ -110,12 +111,13 @@ def test_spec_ids_are_the_same_in_another_process(tmp_path):
     assert done.stdout.strip() == str(expected)
 
 
+LABELS = ("dataset=hh_harmless_pairs", "backbone=minilm")
 ENSEMBLE = ("loss.ensemble=3", "loss.pick=min")
 
 
 @pytest.mark.parametrize(
     "overrides",
-    [(), ("loss=normbt",), ("loss=clf_lgb",), ("loss=clf_logistic",), FILES, ENSEMBLE],
+    [(), ("loss=normbt",), ("loss=clf_lgb",), ("loss=clf_logistic",), FILES, LABELS, ENSEMBLE],
 )
 def test_every_field_changes_the_spec_id(overrides):
     spec = spec_of(*overrides)
@@ -147,6 +149,7 @@ def test_every_field_that_may_be_null_changes_the_spec_id_when_it_is():
         (("device",), "cuda:1"), (("cache", "root"), "/data"),
         (("launcher", "workers"), 7), (("launcher", "threads"), 2), (("launcher", "pack_runs"), 3),
         (("logger",), {"project": "mine"}), (("name",), "mine"), (("sweep", "name"), "mine"),
+        (("save_model",), True),
     ],
 )  # fmt: skip
 def test_what_does_not_determine_results_does_not_change_the_spec_id(changed):
@@ -184,20 +187,28 @@ VALID = {
     },
     "loss.ensemble": 3,
     "loss.member": 3,
+    "evaluation.held_out": 0.3,
+    "evaluation.pairs": ["llmbar"],
+    "evaluation.golden": {"base_llm": "a", "dataset": "b"},
+    "annotation.flip_rate": 0.2,
 }  # fmt: skip
 ONE_VALUE = {"annotation.source", "loss.objective._partial_", "loss.reward_model", "loss.rows"}
 ONE_VALUE.add("loss.pick")  # null without an ensemble; test_ensembles.py has the others
 
 
-def test_every_field_of_the_config_reaches_the_spec():
-    config = composed()
+@pytest.mark.parametrize(
+    ("overrides", "of_the_other_source"),
+    [((), rules.LABELLED), (LABELS, rules.SIMULATED | {"training.protocol": ""})],
+)
+def test_every_field_of_the_config_reaches_the_spec(overrides, of_the_other_source):
+    config = composed(*overrides)
     within = {name: config.values[name] for name in SPEC_FIELDS if config.values.get(name)}
     within |= {name: config.values[name] for name in ("quantity", "seed", "precision")}
-    found = {spec_of().spec_id}
+    found = {spec_of(*overrides).spec_id}
     n_changed = 0
     for path, value in config_leaves(within):
         field = ".".join(path)
-        if field in ONE_VALUE or field in NOT_IN_ID:
+        if field in ONE_VALUE or field in NOT_IN_ID or field in of_the_other_source:
             continue
         values = at = copy.deepcopy(config.values)
         for name in path[:-1]:
@@ -239,9 +250,9 @@ def test_a_loss_of_golden_margins_needs_golden_rewards():
     spec = spec_of("loss=bt_golden_margin")
     labels = dataclasses.replace(spec.annotation, source="labels")
     with pytest.raises(ValueError, match="loss=bt_golden_margin needs golden rewards, which annot"):
-        specs.require_golden(dataclasses.replace(spec, annotation=labels))
-    specs.require_golden(spec)
-    specs.require_golden(dataclasses.replace(spec_of(), annotation=labels))
+        rules.require_golden(dataclasses.replace(spec, annotation=labels))
+    rules.require_golden(spec)
+    rules.require_golden(dataclasses.replace(spec_of(), annotation=labels))
 
 
 def test_rows_are_part_of_the_spec_and_fit_the_objective():
@@ -300,6 +311,7 @@ def test_columns_are_named_as_on_the_command_line():
 # Common random numbers: what each stream may depend on, as in DESIGN.md, section 4.
 DEPENDS = {
     "selection": {"base_llm.stem", "dataset.stem", "selection", "seed"},
+    "held out": {"dataset.stem"},
     "annotator": {"base_llm.stem", "dataset.stem", "selection", "seed", "pairing"},
     "validation split": {"seed", "quantity", "training.protocol", "loss.member"},
     "batches": {"seed", "quantity", "training.protocol", "loss.member"},
@@ -340,7 +352,7 @@ def test_weights_depend_on_the_architecture():
 
 def annotations(*overrides):
     spec = spec_of(*SMALL, "quantity=120", "selection=random", *overrides)
-    return annotated(spec, cache_of(spec, None))[0]
+    return annotated(spec, read_by(spec, None))[0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -390,9 +402,9 @@ def test_both_pairings_meet_the_same_responses():
 
 def test_annotation_facts_are_realised_error_and_mean_margin():
     spec = spec_of(*SMALL, "quantity=120", "annotation.beta=1")
-    cache = cache_of(spec, None)
-    found, facts = annotated(spec, cache)
-    margin = np.subtract(*cache.train_golden.reshape(-1)[found].T)
+    inputs = read_by(spec, None)
+    found, facts = annotated(spec, inputs)
+    margin = np.subtract(*inputs.golden.train_golden.reshape(-1)[found].T)
     assert facts["annotation_error"] == (margin < 0).mean()
     np.testing.assert_allclose(facts["mean_margin"], np.abs(margin).mean())
 
@@ -419,7 +431,7 @@ def test_reward_scale_divides_the_margin():
         ("quantity=null", "quantity must be int, got None"),
         ("annotation.beta=-1", "annotation.beta must be >= 0"),
         ("annotation.beta=nan", "annotation.beta must be >= 0"),
-        ("annotation.beta=abc", "annotation.beta must be float, got 'abc'"),
+        ("annotation.beta=abc", "annotation.beta must be float or null, got 'abc'"),
         ("annotation.link=logit", "annotation.link 'logit' is unknown; did you mean logistic?"),
         ("annotation.source=people", "annotation.source 'people' is unknown"),
         ("annotation=5", "annotation must be a mapping, got 5"),

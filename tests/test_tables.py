@@ -59,6 +59,17 @@ def table(rows, wanted, row_fields=("loss",), column_fields=(), metric="improvem
     return compare(rows, wanted, list(row_fields), list(column_fields), metric, rng, **k)
 
 
+@pytest.mark.parametrize("metric", ["kl_risk", "margin_error"])
+def test_risks_are_a_metric_without_a_best(metric):
+    wanted = specs()
+    rows = done(wanted).assign(**{metric: 0.1 * wanted["seed"] + 0.5})
+    cells = table(rows, wanted, metric=metric)
+    np.testing.assert_allclose(cells["mean"], 0.7)
+    assert not cells["is_best"].any() and cells["low"].notna().all()
+    none = table(done(wanted).assign(**{metric: None}), wanted, metric=metric)
+    assert none["mean"].isna().all()
+
+
 def page(
     rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", format="text", **k
 ):

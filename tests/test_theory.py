@@ -15,7 +15,7 @@ from rmsweep.figures import convergence
 from rmsweep.figures import theory as figures
 from rmsweep.figures.style import save
 from rmsweep.fitting import fit, predict, stack
-from rmsweep.inputs import cache_of
+from rmsweep.inputs import read_by
 from rmsweep.machine import Place
 from rmsweep.scoring import score
 from rmsweep.spec import Item, parse
@@ -344,11 +344,12 @@ def fitted(*overrides):
     with hydra_at_conf():
         config = compose_one([*TINY, *overrides, search_path(())])
     spec = parse(resolved(config.values), config.choices)
-    cache = cache_of(spec, None)
-    run = fit([Item("key", spec)], cache, CPU)[0]
+    inputs = read_by(spec, None)
+    cache = inputs.scored
+    run = fit([Item("key", spec)], inputs, CPU)[0]
     x = cache.read_test(0, cache.test_prompts).reshape(-1, cache.dim)
     predicted = predict(stack([run]), x, spec, CPU)
-    return cache, predicted.reshape(cache.test_golden.shape), score([run], cache, CPU)[0][1]
+    return cache, predicted.reshape(cache.test_golden.shape), score([run], inputs, CPU)[0][1]
 
 
 @pytest.mark.parametrize("scale", ["std", "2.5"])
@@ -402,7 +403,8 @@ def convergence_rows():
         noise = 1 + 0.1 * rng.random()
         rows.append(
             {
-                "loss": "bt_mlp", "annotation.beta": beta, "quantity": quantity, "seed": seed,
+                "key": f"{beta} {quantity} {seed}", "loss": "bt_mlp", "annotation.beta": beta,
+                "quantity": quantity, "seed": seed, "pairing": "same_prompt",
                 "dataset.reward_scale": "2.3", "dataset.synthetic.within_std": 2.3,
                 "kl_risk": risk + noise * 30 / quantity, "margin_error": error * noise,
             }
@@ -462,6 +464,27 @@ def test_rows_that_cannot_be_drawn_are_refused():
     ):
         with pytest.raises(ValueError, match="sweeps=theory_convergence"):
             convergence.theory_convergence(unfit, rng)
+    cross = rows.assign(pairing="cross_prompt", key=rows["key"] + " cross")
+    with pytest.raises(ValueError, match="runs with one pairing; --where"):
+        convergence.theory_convergence(pd.concat([rows, cross], ignore_index=True), rng)
+
+
+def test_every_beta_is_drawn_and_missing_runs_are_counted():
+    rows = convergence_rows()
+    more = [rows.assign(key=rows["key"] + f" {i}") for i in range(3)]
+    for i, part in enumerate(more):
+        part["annotation.beta"] += 10 * i
+    rows = pd.concat(more, ignore_index=True)
+    figure = convergence.theory_convergence(rows, np.random.default_rng(0))
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert {f"β = {beta:g}" for beta in rows["annotation.beta"].unique()} <= set(labels)
+    lost = rows.assign(status=np.where(rows.index == 0, None, "done"))
+    lost.loc[0, ["kl_risk", "margin_error"]] = np.nan
+    caption = convergence.theory_convergence(lost, np.random.default_rng(0)).get_supxlabel()
+    assert f"INCOMPLETE: {len(rows) - 1} of {len(rows)} runs." in " ".join(caption.split())
+    lost = consistency_rows().assign(status=[None, *["done"] * 10])
+    lost.loc[0, "order_consistency"] = np.nan
+    assert "INCOMPLETE: 10 of 11" in figures.theory_order_consistency(lost).get_supxlabel()
 
 
 @pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])

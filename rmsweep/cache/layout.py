@@ -20,7 +20,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """What a run reads, from files or synthetic; pickles.
+    """Embeddings with golden rewards, from files or synthetic; pickles.
 
     train_golden (prompts, K), test_golden (prompts, M): golden rewards, float64, read-only.
     train_embeddings(): (prompts, K, D) float16 or float32, read-only, a memory map for files.
@@ -45,8 +45,10 @@ class LabelledPairs:
     """Pairs that people labelled. embeddings(): (n_pairs, 2, D), chosen first, a memory map.
 
     table: a row per pair, columns prompt, chosen, rejected and, where the file has it, subset.
+    path: of the embeddings, for messages.
     """
 
+    path: Path
     fingerprint: str
     n_pairs: int
     dim: int
@@ -117,13 +119,15 @@ def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
         )
     table_path = pair_table_path(root, dataset)
     checks.require_file(table_path, f"texts of the pairs of {dataset}")
-    table = _read_texts(table_path)
+    table = read_texts(table_path)
     if len(table) != header.shape[0]:
         raise ValueError(
             f"{table_path}: rows must be {header.shape[0]}, the pairs in {path.name}, found "
             f"{len(table)}; embed these texts again"
         )
+    check_texts(table, table_path)
     return LabelledPairs(
+        path=path,
         fingerprint=fingerprint([header], [table_path]),
         n_pairs=header.shape[0],
         dim=header.shape[2],
@@ -132,14 +136,14 @@ def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
     )
 
 
-def _read_texts(path: Path) -> pd.DataFrame:
+def read_texts(path: Path) -> pd.DataFrame:
     """Text columns of a pairs file; ValueError where one is missing, not text, or has nulls."""
     try:
         available = pq.read_schema(path).names
         wanted = ["prompt", "chosen", "rejected", *(["subset"] if "subset" in available else [])]
         missing = [name for name in wanted if name not in available]
         table = None if missing else pq.read_table(path, columns=wanted)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         found = " ".join(str(error).split())[:160]
         raise ValueError(f"{path}: must be a Parquet file, found {found}; write it again") from None
     if table is None:
@@ -155,7 +159,17 @@ def _read_texts(path: Path) -> pd.DataFrame:
                 f"{path}: {name} must have no nulls, found {column.null_count}, the first in row "
                 f"{row}; drop these pairs from table and embeddings"
             )
-    return table.to_pandas()
+    return table.to_pandas().astype(str)  # categories too
+
+
+def check_texts(table: pd.DataFrame, path: Path) -> None:
+    """ValueError for a pair of equal responses, which has no label."""
+    is_same = (table["chosen"] == table["rejected"]).to_numpy()
+    if is_same.any():
+        raise ValueError(
+            f"{path}: chosen and rejected must differ, found the same text in {is_same.sum()} "
+            f"pairs, the first in row {is_same.argmax()}; drop these from table and embeddings"
+        )
 
 
 def _memory_map(header: Header) -> np.ndarray:

@@ -43,11 +43,12 @@ def _curves(rows: pd.DataFrame, rng: np.random.Generator, *, over_kl: bool) -> F
     ):
         ns = np.asarray(of_panel["bon_n"].iloc[0], float)
         x = np.sqrt(kl_upper_bound(ns)) if over_kl else ns
+        if not over_kl:
+            ax.set_xscale("log", base=2)
         draw_lines(ax, part.assign(x=x[part["position"]]), "x", labels)
         _draw_limits(ax, x, of_panel)
         if not over_kl:
-            ax.set_xscale("log", base=2)
-            ax.set_xticks(ns[::2], [f"{n:g}" for n in ns[::2]])
+            sheet.set_x_ticks(ax, ns.tolist(), [f"{n:g}" for n in ns])
             ax.minorticks_off()
     x_label = "√KL from the base LLM, √nats (upper bound)" if over_kl else "N"
     sheet.label_axes(figure, axes, x_label, "golden reward of the pick")

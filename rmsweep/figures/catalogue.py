@@ -27,6 +27,9 @@ FIGURES = {
     "nbt_gradients": ("normbt", "gradient norm of training pairs against representation distance"),
     "nbt_updates": ("normbt", "mean gradient norm by decile of representation distance"),
     "nbt_accuracy": ("normbt", "accuracy by decile of representation distance"),
+    "sections": ("labelled", "accuracy on labelled pairs, by RewardBench's sections"),
+    "reliability": ("labelled", "calibration on labelled pairs"),
+    "accuracy_by_distance": ("labelled", "accuracy on unseen pairs by decile of distance"),
     "bon_n": ("best_of_n", "golden reward of the pick over N, with oracle and random"),
     "bon_kl": ("best_of_n", "the same over the square root of the KL divergence"),
     "heatmap": ("comparisons", "difference from BT-MLP by beta and quantity"),
@@ -40,12 +43,30 @@ FIGURES = {
 }
 
 
-def draw(name: str, rows: Any, rng: Any) -> Any:
-    """The figure of that name, of the runs in `rows`; MissingData says what they lack."""
-    module, _ = FIGURES[name]
-    function = getattr(importlib.import_module(f"rmsweep.figures.{module}"), name)
-    given = {"rows": rows, "rng": rng}  # a figure of theory alone takes no rows
-    return function(**{name: given[name] for name in inspect.signature(function).parameters})
+def draw(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
+    """The figure of that name, of the runs in `rows`; MissingData says what they lack.
+
+    error_bars: a kind of bars.KINDS; other than intervals are for those of `with_bars`.
+    """
+    from rmsweep.figures.bars import Bars
+
+    function = _function(name)
+    given = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars)}
+    return function(**{name: given[name] for name in _parameters(name)})
+
+
+def with_bars() -> list[str]:
+    """The figures that offer a choice of error bars."""
+    return [name for name in FIGURES if "bars" in _parameters(name)]
+
+
+def _function(name: str) -> Any:
+    return getattr(importlib.import_module(f"rmsweep.figures.{FIGURES[name][0]}"), name)
+
+
+def _parameters(name: str) -> list[str]:
+    """Of rows, rng and bars those that the figure takes; one of theory alone takes no rows."""
+    return list(inspect.signature(_function(name)).parameters)
 
 
 def listing() -> str:

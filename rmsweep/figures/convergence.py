@@ -3,6 +3,7 @@
 What limits it on synthetic data is computed from how cache/synthetic.py makes its golden rewards.
 """
 
+import itertools
 from typing import Any
 
 import matplotlib
@@ -15,7 +16,7 @@ from scipy import special, stats
 
 from rmsweep import theory
 from rmsweep.cache.synthetic import CURVED, INTERACTION, LINEAR, N_CURVED, UNEXPLAINED
-from rmsweep.figures import sheet
+from rmsweep.figures import select, sheet
 from rmsweep.figures.style import RC
 from rmsweep.figures.theory import HEIGHT_IN, SERIES, log_x, name_axes
 from rmsweep.statistics import bootstrap_means, percentile_interval
@@ -32,11 +33,11 @@ def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     truncation. The thin line has the slope of the theorem's rate for smoothness 2, alpha 1 and 12
     dimensions; its height means nothing.
     """
-    rows = _convergence_rows(rows)
+    wanted, rows = rows, _convergence_rows(rows)
     figure, (above, below) = sheet.panels(2, HEIGHT_IN)
     quantity = np.sort(rows["quantity"].unique())
     for (colour, line, marker), (beta, part) in zip(
-        SERIES, rows.groupby("annotation.beta"), strict=False
+        itertools.cycle(SERIES), rows.groupby("annotation.beta"), strict=False
     ):
         style = {"color": colour, "ls": line, "marker": marker, "label": f"β = {beta:g}"}
         risk_limit, error_limit = synthetic_limits(part["spread"].iloc[0])
@@ -62,7 +63,7 @@ def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         "seeds; bands: 95 % intervals, bootstrap over seeds. Limits: of the probability given the "
         "embeddings, which do not hold all of the golden reward."
     )
-    return sheet.finish(figure, [], [caption])
+    return sheet.finish(figure, [], [caption, *select.missing_line(wanted)])
 
 
 def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,6 +77,8 @@ def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
             "runs of one loss on one synthetic dataset with a number as reward_scale, such as "
             "sweeps=theory_convergence"
         )
+    if others := select.facets(rows, ["annotation.beta", "quantity"]):
+        raise sheet.MissingData(f"runs with one {' and one '.join(others)}; --where selects them")
     return rows.assign(spread=rows["annotation.beta"] * rows[within] / scales)
 
 

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from rmsweep.figures import select, sheet
-from rmsweep.figures.losses import CROSSED, IMPROVEMENT
+from rmsweep.figures.bars import CROSSED
+from rmsweep.figures.losses import IMPROVEMENT
 from rmsweep.figures.style import RC, loss_style
 
 
@@ -27,12 +28,11 @@ def cost(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
         for loss in labels:
             of_loss, style = part[part["loss"] == loss].sort_values("quantity"), loss_style(loss)
-            below, above = (
-                of_loss["mean_s"] - of_loss["low_s"],
-                of_loss["high_s"] - of_loss["mean_s"],
+            in_seconds = of_loss[["mean_s", "low_s", "high_s"]].set_axis(
+                ["mean", "low", "high"], axis=1
             )
             ax.errorbar(
-                of_loss["mean_s"], of_loss["mean"], select.reach(of_loss), np.stack([below, above]),
+                of_loss["mean_s"], of_loss["mean"], select.reach(of_loss), select.reach(in_seconds),
                 color=style.color, marker=style.marker, linestyle=style.linestyle, elinewidth=0.6,
                 label=labels[loss],
             )  # fmt: skip

@@ -11,75 +11,69 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from rmsweep.figures import select, sheet
+from rmsweep.figures.bars import Bars
 from rmsweep.figures.style import RC, loss_style
 
 IMPROVEMENT = "improvement of golden reward over the base LLM"
-CROSSED = (
-    "Error bars: 95 % intervals, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
-)
 
 
-def fig1(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig1(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Improvement by Best-of-N for each base LLM, at one noise level and quantity."""
-    return _bars(select.of_datasets(rows, later=False), rng)
+    return _bars(select.of_datasets(rows, later=False), bars)
 
 
-def fig16(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig16(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 1 on HelpSteer and UltraFeedback."""
-    return _bars(select.of_datasets(rows, later=True), rng)
+    return _bars(select.of_datasets(rows, later=True), bars)
 
 
-def fig2(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig2(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Improvement against the annotation error rate, at the largest quantity."""
-    return _against_error(select.of_datasets(rows, later=False), ["quantity"], rng)
+    return _against_error(select.of_datasets(rows, later=False), ["quantity"], bars)
 
 
-def fig17(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig17(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 2 on HelpSteer and UltraFeedback."""
-    return _against_error(select.of_datasets(rows, later=True), ["quantity"], rng)
+    return _against_error(select.of_datasets(rows, later=True), ["quantity"], bars)
 
 
-def fig8(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig8(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 2 at every quantity, on the first dataset (RBT: Harmless)."""
-    select.require(rows, "runs with two quantities", "quantity", 2)
-    return _against_error(select.of_dataset(rows, 0), [], rng)
+    return _against_error(select.of_dataset(rows, 0), [], bars)
 
 
-def fig9(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig9(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 2 at every quantity, on the second dataset (RBT: Helpful)."""
-    select.require(rows, "runs with two quantities", "quantity", 2)
-    return _against_error(select.of_dataset(rows, 1), [], rng)
+    return _against_error(select.of_dataset(rows, 1), [], bars)
 
 
-def fig3(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig3(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Improvement against quantity, at beta = 1."""
-    return _against_quantity(select.of_datasets(rows, later=False), ["annotation.beta"], rng)
+    return _against_quantity(select.of_datasets(rows, later=False), ["annotation.beta"], bars)
 
 
-def fig18(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig18(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 3 on HelpSteer and UltraFeedback."""
-    return _against_quantity(select.of_datasets(rows, later=True), ["annotation.beta"], rng)
+    return _against_quantity(select.of_datasets(rows, later=True), ["annotation.beta"], bars)
 
 
-def fig10(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig10(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 3 at every beta, on the first dataset (RBT: Harmless)."""
-    select.require(rows, "runs with two values of beta", "annotation.beta", 2)
-    return _against_quantity(select.of_dataset(rows, 0), [], rng)
+    return _against_quantity(select.of_dataset(rows, 0), [], bars)
 
 
-def fig11(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig11(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 3 at every beta, on the second dataset (RBT: Helpful)."""
-    select.require(rows, "runs with two values of beta", "annotation.beta", 2)
-    return _against_quantity(select.of_dataset(rows, 1), [], rng)
+    return _against_quantity(select.of_dataset(rows, 1), [], bars)
 
 
 @matplotlib.rc_context(RC)
-def _bars(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def _bars(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Groups of bars, a group a base LLM, a bar a loss."""
     rows, held = select.at_reference(rows, ["pairing", "selection", "annotation.beta", "quantity"])
     group = "base_llm" if rows["base_llm"].nunique() > 1 else "base_llm.stem"
-    facets = select.facets(rows, [group, "base_llm.stem"])
-    cells = select.means(rows, [*facets, group], "improvement", rng)
+    facets = select.facets(rows, [group])
+    cells = bars.means(rows, [*facets, group], "improvement")
     labels = sheet.loss_labels(rows)
     figure, axes = sheet.facet_panels(cells, facets)
     width = 0.8 / len(labels)
@@ -94,6 +88,7 @@ def _bars(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
                 edgecolor="white", linewidth=0, error_kw={"elinewidth": 0.8},
             )  # fmt: skip
         ax.set_xticks(range(len(groups)), groups, rotation=25 if len(groups) > 2 else 0)
+        ax.set_xlim(-0.5, len(groups) - 0.5)  # also where a panel lacks a loss
         ax.axhline(0, color="black", linewidth=0.6)
     sheet.label_axes(figure, axes, "base LLM", IMPROVEMENT)
     handles = [
@@ -101,20 +96,25 @@ def _bars(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         for loss in labels
         for s in [loss_style(loss)]
     ]
-    return sheet.finish(figure, handles, select.footnote(rows, cells, held, CROSSED))
+    return sheet.finish(figure, handles, select.footnote(rows, cells, held, bars.words))
 
 
-def _against_error(rows: pd.DataFrame, fixed: list[str], rng: np.random.Generator) -> Figure:
-    """Curves over the error rate that annotators of each beta made."""
+def _against_error(rows: pd.DataFrame, fixed: list[str], bars: Bars) -> Figure:
+    """Curves over the error rate that annotators of each beta made; fixed: ["quantity"] or []."""
+    if not fixed:
+        select.require(rows, "runs with two quantities", "quantity", 2)
     rows, held = select.at_reference(rows, ["pairing", "selection", *fixed])
     select.require(rows, "runs with two values of beta", "annotation.beta", 2)
-    return _curves(rows, "annotation.beta", "annotation_error", "annotation error rate", held, rng)
+    return _curves(rows, "annotation.beta", "annotation_error", "annotation error rate", held, bars)
 
 
-def _against_quantity(rows: pd.DataFrame, fixed: list[str], rng: np.random.Generator) -> Figure:
+def _against_quantity(rows: pd.DataFrame, fixed: list[str], bars: Bars) -> Figure:
+    """Curves over the quantity; fixed: ["annotation.beta"] or []."""
+    if not fixed:
+        select.require(rows, "runs with two values of beta", "annotation.beta", 2)
     rows, held = select.at_reference(rows, ["pairing", "selection", *fixed])
     select.require(rows, "runs with two quantities", "quantity", 2)
-    return _curves(rows, "quantity", "quantity", "annotated pairs", held, rng)
+    return _curves(rows, "quantity", "quantity", "annotated pairs", held, bars)
 
 
 @matplotlib.rc_context(RC)
@@ -124,24 +124,26 @@ def _curves(
     column: str,
     x_label: str,
     held: Sequence[str],
-    rng: np.random.Generator,
+    bars: Bars,
 ) -> Figure:
     """A line a loss over a field; x: the mean of a column of the results at each value of it."""
     facets = select.facets(rows, [field])
-    cells = select.means(rows, [*facets, field], "improvement", rng)
+    cells = bars.means(rows, [*facets, field], "improvement")
     if column != field:
-        cells = select.with_mean(cells, rows, [*facets, field, "loss"], column)
+        by = [*facets, field, "loss"]
+        cells = select.with_number(cells, rows, by, column, pd.Series.mean)
     labels = sheet.loss_labels(rows)
     figure, axes = sheet.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
+        if column == "quantity":
+            ax.set_xscale("log", base=2)  # before the lines, which make room for themselves
         draw_lines(ax, part, column, labels)
         if column == "quantity":
-            ax.set_xscale("log", base=2)
             there = sorted(set(part[field]))
-            ax.set_xticks(there, [f"{n:,}" for n in there])
+            sheet.set_x_ticks(ax, there, sheet.quantities(ax, there))
             ax.minorticks_off()
     sheet.label_axes(figure, axes, x_label, IMPROVEMENT)
-    footnote = select.footnote(rows, cells, held, CROSSED)
+    footnote = select.footnote(rows, cells, held, bars.words)
     return sheet.finish(figure, sheet.loss_handles(labels), footnote)
 
 

@@ -12,8 +12,9 @@ from rmsweep.figures import catalogue
 from rmsweep.figures.style import save
 
 COLUMNS = (
-    *("key", "status", *results.METRICS, *results.RISKS, "wall_s"),
+    *("key", "status", *results.METRICS, *results.RISKS, *results.JUDGED, "wall_s"),
     *("bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *results.DIAGNOSTICS),
+    *("subset", "subset_pairs", "correct_by_pair", *results.BY_DISTANCE),
 )  # that the figures read, beside the spec's fields
 
 
@@ -31,10 +32,15 @@ def read(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def make(
-    rows: pd.DataFrame, name: str, folder: Path, formats: Sequence[str], seed: int
+    rows: pd.DataFrame,
+    name: str,
+    folder: Path,
+    formats: Sequence[str],
+    seed: int,
+    error_bars: str = "interval",
 ) -> list[Path]:
     """Draw one figure and write it in each format: the files. MissingData where rows lack data."""
-    figure = catalogue.draw(name, rows, np.random.default_rng(seed))
+    figure = catalogue.draw(name, rows, np.random.default_rng(seed), error_bars)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in formats]
     for path in paths:

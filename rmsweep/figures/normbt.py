@@ -23,12 +23,12 @@ def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Gradient norm of training pairs against representation distance, coloured by error."""
     rows, held = _recorded(rows)
     runs = select.done(rows)
-    seed = runs["seed"].min()
-    runs = runs[runs["seed"] == seed]
     labels = sheet.loss_labels(runs)
     panels = [*select.facets(rows, []), "loss.label"]
     runs = select.with_fields(runs, panels[:-1])
     runs = runs.assign(**{"loss.label": runs["loss"].map(labels)})
+    first = runs.groupby(panels, dropna=False, sort=False)["seed"].idxmin()  # not all have seed 0
+    runs = runs.loc[first]
     runs = runs.sort_values("loss", key=lambda loss: loss.map(list(labels).index), kind="stable")
     figure, axes = sheet.facet_panels(runs, panels)
     for ax, (_, part) in zip(axes, select.split(runs, panels), strict=True):
@@ -38,7 +38,7 @@ def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         ax.set(xlim=(0, None), ylim=(0, None))
     figure.colorbar(points, ax=axes, label="prediction error", aspect=30, pad=0.01)
     sheet.label_axes(figure, axes, "representation distance", GRADIENT)
-    n = select.span(runs["pair_distance"].map(len))
+    n, seed = select.span(runs["pair_distance"].map(len)), select.span(runs["seed"])
     what = (
         f"{n} training pairs of one run each (seed {seed}), after training; single pairs, no means."
     )
@@ -65,7 +65,7 @@ def _by_decile(rows: pd.DataFrame, column: str, y: str, rng: np.random.Generator
     figure, axes = sheet.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
         draw_lines(ax, part, "decile", labels)
-        ax.set_xticks(range(1, 11))
+        sheet.set_x_ticks(ax, range(1, 11), [str(decile) for decile in range(1, 11)])
     sheet.label_axes(figure, axes, "decile of representation distance, nearest first", y)
     footnote = select.footnote(
         rows, cells, held, f"Means over training pairs, after training. {BY_SEED}"
@@ -74,8 +74,9 @@ def _by_decile(rows: pd.DataFrame, column: str, y: str, rng: np.random.Generator
 
 
 def _recorded(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The runs that have diagnostics, at the papers' settings or the nearest there are."""
-    rows = rows[rows["pair_distance"].notna()]
-    if rows.empty:
+    """The runs that have diagnostics, or are missing, at the papers' settings or the nearest."""
+    has_none = rows["pair_distance"].isna() & rows.index.isin(select.done(rows).index)
+    rows = rows[~has_none]
+    if select.done(rows).empty:
         raise sheet.MissingData("runs with evaluation.diagnostics=true")
     return select.at_reference(rows, REFERENCE)

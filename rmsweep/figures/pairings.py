@@ -15,51 +15,52 @@ from matplotlib.patches import Patch
 from rmsweep import contrasts
 from rmsweep.cells import label
 from rmsweep.figures import select, sheet
-from rmsweep.figures.losses import CROSSED, IMPROVEMENT, apart_by, make_room
+from rmsweep.figures.bars import CROSSED, Bars
+from rmsweep.figures.losses import IMPROVEMENT, apart_by, make_room
 from rmsweep.figures.style import RC, loss_style
 
 CROSS, SAME = {"pairing": "cross_prompt"}, {"pairing": "same_prompt"}
 RANDOM, CHOSEN = ("random",), ("similar", "diversified")
 
 
-def fig4(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig4(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Same- and cross-prompt annotation under random selection, against beta."""
-    return _shaded(select.of_datasets(rows, later=False), RANDOM, ["quantity"], rng)
+    return _shaded(select.of_datasets(rows, later=False), RANDOM, ["quantity"], bars)
 
 
-def fig19(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig19(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 on HelpSteer and UltraFeedback."""
-    return _shaded(select.of_datasets(rows, later=True), RANDOM, ["quantity"], rng)
+    return _shaded(select.of_datasets(rows, later=True), RANDOM, ["quantity"], bars)
 
 
-def fig5(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig5(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 for pairs of similar and of diversified responses."""
-    return _shaded(select.of_datasets(rows, later=False), CHOSEN, ["quantity"], rng)
+    return _shaded(select.of_datasets(rows, later=False), CHOSEN, ["quantity"], bars)
 
 
-def fig20(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig20(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 5 on HelpSteer and UltraFeedback."""
-    return _shaded(select.of_datasets(rows, later=True), CHOSEN, ["quantity"], rng)
+    return _shaded(select.of_datasets(rows, later=True), CHOSEN, ["quantity"], bars)
 
 
-def fig12(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig12(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 at every quantity, on the first dataset (RBT: Harmless)."""
-    return _at_every_quantity(select.of_dataset(rows, 0), RANDOM, rng)
+    return _at_every_quantity(select.of_dataset(rows, 0), RANDOM, bars)
 
 
-def fig13(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig13(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 at every quantity, on the second dataset (RBT: Helpful)."""
-    return _at_every_quantity(select.of_dataset(rows, 1), RANDOM, rng)
+    return _at_every_quantity(select.of_dataset(rows, 1), RANDOM, bars)
 
 
-def fig14(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig14(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 5 at every quantity, on the first dataset (RBT: Harmless)."""
-    return _at_every_quantity(select.of_dataset(rows, 0), CHOSEN, rng)
+    return _at_every_quantity(select.of_dataset(rows, 0), CHOSEN, bars)
 
 
-def fig15(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+def fig15(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 5 at every quantity, on the second dataset (RBT: Helpful)."""
-    return _at_every_quantity(select.of_dataset(rows, 1), CHOSEN, rng)
+    return _at_every_quantity(select.of_dataset(rows, 1), CHOSEN, bars)
 
 
 @matplotlib.rc_context(RC)
@@ -83,13 +84,13 @@ def fig6(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
             points, line = _negated(points), _negated(line)
         for i, loss in enumerate(labels):
             part, style = points[points["loss"] == loss], loss_style(loss)
-            reach = [part["estimate"] - part["low"], part["high"] - part["estimate"]]
+            part = part.rename(columns={"estimate": "mean"})
             ax.errorbar(
-                part["x"], part["estimate"], reach, color=style.color, marker=style.marker,
+                part["x"], part["mean"], select.reach(part), color=style.color, marker=style.marker,
                 linestyle="none", elinewidth=0.7, label=labels[loss],
                 transform=apart_by(ax, i, len(labels)),
             )  # fmt: skip
-            make_room(ax, part.rename(columns={"estimate": "mean"}), "x")
+            make_room(ax, part, "x")
         ax.axhline(0, color="black", linewidth=0.6)
         r, low, high = (sheet.number(line[name].iloc[0]) for name in ("estimate", "low", "high"))
         ax.set_title(f"r = {r} [{low}, {high}], {len(points)} points")
@@ -110,17 +111,13 @@ def _with_both_pairings(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _at_every_quantity(
-    rows: pd.DataFrame, selections: Sequence[str], rng: np.random.Generator
-) -> Figure:
+def _at_every_quantity(rows: pd.DataFrame, selections: Sequence[str], bars: Bars) -> Figure:
     select.require(rows, "runs with two quantities", "quantity", 2)
-    return _shaded(rows, selections, [], rng)
+    return _shaded(rows, selections, [], bars)
 
 
 @matplotlib.rc_context(RC)
-def _shaded(
-    rows: pd.DataFrame, selections: Sequence[str], fixed: list[str], rng: np.random.Generator
-) -> Figure:
+def _shaded(rows: pd.DataFrame, selections: Sequence[str], fixed: list[str], bars: Bars) -> Figure:
     """Both pairings of each loss over beta, and what lies between them shaded."""
     rows = select.with_value(rows, "selection", selections)
     select.require(rows, f"runs with selection={' or '.join(selections)}", "selection")
@@ -128,19 +125,19 @@ def _shaded(
     rows = _with_both_pairings(rows)
     select.require(rows, "runs with two values of beta", "annotation.beta", 2)
     facets = select.facets(rows, ["annotation.beta", "pairing"])
-    cells = select.means(rows, [*facets, "annotation.beta", "pairing"], "improvement", rng)
+    cells = bars.means(rows, [*facets, "annotation.beta", "pairing"], "improvement")
     betas = sorted(cells["annotation.beta"].unique())
     cells = cells.assign(x=[betas.index(beta) for beta in cells["annotation.beta"]])
     labels = sheet.loss_labels(rows)
     figure, axes = sheet.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
         _draw_pairings(ax, part, labels)
-        step = 2 if len(betas) > 4 and sheet.n_columns(ax) > 4 else 1
-        ax.set_xticks(range(0, len(betas), step), [label(beta) for beta in betas[::step]])
+        sheet.set_x_ticks(ax, range(len(betas)), [label(beta) for beta in betas])
     sheet.label_axes(figure, axes, "annotators' β", IMPROVEMENT)
-    if len(selections) == 1:
-        held = [*selections, *held]
-    footnote = select.footnote(rows, cells, held, CROSSED)
+    there = select.done(rows)["selection"].unique()
+    if len(there) == 1:
+        held = [*there, *held]
+    footnote = select.footnote(rows, cells, held, bars.words)
     return sheet.finish(figure, [*sheet.loss_handles(labels), *_pairing_handles()], footnote)
 
 

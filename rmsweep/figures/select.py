@@ -4,7 +4,7 @@
 with `status` other than done and no metrics where a run is missing (`making.read`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,10 +63,12 @@ def at_reference(rows: pd.DataFrame, fields: Sequence[str]) -> tuple[pd.DataFram
     same_prompt, random, beta = 1 (the nearest in ratio), the largest quantity.
     """
     held = []
+    if done(rows).empty:
+        raise MissingData("done runs")
     for field in fields:
         there = done(rows)[field].dropna().unique()
-        if not len(there):
-            raise MissingData(f"done runs with {field}")
+        if not len(there):  # labelled pairs have no pairing, selection or beta
+            continue
         if field == "quantity":
             value = there.max()
         elif field == "annotation.beta":
@@ -113,21 +115,26 @@ def means(
     return cells[cells["mean"].notna()]
 
 
-def with_mean(
-    cells: pd.DataFrame, rows: pd.DataFrame, fields: Sequence[str], column: str
+def with_number(
+    cells: pd.DataFrame,
+    rows: pd.DataFrame,
+    fields: Sequence[str],
+    column: str,
+    of_runs: Callable[[pd.Series], float],
 ) -> pd.DataFrame:
-    """The cells of `means` with the mean of another column over each cell's done runs."""
+    """The cells of `means` with a number made of another column over each cell's done runs."""
     runs = with_fields(done(rows), fields)
-    values = runs.groupby(list(fields), dropna=False, sort=False)[column].mean()
+    values = runs.groupby(list(fields), dropna=False, sort=False)[column].agg(of_runs)
     plain = cells[list(fields)].astype(object)
     keys = plain.where(plain.notna(), None).apply(tuple, axis=1)
-    of_cell = {tuple(None if pd.isna(v) else v for v in key): mean for key, mean in values.items()}
+    of_cell = {tuple(None if pd.isna(v) else v for v in key): n for key, n in values.items()}
     return cells.assign(**{column: [of_cell[key] for key in keys]})
 
 
 def reach(cells: pd.DataFrame) -> np.ndarray:
-    """How far the intervals reach below and above the means: (2, cells)."""
-    return np.stack([cells["mean"] - cells["low"], cells["high"] - cells["mean"]]).astype(float)
+    """How far the intervals reach below and above the means: (2, cells), never negative."""
+    ends = np.stack([cells["mean"] - cells["low"], cells["high"] - cells["mean"]]).astype(float)
+    return np.maximum(ends, 0)  # equal values may differ in the last bit
 
 
 def means_of_list(
@@ -197,7 +204,7 @@ def _interval_lines(cells: pd.DataFrame, interval: str) -> list[str]:
     prompts = cells["n_prompts"].dropna() if "n_prompts" in cells else pd.Series(dtype=int)
     lines = [interval.format(seeds=span(seeds), prompts=span(prompts))]
     if len(seeds) and seeds.min() < tables.ENOUGH_SEEDS:
-        lines.append(f"Fewer than {tables.ENOUGH_SEEDS} seeds: the intervals are too narrow.")
+        lines.append(f"Fewer than {tables.ENOUGH_SEEDS} seeds: the uncertainty is understated.")
     return lines
 
 

@@ -103,14 +103,26 @@ def _columns(n: int) -> int:
 
 
 def label_axes(figure: Figure, axes: Sequence[Axes], x: str, y: str) -> None:
-    """x under the lowest panel of each column, y once at the left."""
+    """x under the lowest panel of each column, in lines as wide as it, and y once at the left."""
     if len(axes) == 1:
         axes[0].set_ylabel(textwrap.fill(y, 32))
     else:
         figure.supylabel(y)
     lowest = {_place(ax).colspan.start: ax for ax in axes}
     for ax in lowest.values():
-        ax.set_xlabel(x)
+        ax.set_xlabel(textwrap.fill(x, _n_characters(ax)))
+
+
+def set_x_ticks(ax: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+    """A tick at each place; where not all texts fit side by side, every second has one, or fewer.
+
+    The last always has its text. places: about equally far apart on the axis.
+    """
+    width = of(ax).get_figwidth() / n_columns(ax) - 0.4  # of the axis, beside its own labels
+    most = max(1, int(width / (0.065 * max(map(len, texts)) + 0.05)))
+    step = math.ceil(len(texts) / most)
+    shown = [text if (len(texts) - 1 - i) % step == 0 else "" for i, text in enumerate(texts)]
+    ax.set_xticks(places, shown)
 
 
 def finish(figure: Figure, handles: Sequence[Artist], caption: Sequence[str]) -> Figure:
@@ -159,6 +171,12 @@ def _place(ax: Axes) -> SubplotSpec:
     return place
 
 
+def quantities(ax: Axes, numbers: Sequence[int]) -> list[str]:
+    """Numbers of pairs for the ticks of a panel: in thousands (5k) where it is narrow."""
+    is_round = all(n % 1000 == 0 for n in numbers)
+    return [f"{n // 1000}k" if is_round and n_columns(ax) > 4 else f"{n:,}" for n in numbers]
+
+
 def say(field: str, value: Any) -> str:
     """A field's value as a title says it."""
     if field == "quantity":
@@ -172,7 +190,12 @@ def say(field: str, value: Any) -> str:
 
 def set_title(ax: Axes, values: Mapping[str, Any]) -> None:
     """The fields' values over a panel, in as many lines as they need."""
-    ax.set_title(_named(values, int(of(ax).get_figwidth() / n_columns(ax) * 13)))
+    ax.set_title(_named(values, _n_characters(ax)))
+
+
+def _n_characters(ax: Axes) -> int:
+    """How many fit into the width of a panel."""
+    return int(of(ax).get_figwidth() / n_columns(ax) * 13)
 
 
 def _named(values: Mapping[str, Any], width: int) -> str:

@@ -15,7 +15,7 @@ from scipy import special
 
 from rmsweep import pairing, theory
 from rmsweep.annotation import error_rate, preference_probability, prefers_first
-from rmsweep.figures import sheet
+from rmsweep.figures import select, sheet
 from rmsweep.figures.style import KNOWN, RC
 
 SERIES: list[tuple[str, Any, str]] = [
@@ -110,7 +110,7 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
     guaranteed at least, weighted by reliability (cut to [0, 1]), and at most. Sampling error is
     not in it: labels of the held-out pairs give one, labels of all pairs the other.
     """
-    rows = rows[["annotation_error", "order_consistency"]].dropna()
+    wanted, rows = rows, rows[["annotation_error", "order_consistency"]].dropna()
     if rows.empty:
         raise sheet.MissingData("a run with both annotation_error and order_consistency")
     error, agreement = rows["annotation_error"].to_numpy(), rows["order_consistency"].to_numpy()
@@ -138,7 +138,7 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
         "least c − e and, weighted by reliability (cut to 0 and 1), (c − e) / (1 − 2e). Labels are "
         "a sample, so single runs can pass a bound by chance."
     )
-    return sheet.finish(figure, [], [caption])
+    return sheet.finish(figure, [], [caption, *select.missing_line(wanted)])
 
 
 @matplotlib.rc_context(RC)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from rmsweep import provenance, results, status
 from rmsweep.cells import label, spec_fields
@@ -76,11 +75,13 @@ def _failures(runs: Runs, request: Request) -> tuple[int, list[dict[str, Any]]]:
 
 def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Values by number of runs: commits, hosts, devices, versions."""
-    commits = done[["git_commit", "git_dirty"]].dropna(subset="git_commit")
+    commits = done[["git_commit", "git_dirty", "git_diff"]].dropna(subset="git_commit")
     found = {
         "code": Counter(_commit(commit) for commit in commits.to_dict("records")),
         "host": Counter(done["host"].dropna()),
         "device": Counter(done["device"].dropna()),
+        "CPU": Counter(done["cpu"].dropna()),
+        "GPU": Counter(done["gpu"].dropna()),
     }
     versions: Counter[str] = Counter()
     for text, n in Counter(done["versions"].dropna()).items():
@@ -93,6 +94,7 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _commit(row: dict[str, Any]) -> str:
     dirty = ", with changes that are not committed" if row["git_dirty"] else ""
+    dirty += f" (diffs/{row['git_diff'][:12]}…)" if isinstance(row["git_diff"], str) else ""
     return f"commit {row['git_commit'][:12]}{dirty}"
 
 
@@ -116,14 +118,11 @@ def _span(done: pd.DataFrame) -> str:
 
 
 def _launches(name: str) -> list[dict[str, Any]]:
-    path = results.folder(name) / "sweep.yaml"
-    if not path.exists():
-        return []
     return [
         {
             "at": launch["at"],
             "runs": launch["runs"],
             "command": shlex.join(["rmsweep", "run", "-m", *launch["overrides"]]),
         }
-        for launch in yaml.safe_load(path.read_text())["launches"]
+        for launch in results.launches(results.folder(name))
     ]

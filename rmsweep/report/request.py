@@ -5,30 +5,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rmsweep import cells, claims, results, tables
+from rmsweep import cells, claim_files, results, tables
 from rmsweep.figures import making
 
 METRICS = ("improvement", "oracle_share", "pairwise_accuracy")  # a table each
 PROVENANCE = (
     *("git_commit", "git_dirty", "versions", "host", "device", "slurm_job", "fingerprint"),
+    *("git_diff", "cpu", "gpu"),
     *("dim", "test_responses", "threads", "wall_s"),
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """names: of sweeps. where: as typed; conditions: as read from it. seed: of the bootstrap."""
+    """names: of sweeps. where: as typed; conditions: as read from it. seed: of the bootstrap.
+
+    files: of the user's own claims.
+    """
 
     names: tuple[str, ...]
     where: tuple[str, ...]
     conditions: Mapping[str, Any]
     seed: int
+    files: tuple[str, ...] = ()
 
     def command(self, verb: str, *options: str) -> str:
         """The command line, for a shell, of `verb` on the same runs with the same seed."""
         words = ["rmsweep", verb, *self.names, *options]
         for text in self.where:
             words += ["--where", text]
+        for path in self.files if verb in ("claims", "report") else ():
+            words += ["--file", path]
         words += ["--seed", str(self.seed)] * (self.seed != 0)
         return shlex.join(words)
 
@@ -42,7 +49,8 @@ class Runs:
 
     def __init__(self, request: Request) -> None:
         metrics = [column for metric in METRICS for column in cells.needs(metric)]
-        read = [*claims.columns(claims.published()), *metrics, *making.COLUMNS, *PROVENANCE]
+        self.claims = claim_files.with_own(request.files)
+        read = [*claim_files.columns(self.claims), *metrics, *making.COLUMNS, *PROVENANCE]
         done, wanted = results.of_sweeps(request.names, list(dict.fromkeys(read)))
         if wanted.empty:
             names = " ".join(request.names)

@@ -15,7 +15,8 @@ REACH = 46.0  # of the bar, of which half is 50 wide
 
 @dataclass(frozen=True)
 class Verdict:
-    """bar: of the interval and the effect, 0 at 50, on a scale of the line's own from 0 to 100."""
+    """bar: of the interval and the effect, 0 at 50, on a scale of the line's own from 0 to 100;
+    None where there is no interval."""
 
     claim: str
     source: str
@@ -28,7 +29,7 @@ class Verdict:
     n: str
     reason: str
     order: str
-    bar: tuple[float, float, float]
+    bar: tuple[float, float, float] | None
 
     @property
     def css(self) -> str:
@@ -48,7 +49,7 @@ class Verdicts:
 
 def judge(runs: Runs, request: Request) -> Verdicts:
     """What `rmsweep claims` prints."""
-    lines = claims.judge(runs.done, claims.published(), request.seed)
+    lines = claims.judge(runs.done, runs.claims, request.seed)
     found = [_verdict(line) for line in lines.to_dict("records")]
     return Verdicts(
         counts={name: sum(v.verdict == name for v in found) for name in MARKS},
@@ -66,8 +67,8 @@ def _verdict(line: dict[str, Any]) -> Verdict:
         **texts,
         mark=MARKS[line["verdict"]],
         effect=effect,
-        interval=f"[{low}, {high}]",
-        n=_counts(line),
+        interval=f"[{low}, {high}]" if low else "no interval",
+        n=claims.counts(line),
         reason=str(line["reason"]),
         order=order(line["effect"]),
         bar=_bar(line["low"], line["high"], line["effect"]),
@@ -78,13 +79,9 @@ def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:+z.3g}".replace("-", "−")
 
 
-def _bar(low: float, high: float, effect: float) -> tuple[float, float, float]:
+def _bar(low: float, high: float, effect: float) -> tuple[float, float, float] | None:
+    if pd.isna(low):
+        return None
     widest = max(abs(low), abs(high), abs(effect))
     scale = REACH / widest if widest > 0 else 0
     return round(50 + scale * low, 2), round(50 + scale * high, 2), round(50 + scale * effect, 2)
-
-
-def _counts(line: dict[str, Any]) -> str:
-    names = ("n_seeds", "n_prompts", "n_pairs")
-    there = [name for name in names if not pd.isna(line[name])]
-    return ", ".join(f"{line[name]:,} {name[2:]}" for name in there)

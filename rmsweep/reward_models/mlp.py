@@ -47,6 +47,8 @@ class Fitted:
     epochs: np.ndarray  # (runs,) epochs trained
     failures: list[str | None]  # (runs,) why a run has no valid model
     counts: list[dict[str, int]]  # (runs,) what the objective counted: n_... of its state
+    curves: list[list[np.ndarray]]  # (runs,) of each epoch its mean training loss and, at its end,
+    # validation loss
 
 
 def load(
@@ -179,6 +181,7 @@ def fit(
     final = [torch.empty_like(p) for p in pack.parameters]
     failures: list[str | None] = [None] * n_runs
     counts: list[dict[str, int]] = [{} for _ in range(n_runs)]
+    curves: list[list[np.ndarray]] = [[] for _ in range(n_runs)]
     n_epochs, history = np.zeros(n_runs, int), []
     alive = np.arange(n_runs)
     for epoch in range(1, max_epochs + 1):
@@ -187,7 +190,12 @@ def fit(
             pack.step(None if of_run[0] is None else np.stack(of_run), objective, learning_rate)
             for of_run in zip(*batches, strict=True)
         ]
-        history.append((pack.validation_loss(validation_objective) + 0 * sum(losses)).cpu().numpy())
+        total = torch.stack(losses).sum(dim=0)
+        validation = pack.validation_loss(validation_objective)
+        seen = torch.stack([validation + 0 * total, total / len(losses), validation]).cpu().numpy()
+        history.append(seen[0])
+        for run, curve in zip(alive, seen[1:].T, strict=True):
+            curves[run].append(curve)
         n_epochs[alive] = epoch
         failed = ~np.isfinite(history[-1])
         for run in alive[failed]:
@@ -204,7 +212,7 @@ def fit(
             alive = alive[~stop]
         if not len(alive):
             break
-    return Fitted(final, n_epochs, failures, counts)
+    return Fitted(final, n_epochs, failures, counts, curves)
 
 
 def _stops(history: list[np.ndarray], patience: int | None) -> np.ndarray:

@@ -172,11 +172,11 @@ mkdir -p "$etc" "$run" "$log" "$spool/slurmctld" "$spool/slurmd"
 install_packages
 start_munge
 start_database
-start_accounting
-if configure; then
+if configure; then  # before accounting, whose sacctmgr reads slurm.conf
   end "$run/slurmd.pid"
   end "$run/slurmctld.pid"
 fi
+start_accounting
 lives "$run/slurmctld.pid" || slurmctld
 wait_for 30 scontrol ping
 lives "$run/slurmd.pid" || slurmd

@@ -172,6 +172,18 @@ def test_no_more_jobs_than_the_cluster_accepts(launch, cluster, folder, call, en
     assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
 
 
+def test_held_tasks_are_said_and_retry_releases_them(launch, cluster, folder, call, ends):
+    (job,) = launch()
+    cluster.slurm("scontrol", "hold", job)
+    cluster.wait_until(lambda: {state for _, _, state in cluster.squeue()} == {"PENDING"}, 60)
+    report = fresh_status(call, folder)
+    assert report["held"] == report["jobs"]["PENDING"] > 0, report
+    assert "`rmsweep retry small` lets them go on" in call("status", "small", status=1)
+    assert f"released {report['held']} tasks" in call("retry", "small")
+    ends()
+    assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
+
+
 @pytest.mark.soak
 def test_requeue_in_the_middle(launch, cluster, folder, ends):
     (job,) = launch()
@@ -301,6 +313,39 @@ def test_results_cannot_be_written_for_a_while(launch, cluster, folder, call, en
     assert "FAILED" in report and "results cannot be written" in report, report
     launch()
     ends()
+
+
+@pytest.mark.soak
+def test_a_job_of_higher_priority_preempts(launch, cluster, folder, ends):
+    (job,) = launch("launcher.target_minutes=1")
+    cluster.wait_until(lambda: n_done(folder))
+    cluster.sbatch("-p", "urgent", "-c", "2", "--wrap", "sleep 3")
+    cluster.wait_until(lambda: cluster.state(job) == "PENDING", 30)
+    ends()
+    assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
+
+
+@pytest.mark.soak
+def test_the_disk_is_full_for_a_while(launch, cluster, folder, call, ends):
+    (folder / "outputs").mkdir()
+    disk = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder / "outputs"]
+    subprocess.run(disk, check=True)
+    try:
+        launch()
+        (folder / "outputs/filler").write_bytes(bytes(900_000))
+        filler = subprocess.run(["dd", "if=/dev/zero", f"of={folder}/outputs/rest"], check=False,
+                                capture_output=True)  # fmt: skip
+        assert b"No space left" in filler.stderr
+        cluster.wait_until(lambda: not cluster.squeue(), 90)
+        n = n_done(folder)
+        assert n < N, "some run ended when the disk was full"
+        for name in ("filler", "rest"):
+            (folder / "outputs" / name).unlink()
+        assert f"{n} of 12 runs done" in call("status", "small", status=1)
+        launch()
+        ends()
+    finally:
+        subprocess.run(["umount", "-l", folder / "outputs"], check=True)
 
 
 def test_sbatch_refuses(call, cluster, folder, launch, ends):

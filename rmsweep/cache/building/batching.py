@@ -1,0 +1,70 @@
+"""Batches by length, as large as memory takes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Budget:
+    """Tokens of a batch, padding included; halved when memory runs out, and then kept."""
+
+    tokens: int
+
+
+def in_batches(lengths: Sequence[int], budget: Budget, run: Callable[[np.ndarray], None]) -> None:
+    """Call run(rows) until each row is done, longest first, rows x longest within the budget.
+
+    ValueError where a single row does not fit into memory.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    done = 0
+    while done < len(order):
+        rows = order[done : done + max(1, budget.tokens // max(1, lengths[order[done]]))]
+        try:
+            run(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = f"one text of {lengths[rows[0]]} tokens does not fit into memory"
+            if len(rows) == 1:
+                raise ValueError(f"{message}; use a larger device or fewer tokens") from None
+        else:
+            done += len(rows)
+            continue
+        free()  # here the failed attempt's tensors are no longer referred to
+        budget.tokens = max(1, len(rows) // 2) * lengths[rows[0]]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, on a GPU or a CPU, or Python ran out of memory."""
+    texts = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
+
+
+def free() -> None:
+    """Give a GPU's cached memory back."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def padded(
+    sequences: Sequence[Sequence[int]], pad: int, side: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and mask, (rows, longest) int64; a row without tokens is one masked pad."""
+    longest = max(1, *map(len, sequences))
+    ids = np.full((len(sequences), longest), pad, np.int64)
+    mask = np.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        place = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
+        ids[row, place] = sequence
+        mask[row, place] = 1
+    return ids, mask
+
+
+def chunks(n: int, size: int) -> Iterator[slice]:
+    for first in range(0, n, size):
+        yield slice(first, min(first + size, n))

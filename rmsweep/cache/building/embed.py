@@ -1,0 +1,73 @@
+"""Embeddings of (prompt, response): a hidden state of the backbone's last layer, or their mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmsweep.cache.building.batching import Budget, in_batches, padded
+from rmsweep.cache.building.models import Loaded
+from rmsweep.cache.building.progress import Progress
+from rmsweep.cache.building.tokens import Cut, encode
+
+POOLINGS = ("last", "mean", "cls")
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """last: of the last token, RBT's; mean: over all tokens; cls: of the first."""
+
+    mode: str
+    normalize: bool  # to length 1
+
+    def __call__(self, states: Any, mask: Any) -> Any:
+        """states: (rows, tokens, D), mask: (rows, tokens), right-padded. Returns (rows, D) fp32."""
+        import torch
+
+        if self.mode == "mean":
+            weights = mask.unsqueeze(-1).float()
+            found = (states.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
+        else:
+            place = (mask.sum(1) - 1).clamp(min=0) if self.mode == "last" else 0 * mask.sum(1)
+            found = states[torch.arange(len(states), device=states.device), place].float()
+        return torch.nn.functional.normalize(found, dim=1) if self.normalize else found
+
+
+def embed(
+    loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], pooling: Pooling, cut: Cut,
+    budget: Budget, progress: Progress,
+) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
+    """Embedding of each (prompt, response), (n, D) float32, and what was cut."""
+    sequences, n_cut = encode(loaded.tokenizer, prompts, responses, cut)
+    lengths, done = [len(sequence) for sequence in sequences], 0
+    found: dict[int, np.ndarray] = {}
+
+    def run(rows: np.ndarray) -> None:
+        nonlocal done
+        batch = [sequences[row] for row in rows]
+        ids, mask = loaded.tensors(*padded(batch, loaded.pad, "right"))
+        with loaded.inference():
+            states = loaded.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            pooled = pooling(states, mask).cpu().numpy()
+        found.update(zip(rows.tolist(), pooled, strict=True))
+        done += len(rows)
+        progress.advance(sum(map(len, batch)), done / len(sequences))
+
+    in_batches(lengths, budget, run)
+    embeddings = np.stack([found[row] for row in range(len(sequences))])
+    return embeddings, {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}
+
+
+def stored(embeddings: np.ndarray, dtype: str, model: str) -> np.ndarray:
+    """Embeddings (n, D) in dtype; ValueError where one is NaN, infinite or beyond its range."""
+    with np.errstate(over="ignore"):
+        found = embeddings.astype(dtype)
+    bad = ~np.isfinite(found).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        reason = "beyond float16: --dtype float32" if np.isfinite(embeddings[row]).all() else (
+            "NaN or infinite: try --precision fp32"
+        )  # fmt: skip
+        raise ValueError(f"{model}: {int(bad.sum())} of {len(bad)} embeddings are {reason}")
+    return found

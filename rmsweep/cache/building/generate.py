@@ -1,0 +1,134 @@
+"""Responses: each with random numbers of its own, so that no batch or restart changes them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.cache.building.batching import Budget, in_batches, padded
+from rmsweep.cache.building.models import Loaded
+from rmsweep.cache.building.progress import Progress
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn."""
+
+    responses: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    seed: int
+
+
+def uniforms(prompt: str, sampling: Sampling) -> np.ndarray:
+    """The random numbers of a prompt, (K, tokens) in [0, 1): by seed and prompt alone."""
+    text = json.dumps(["responses", sampling.seed, prompt])
+    entropy = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+    rng = np.random.default_rng(np.random.SeedSequence(entropy))
+    return rng.random((sampling.responses, sampling.max_new_tokens))
+
+
+def draw(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
+    """A token for each row of logits (rows, vocabulary), by inverting the distribution at uniform.
+
+    Nucleus sampling: of the most probable tokens the fewest that hold top_p. uniform: (rows,) in
+    [0, 1). Returns (rows,); the same whatever other rows there are.
+    """
+    probabilities = (logits.double() / temperature).softmax(-1)
+    probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = probabilities * (before < top_p)
+    edges = kept.cumsum(-1)
+    place = (edges <= (uniform * edges[:, -1])[:, None]).sum(-1)
+    place = place.minimum((kept > 0).sum(-1) - 1)
+    return order.gather(-1, place[:, None])[:, 0]
+
+
+def generate(
+    loaded: Loaded, prompts: Sequence[str], sampling: Sampling, budget: Budget, progress: Progress
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """K responses to each prompt, a row each, in order: response, n_tokens, is_finished."""
+    k = sampling.responses
+    ids = [loaded.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    noise = np.concatenate([uniforms(prompt, sampling) for prompt in prompts])
+    new: list[list[int]] = [[] for _ in noise]
+    lengths = np.repeat([len(one) + sampling.max_new_tokens for one in ids], k).tolist()
+
+    def run(rows: np.ndarray) -> None:
+        for row, found in zip(
+            rows, _continue(loaded, [ids[row // k] for row in rows], noise[rows], sampling),
+            strict=True,
+        ):  # fmt: skip
+            new[row] = found
+        done = sum(map(bool, new)) / len(new)
+        progress.advance(sum(len(new[row]) for row in rows), done)
+
+    in_batches(lengths, budget, run)
+    ends = _ends(loaded)
+    finished = [tokens[-1] in ends for tokens in new]
+    table = pd.DataFrame(
+        {
+            "response": [_text(loaded, ids[row // k], found) for row, found in enumerate(new)],
+            "n_tokens": list(map(len, new)),
+            "is_finished": finished,
+        }
+    )
+    counts = {"tokens": int(table["n_tokens"].sum()), "unfinished": len(new) - sum(finished)}
+    return table, counts | {"empty": int((table["response"].str.strip() == "").sum())}
+
+
+def _continue(
+    loaded: Loaded, ids: list[list[int]], noise: np.ndarray, sampling: Sampling
+) -> list[list[int]]:
+    """New tokens after each prompt's, up to the end token, which is the last if it came."""
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    batch, mask = loaded.tensors(*padded(ids, loaded.pad, "left"))
+    uniform, first, ends = loaded.tensors(noise)[0], batch.shape[1], _ends(loaded)
+
+    def choose(so_far: Any, logits: Any) -> Any:
+        step = so_far.shape[1] - first
+        token = draw(logits, uniform[:, step], sampling.temperature, sampling.top_p)
+        return torch.full_like(logits, -torch.inf).scatter_(1, token[:, None], 0)
+
+    loaded.model.generation_config = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens, do_sample=False, pad_token_id=loaded.pad,
+        eos_token_id=sorted(ends) or None,
+    )  # fmt: skip
+    with loaded.inference():
+        found = loaded.model.generate(
+            batch, attention_mask=mask, logits_processor=LogitsProcessorList([choose])
+        )
+    return [_until_end(row, ends) for row in found[:, first:].tolist()]
+
+
+def _ends(loaded: Loaded) -> set[int]:
+    """Tokens that end a response: the model's own."""
+    config = loaded.model.config.get_text_config()
+    found = getattr(config, "eos_token_id", None)
+    stored = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ends = {loaded.tokenizer.eos_token_id}
+    for value in (found, stored):
+        ends |= set(value) if isinstance(value, list) else {value}
+    return ends - {None}
+
+
+def _until_end(row: list[int], ends: set[int]) -> list[int]:
+    for place, token in enumerate(row):
+        if token in ends:
+            return row[: place + 1]
+    return row
+
+
+def _text(loaded: Loaded, prompt: list[int], new: list[int]) -> str:
+    """The response as it stands after its prompt: alone, some tokenizers lose its first space."""
+    decode = loaded.tokenizer.decode
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    before, whole = decode(prompt, **options), decode(prompt + new, **options)
+    return whole[len(before) :] if whole.startswith(before) else decode(new, **options)

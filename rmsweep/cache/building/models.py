@@ -1,0 +1,229 @@
+"""Models loaded from a folder: safetensors only, no remote code unless asked for."""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rmsweep.cache.building import tokens
+from rmsweep.cache.building.hub import Located
+
+HEAD = "ForSequenceClassification"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What models run on. precision: of matrix products; bf16 keeps weights as they are stored."""
+
+    device: str
+    precision: str
+    remote_code: bool
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory. most: tokens that it takes. n_embeddings: of its vocabulary."""
+
+    id: str
+    model: Any
+    tokenizer: Any
+    engine: Engine
+    most: int
+    pad: int
+
+    @contextlib.contextmanager
+    def inference(self) -> Iterator[None]:
+        import torch
+
+        kind, is_bf16 = self.engine.device.partition(":")[0], self.engine.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=is_bf16):
+            yield
+
+    def tensors(self, *arrays: Any) -> list[Any]:
+        import torch
+
+        return [torch.from_numpy(array).to(self.engine.device) for array in arrays]
+
+
+def config(located: Located, remote_code: bool) -> Any:
+    """A model's configuration; ValueError where it takes code that was not asked for."""
+    _quiet()
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(located.folder, trust_remote_code=remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(_reason(located, error)) from None
+
+
+def tokenizer(located: Located, remote_code: bool) -> Any:
+    """A model's tokenizer, which must tell where in the text a token is."""
+    _quiet()
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(located.folder, trust_remote_code=remote_code)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise ValueError(_reason(located, error)) from None
+    if not found.is_fast:
+        raise ValueError(f"{located.id}: its tokenizer must be a fast one (tokenizer.json)")
+    return found
+
+
+def require_head(located: Located, output: int | None, remote_code: bool) -> int:
+    """The output that is the reward; ValueError for a model that does not score text."""
+    found = config(located, remote_code)
+    kinds = found.architectures or []
+    if not any(kind.endswith(HEAD) for kind in kinds):
+        raise ValueError(
+            f"reward model {located.id} has no classification head: it is a "
+            f"{', '.join(kinds) or 'model of unknown kind'}, and must be a ...{HEAD}"
+        )
+    n = found.num_labels
+    if output is None and n != 1:
+        names = ", ".join(f"{i} {name}" for i, name in sorted(found.id2label.items()))
+        raise ValueError(
+            f"reward model {located.id} has {n} outputs ({names}): choose one with --reward-output"
+        )
+    if not 0 <= (output or 0) < n:
+        raise ValueError(f"--reward-output must be in [0, {n - 1}] for {located.id}, got {output}")
+    return output or 0
+
+
+def load(located: Located, kind: str, engine: Engine, adapter: Located | None = None) -> Loaded:
+    """A model and its tokenizer, on the engine's device. kind: a class of transformers, Auto..."""
+    _quiet()
+    import transformers
+
+    words = tokenizer(located, engine.remote_code)
+    try:
+        model, info = getattr(transformers, kind).from_pretrained(
+            located.folder, use_safetensors=True, trust_remote_code=engine.remote_code,
+            output_loading_info=True, local_files_only=True, dtype=_dtype(located, engine),
+        )  # fmt: skip
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        raise ValueError(_reason(located, error)) from None
+    if missing := sorted(name for name in info["missing_keys"] if "pooler" not in name):
+        raise ValueError(
+            f"{located.id}: its weights lack {', '.join(missing[:3])}, which would be random"
+        )
+    if adapter is not None:
+        model = _adapted(model, adapter)
+    n_embeddings = model.get_input_embeddings().weight.shape[0]
+    pad = tokens.pad_id(words, n_embeddings, located.id)
+    if len(words("a")["input_ids"]) and max(words.get_vocab().values()) >= n_embeddings:
+        _require_vocabulary(words, n_embeddings, located.id)
+    model.config.get_text_config().pad_token_id = pad
+    model.config.use_cache = kind == "AutoModelForCausalLM"
+    for head in ("score", "classifier"):
+        if kind.endswith(HEAD) and hasattr(model, head):
+            _keep_fp32(getattr(model, head), engine.device)
+    return Loaded(
+        located.id, model.eval().to(engine.device), words, engine, most(model.config, words), pad
+    )
+
+
+def _keep_fp32(head: Any, device: str) -> None:
+    """Let a head compute in fp32: in bf16 it would give 500 responses few different rewards."""
+    import torch
+
+    inner = head.float().forward
+
+    def forward(states: Any) -> Any:
+        with torch.autocast(device.partition(":")[0], enabled=False):
+            return inner(states.float())
+
+    head.forward = forward
+
+
+def _require_vocabulary(words: Any, n_embeddings: int, name: str) -> None:
+    """ValueError where the tokenizer has ordinary tokens that the model lacks."""
+    added = {*words.all_special_ids, *words.added_tokens_decoder}
+    beyond = [i for i in words.get_vocab().values() if i >= n_embeddings and i not in added]
+    if beyond:
+        raise ValueError(
+            f"{name}: its tokenizer has {len(beyond)} tokens beyond the model's {n_embeddings}; "
+            "they belong to different models"
+        )
+
+
+def _adapted(model: Any, adapter: Located) -> Any:
+    """The model with a PEFT adapter's weights added to its own."""
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ValueError("--adapter needs the package peft: pip install 'rmsweep[text]'") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
+            return PeftModel.from_pretrained(model, adapter.folder).merge_and_unload()
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise ValueError(
+            f"adapter {adapter.id} does not fit the base LLM: {_short(error)}"
+        ) from None
+
+
+def _dtype(located: Located, engine: Engine) -> Any:
+    """Weights as stored for bf16, but float16 as bfloat16, whose range activations may need."""
+    import torch
+
+    if engine.precision == "fp32":
+        return torch.float32
+    stored = json.loads((located.folder / "config.json").read_text())
+    name = stored.get("dtype") or stored.get("torch_dtype")
+    return torch.bfloat16 if name == "float16" else "auto"
+
+
+def most(found: Any, words: Any) -> int:
+    """Tokens that a model takes, by its configuration and its tokenizer."""
+    positions = getattr(found.get_text_config(), "max_position_embeddings", None)
+    return int(min(positions or 1 << 30, words.model_max_length))
+
+
+def width(found: Any) -> int:
+    return int(found.get_text_config().hidden_size)
+
+
+def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
+    """Pooling, whether normalised, and most tokens of a sentence-transformers model; else null."""
+    path = folder / "modules.json"
+    if not path.exists():
+        return None
+    kinds = [module["type"].rpartition(".")[2] for module in json.loads(path.read_text())]
+    if unknown := set(kinds) - {"Transformer", "Pooling", "Normalize"}:
+        raise ValueError(f"{folder}: sentence-transformers module {unknown.pop()} is not supported")
+    found = json.loads((folder / "1_Pooling/config.json").read_text())
+    modes = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken"}
+    is_on = [
+        mode for mode, key in modes.items()
+        if found.get("pooling_mode") in (mode, key) or found.get(f"pooling_mode_{key}") is True
+    ]  # fmt: skip
+    if len(is_on) != 1:
+        raise ValueError(f"{folder}: its pooling must be one of {', '.join(modes)}")
+    path = folder / "sentence_bert_config.json"
+    most = json.loads(path.read_text()).get("max_seq_length") if path.exists() else None
+    return is_on[0], "Normalize" in kinds, most
+
+
+def _quiet() -> None:
+    """No bars and advice of transformers between our own lines."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _reason(located: Located, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"{located.id} brings its own Python code, which is not run unless you trust it: "
+            "--trust-remote-code"
+        )
+    return f"{located.id} cannot be loaded: {_short(error)}"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,46 @@
+"""How a stage goes: tokens a second and time left, on a line that is rewritten or every 30 s."""
+
+import sys
+import time
+
+EVERY_S = {True: 0.5, False: 30.0}  # on a terminal, in a log
+
+
+class Progress:
+    """Of one stage's parts; only those of this process count for the pace."""
+
+    def __init__(self, label: str, n_parts: int, n_left: int) -> None:
+        self.label, self.n_parts, self.n_left, self.n_mine = label, n_parts, n_left, n_left
+        self.tokens, self.is_terminal = 0, sys.stderr.isatty()
+        self.started = self.told = time.monotonic()
+        self.share = 0.0  # of the part at hand
+
+    def advance(self, tokens: int, share: float) -> None:
+        """So many tokens more; the share of the part that is done."""
+        self.tokens, self.share = self.tokens + tokens, share
+        if time.monotonic() - self.told > EVERY_S[self.is_terminal]:
+            self._tell()
+
+    def part_done(self) -> None:
+        self.n_left, self.share = self.n_left - 1, 0.0
+        if not self.n_left:
+            self._tell(last=True)
+
+    def _tell(self, last: bool = False) -> None:
+        self.told = now = time.monotonic()
+        spent, done = now - self.started, self.n_mine - self.n_left + self.share
+        left = f", {duration(spent / done * (self.n_mine - done))} left" if 0 < done else ""
+        text = (
+            f"{self.label}: {self.n_parts - self.n_left} of {self.n_parts} parts, "
+            f"{self.tokens / max(spent, 1e-3):,.0f} tokens/s"
+            f"{f' in {duration(spent)}' if last else left}"
+        )
+        start, end = ("\r", "\033[K" + "\n" * last) if self.is_terminal else ("", "\n")
+        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 1.5:
+        return f"{hours:.1f} h"
+    return f"{minutes:.1f} min" if minutes >= 1.5 else f"{seconds:.0f} s"

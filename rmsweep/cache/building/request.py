@@ -1,0 +1,102 @@
+"""What a build is asked for, checked before any work."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmsweep.cache.building import models
+from rmsweep.cache.building.generate import Sampling
+from rmsweep.cache.building.hub import Located
+from rmsweep.cache.building.models import Engine
+from rmsweep.cache.building.texts import POLICIES
+
+RESPONSES = {"train": 10, "test": 500}  # to a prompt, RBT's
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything of a build. sources: by split, or of pairs; names: base_llm, backbone, dataset."""
+
+    root: Path
+    sources: Mapping[str, str]
+    names: Mapping[str, str]
+    columns: Mapping[str, str]
+    prompt_format: str
+    n_prompts: Mapping[str, int | None]
+    empty: str
+    unequal: str
+    base_llm: Located | None
+    adapter: Located | None
+    prompt_tokenizer: Located | None
+    max_prompt_tokens: int
+    sampling: Mapping[str, Sampling]
+    reward_model: Located | None
+    reward_output: int | None
+    stop: str
+    backbone: Located
+    pooling: str | None
+    normalize: bool
+    embed_tokens: int | None
+    embed_prompt_tokens: int | None
+    embed_prompt_keep: str
+    dtype: str
+    engine: Engine
+    batch_tokens: int
+    part_responses: int
+    shard: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for field, name in self.names.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(
+                    f"{field} {name!r} names files: letters, digits, '.', '-' and '_' only"
+                )
+        _require_one_of("--empty", self.empty, POLICIES)
+        _require_one_of("--unequal", self.unequal, ("refuse", "drop"))
+        if "{prompt}" not in self.prompt_format:
+            raise ValueError(f"--prompt-format must hold {{prompt}}, got {self.prompt_format!r}")
+        for sampling in self.sampling.values():
+            _check_sampling(sampling)
+        for field in ("batch_tokens", "part_responses", "max_prompt_tokens", "embed_tokens",
+                      "embed_prompt_tokens"):  # fmt: skip
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ValueError(f"--{field.replace('_', '-')} must be >= 1, got {value}")
+        if not 0 <= self.shard[0] < self.shard[1]:
+            raise ValueError(f"--shard must be I/N with 0 <= I < N, got {self.shard}")
+        if self.base_llm is not None:
+            self._check_lengths(self.base_llm)
+        if self.reward_model is not None:
+            models.require_head(self.reward_model, self.reward_output, self.engine.remote_code)
+
+    def _check_lengths(self, base_llm: Located) -> None:
+        is_trusted = self.engine.remote_code
+        words = models.tokenizer(base_llm, is_trusted)
+        most = models.most(models.config(base_llm, is_trusted), words)
+        needed = self.max_prompt_tokens + self.sampling["train"].max_new_tokens
+        if needed > most:
+            raise ValueError(
+                f"base LLM {base_llm.id} takes {most} tokens, and --max-prompt-tokens plus "
+                f"--max-new-tokens are {needed}"
+            )
+
+    def folder(self, stage: str, *names: str) -> Path:
+        """Of a stage, named after what it depends on."""
+        return self.root / "stages" / "-".join([stage, *names])
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    if sampling.responses < 2:
+        raise ValueError(f"responses to a prompt must be >= 2, got {sampling.responses}")
+    if not 0 < sampling.temperature < float("inf"):
+        raise ValueError(f"--temperature must be > 0, got {sampling.temperature}")
+    if not 0 < sampling.top_p <= 1:
+        raise ValueError(f"--top-p must be in (0, 1], got {sampling.top_p}")
+    if sampling.max_new_tokens < 1:
+        raise ValueError(f"--max-new-tokens must be >= 1, got {sampling.max_new_tokens}")
+
+
+def _require_one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"{option} must be {' or '.join(valid)}, got {value!r}")

@@ -1,0 +1,47 @@
+"""Golden rewards of responses, by a sequence-classification model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rmsweep.cache.building.batching import Budget, in_batches, padded
+from rmsweep.cache.building.models import Loaded
+from rmsweep.cache.building.progress import Progress
+from rmsweep.cache.building.tokens import Cut, encode
+
+
+def cut_at(response: str, stop: str | None) -> str:
+    """The response before stop, as where a base LLM goes on to write the human's next turn."""
+    return response.partition(stop)[0] if stop else response
+
+
+def score(
+    loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], output: int, cut: Cut,
+    budget: Budget, progress: Progress,
+) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
+    """Golden reward of each response, (n,) float32: the logit of the model's output.
+
+    ValueError where one is NaN or infinite.
+    """
+    sequences, n_cut = encode(loaded.tokenizer, prompts, responses, cut)
+    golden = np.zeros(len(sequences), np.float32)
+    lengths, done = [len(sequence) for sequence in sequences], 0
+
+    def run(rows: np.ndarray) -> None:
+        nonlocal done
+        batch = [sequences[row] for row in rows]
+        ids, mask = loaded.tensors(*padded(batch, loaded.pad, "right"))
+        with loaded.inference():
+            logits = loaded.model(input_ids=ids, attention_mask=mask).logits
+        golden[rows] = logits[:, output].float().cpu().numpy()
+        done += len(rows)
+        progress.advance(sum(map(len, batch)), done / len(sequences))
+
+    in_batches(lengths, budget, run)
+    if not np.isfinite(golden).all():
+        row = int(np.argmax(~np.isfinite(golden)))
+        raise ValueError(
+            f"{loaded.id} gave the reward {golden[row]} to {responses[row][:60]!r}; "
+            "try --precision fp32"
+        )
+    return golden, {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}

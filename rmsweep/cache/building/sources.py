@@ -1,0 +1,170 @@
+"""Tables of text from files and from data sets on a hub, and what their columns mean."""
+
+import csv
+import gzip
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from rmsweep.cache.building import hub
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+ASSISTANT = "\n\nAssistant:"
+
+
+def locate(source: str) -> Path:
+    """The file that is meant: a path, or ORG/NAME[@REVISION]:FILE of a data set on a hub.
+
+    FileNotFoundError or ValueError, which says what is possible, where there is none.
+    """
+    path = Path(source)
+    if not path.exists() and ":" in source:
+        path = hub.dataset_file(*source.split(":", 1))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no file {source}; give a {', '.join(SUFFIXES[:4])} file, or ORG/NAME:FILE of a data "
+            "set on the Hugging Face hub"
+        )
+    if not path.name.endswith(SUFFIXES):
+        raise ValueError(f"{source}: must be one of {', '.join(SUFFIXES)}")
+    return path
+
+
+def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A file's rows. columns: our name of a column by the file's: {"question": "prompt"}."""
+    try:
+        table = _read(path)
+    except (ValueError, pa.ArrowException, csv.Error, EOFError, gzip.BadGzipFile) as error:
+        found = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} cannot be read as {path.suffix}: {found}") from None
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"{path} has no column {missing[0]!r}; it has {_names(table)}")
+    table = table.drop(columns=[name for name in columns.values() if name not in columns],
+                       errors="ignore").rename(columns=dict(columns))  # fmt: skip
+    if "prompt" not in table and "instruction" in table:  # UltraFeedback's name
+        table = table.rename(columns={"instruction": "prompt"})
+    if table.empty:
+        raise ValueError(f"{path} has no rows")
+    return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if path.name.endswith(".parquet"):
+        return pd.read_parquet(path)
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8", newline="") as file:
+        if ".jsonl" in path.name:
+            return pd.DataFrame([json.loads(line) for line in file if line.strip()], dtype=object)
+        if ".json" in path.name:
+            return pd.DataFrame(json.load(file), dtype=object)
+        csv.field_size_limit(sys.maxsize)
+        return pd.DataFrame(list(csv.DictReader(file, strict=True)), dtype=object)
+
+
+def prompts(table: pd.DataFrame, path: Path) -> list[str]:
+    """The prompt of each row: column prompt, else of HH-RLHF's transcripts in column chosen."""
+    if "prompt" not in table and "chosen" in table:
+        return [_split(text, path, row)[0] for row, text in enumerate(texts(table, "chosen", path))]
+    return texts(table, "prompt", path)
+
+
+def responses(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A row a response: prompt, response and, where there is one, golden_reward and prompt_id.
+
+    UltraFeedback's column completions, a list of responses with an overall_score, is unfolded.
+    """
+    if "response" not in table and "completions" in table:
+        table = table.reset_index(names="prompt_id") if "prompt_id" not in table else table
+        table = table.explode("completions", ignore_index=True)
+        folded = pd.DataFrame(list(table.pop("completions")))
+        names = {"response": "response", "overall_score": "golden_reward"}
+        folded = folded[[name for name in names if name in folded]].rename(columns=names)
+        table = pd.concat([table, folded], axis=1)
+    found: dict[str, Any] = {name: texts(table, name, path) for name in ("prompt", "response")}
+    if "prompt_id" in table:
+        found["prompt_id"] = table["prompt_id"].to_numpy()
+    if "golden_reward" in table:
+        golden = pd.to_numeric(table["golden_reward"], errors="coerce")
+        bad = golden.isna() | golden.abs().eq(float("inf"))
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            given = table["golden_reward"].iloc[row]
+            raise ValueError(
+                f"{path}: golden_reward must be a finite number, got {given!r} in row {row}; "
+                f"{int(bad.sum())} of {len(table)} are not"
+            )
+        found["golden_reward"] = golden.to_numpy(float)
+    return pd.DataFrame(found)
+
+
+def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+    """Labelled pairs, columns prompt, chosen, rejected and perhaps subset; how many were dropped.
+
+    Without a column prompt, chosen and rejected are HH-RLHF's transcripts; pairs that part before
+    the last turn are dropped.
+    """
+    found = {name: texts(table, name, path) for name in ("chosen", "rejected")}
+    if "prompt" in table:
+        made = pd.DataFrame({"prompt": texts(table, "prompt", path)} | found)
+        is_kept = pd.Series(True, made.index)
+    else:
+        chosen, rejected = (
+            [_split(text, path, row) for row, text in enumerate(values)]
+            for values in found.values()
+        )
+        made = pd.DataFrame(
+            {
+                "prompt": [prompt for prompt, _ in chosen],
+                "chosen": [response for _, response in chosen],
+                "rejected": [response for _, response in rejected],
+            }
+        )
+        is_kept = pd.Series([a == b for (a, _), (b, _) in zip(chosen, rejected, strict=True)])
+    if "subset" in table:
+        made["subset"] = texts(table, "subset", path)
+    return made[is_kept].reset_index(drop=True), int((~is_kept).sum())
+
+
+def texts(table: pd.DataFrame, name: str, path: Path) -> list[str]:
+    """A column of text; of a list of chat messages, the last one's. ValueError for others."""
+    if name not in table:
+        raise ValueError(
+            f"{path} has no column {name!r}; it has {_names(table)}: name it with "
+            f"--columns {name}=COLUMN"
+        )
+    found = [_text(value) for value in table[name]]
+    bad = [row for row, text in enumerate(found) if text is None]
+    if bad:
+        raise ValueError(
+            f"{path}: {name} must be text, got {table[name].iloc[bad[0]]!r} in row {bad[0]}; "
+            f"{len(bad)} of {len(found)} are not"
+        )
+    return [text for text in found if text is not None]
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    is_chat = hasattr(value, "__len__") and len(value) and isinstance(value[-1], dict)
+    content = value[-1].get("content") if is_chat else None
+    return content if isinstance(content, str) else None
+
+
+def _split(transcript: str, path: Path, row: int) -> tuple[str, str]:
+    """Prompt, up to the last "Assistant:", and response of a transcript."""
+    head, found, response = transcript.rpartition(ASSISTANT)
+    if not found:
+        raise ValueError(
+            f"{path}: without a column prompt, chosen must be a transcript with "
+            f"{ASSISTANT!r}, got {transcript[:60]!r} in row {row}"
+        )
+    return head + found, response
+
+
+def _names(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns))

@@ -1,0 +1,169 @@
+"""A stage of a build: a folder of parts, each whole or absent, and a manifest of what made them."""
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rmsweep import provenance
+
+FORMAT = 1  # of stage folders; raised when an old one can no longer be gone on with
+PACKAGES = ("transformers", "tokenizers", "safetensors", "peft", "huggingface_hub")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one split. Part i is done when its mark part-i.json is there, written last."""
+
+    folder: Path
+    n_parts: int
+    identity: str  # hash of all that determines the parts, the stages before included
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.folder / "manifest.json")
+
+    def is_done(self, part: int) -> bool:
+        return self._mark(part).exists()
+
+    def left(self, shard: tuple[int, int] = (0, 1)) -> list[int]:
+        """Parts of shard i of n that are not done."""
+        mine = range(shard[0], self.n_parts, shard[1])
+        return [part for part in mine if not self.is_done(part)]
+
+    def path(self, part: int) -> Path:
+        return self.folder / self.mark(part)["file"]
+
+    def mark(self, part: int) -> dict[str, Any]:
+        """What was noted when the part was written: file, sha256, rows, counts."""
+        return read_json(self._mark(part))
+
+    def write_table(self, part: int, table: pa.Table, counts: Mapping[str, Any]) -> None:
+        memory = io.BytesIO()
+        pq.write_table(table, memory, compression="zstd")
+        self._write(part, "parquet", memory.getvalue(), len(table), counts)
+
+    def write_array(self, part: int, array: np.ndarray, counts: Mapping[str, Any]) -> None:
+        memory = io.BytesIO()
+        np.save(memory, array, allow_pickle=False)
+        self._write(part, "npy", memory.getvalue(), len(array), counts)
+
+    def read_table(self, part: int) -> pa.Table:
+        return pq.read_table(self.path(part), use_threads=False)
+
+    def totals(self) -> dict[str, Any]:
+        """The counts of all parts that are done, added up."""
+        found: dict[str, Any] = {}
+        for part in range(self.n_parts):
+            if self.is_done(part):
+                for name, n in self.mark(part)["counts"].items():
+                    found[name] = found.get(name, 0) + n
+        return found
+
+    def _mark(self, part: int) -> Path:
+        return self.folder / f"part-{part:05}.json"
+
+    def _write(self, part: int, suffix: str, data: bytes, rows: int, counts: Any) -> None:
+        path = self.folder / f"part-{part:05}.{suffix}"
+        replace(path, data)
+        mark = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "rows": rows}
+        replace_json(self._mark(part), mark | {"counts": dict(counts)})
+
+
+def open_stage(folder: Path, manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> Stage:
+    """The stage in folder, begun where there is none.
+
+    identity: what determines the parts, plain JSON, n_parts among it. manifest: what else is
+    noted when the stage is begun. ValueError where the folder holds what something else made.
+    """
+    path = folder / "manifest.json"
+    identity = json.loads(json.dumps({"format": FORMAT, **identity}))
+    if path.exists():
+        before = read_json(path)["identity"]
+        if before != identity:
+            raise ValueError(
+                f"{folder} was made with other settings: {_difference(before, identity)}; give "
+                "them again, choose another --out or name, or remove that folder"
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_json(path, {"identity": identity, **manifest})
+    return Stage(folder, identity["n_parts"], digest(identity))
+
+
+def digest(value: Any) -> str:
+    """First 32 hex digits of the SHA-256 of plain JSON."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def text_versions() -> dict[str, str]:
+    """Versions of all that makes text into embeddings."""
+    found = provenance.versions()
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> OSError:
+    """The same error, saying what a user can do."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return error
+    free = shutil.disk_usage(path.parent).free
+    return OSError(
+        f"{path} cannot be written: {error.strerror} ({free / 1e9:.1f} GB free); make room and "
+        "repeat the command, which goes on from here"
+    )
+
+
+def replace_json(path: Path, value: Any) -> None:
+    replace(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it and repeat the build") from None
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
+    """Fields that differ, with both values."""
+    found = []
+    for name in sorted({*before, *now}):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found.append(_difference(a, b, f"{at}{name}."))
+        elif a != b:
+            found.append(f"{at}{name} was {a!r}, now {b!r}")
+    return "; ".join(text for text in found if text)

@@ -1,0 +1,170 @@
+"""The stages that run a model: responses, golden rewards, embeddings, part by part."""
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rmsweep.cache.building import batching, embed, generate, models, score
+from rmsweep.cache.building.batching import Budget
+from rmsweep.cache.building.hub import Located
+from rmsweep.cache.building.models import Loaded
+from rmsweep.cache.building.progress import Progress
+from rmsweep.cache.building.request import Request
+from rmsweep.cache.building.stages import Stage, open_stage, text_versions
+from rmsweep.cache.building.tokens import Cut
+
+Say = Callable[[str], None]
+Stages = Mapping[str, Stage]  # by split
+Work = Callable[[Loaded, str, int, Progress], None]  # on a part of a split
+
+
+def responses(request: Request, stages: Stages, say: Say) -> dict[str, Stage]:
+    """K responses to each prompt by the base LLM."""
+    base_llm, adapter, names = request.base_llm, request.adapter, request.names
+    assert base_llm is not None
+    made = {}
+    for split, before in stages.items():
+        folder = request.folder("responses", names["base_llm"], names["dataset"], split)
+        identity = _identity("responses", before, base_llm, request)
+        identity["adapter"] = adapter.revision if adapter else None
+        identity["sampling"] = asdict(request.sampling[split])
+        made[split] = _open(folder, identity, base_llm, adapter)
+
+    def load() -> Loaded:
+        return models.load(base_llm, "AutoModelForCausalLM", request.engine, adapter)
+
+    budget = Budget(request.batch_tokens)
+
+    def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
+        rows = stages[split].read_table(part)
+        prompts, sampling = rows["prompt"].to_pylist(), request.sampling[split]
+        table, counts = generate.generate(loaded, prompts, sampling, budget, progress)
+        k = sampling.responses
+        table.insert(0, "prompt", np.repeat(np.array(prompts, object), k))
+        table.insert(0, "response_id", np.tile(np.arange(k), len(prompts)))
+        table.insert(0, "prompt_id", np.repeat(rows["prompt_id"].to_numpy(), k))
+        made[split].write_table(part, pa.Table.from_pandas(table, preserve_index=False), counts)
+
+    _run(request, made, load, work, "responses", say)
+    return made
+
+
+def rewards(request: Request, stages: Stages, say: Say) -> dict[str, Stage]:
+    """The golden reward of each response, which is cut where it says stop."""
+    located, engine = request.reward_model, request.engine
+    assert located is not None
+    names, made = request.names, {}
+    for split, before in stages.items():
+        folder = request.folder("rewards", names["base_llm"], names["dataset"], split)
+        identity = _identity("rewards", before, located, request)
+        identity |= {"output": request.reward_output, "stop": request.stop}
+        made[split] = _open(folder, identity, located)
+    output = models.require_head(located, request.reward_output, engine.remote_code)
+    budget = Budget(request.batch_tokens)
+
+    def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
+        rows = stages[split].read_table(part)
+        prompts, written = rows["prompt"].to_pylist(), rows["response"].to_pylist()
+        responses = [score.cut_at(response, request.stop) for response in written]
+        cut = Cut(loaded.most, None, "last")
+        found, counts = score.score(loaded, prompts, responses, output, cut, budget, progress)
+        columns = {name: rows[name] for name in ("prompt_id", "response_id", "prompt")}
+        table = pa.table(columns | {"response": responses, "golden_reward": found.astype(float)})
+        counts["cut_at_stop"] = sum(map(str.__ne__, responses, written))
+        made[split].write_table(part, table, counts)
+
+    def load() -> Loaded:
+        return models.load(located, "AutoModelForSequenceClassification", engine)
+
+    _run(request, made, load, work, "golden rewards", say)
+    return made
+
+
+def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
+    """As asked for, else as the backbone's own folder says, else the last token's state."""
+    found = models.sentence_pooling(request.backbone.folder)
+    mode, normalize, most = found or ("last", False, None)
+    if request.pooling is not None:
+        mode, normalize = request.pooling, request.normalize
+    words = models.tokenizer(request.backbone, request.engine.remote_code)
+    limit = models.most(models.config(request.backbone, request.engine.remote_code), words)
+    most = min(most or limit, limit)
+    if (request.embed_tokens or 0) > limit:
+        raise ValueError(
+            f"--embed-tokens must be at most {limit}, what {request.backbone.id} takes, got "
+            f"{request.embed_tokens}"
+        )
+    cut = Cut(request.embed_tokens or most, request.embed_prompt_tokens, request.embed_prompt_keep)
+    return embed.Pooling(mode, normalize or request.normalize), cut
+
+
+def embeddings(
+    request: Request, stages: Stages, folders: Mapping[str, Path], say: Say
+) -> dict[str, Stage]:
+    """The embedding of each response, (prompts, K, D) a part."""
+    pooling, cut = pooling_and_cut(request)
+    made = {}
+    for split, before in stages.items():
+        identity = _identity("embeddings", before, request.backbone, request)
+        identity |= {"pooling": asdict(pooling), "cut": asdict(cut), "dtype": request.dtype}
+        made[split] = _open(folders[split], identity, request.backbone)
+    budget = Budget(request.batch_tokens)
+
+    def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
+        rows = stages[split].read_table(part)
+        texts = rows["prompt"].to_pylist(), rows["response"].to_pylist()
+        found, counts = embed.embed(loaded, *texts, pooling, cut, budget, progress)
+        k = 1 + int(rows["response_id"].to_numpy().max())
+        stored = embed.stored(found, request.dtype, loaded.id)
+        made[split].write_array(part, stored.reshape(-1, k, stored.shape[1]), counts)
+
+    def load() -> Loaded:
+        return models.load(request.backbone, "AutoModel", request.engine)
+
+    _run(request, made, load, work, "embeddings", say)
+    return made
+
+
+def _identity(kind: str, before: Stage, located: Located, request: Request) -> dict[str, Any]:
+    return {
+        "stage": kind,
+        "input": before.identity,
+        "n_parts": before.n_parts,
+        "model": located.revision,
+        "precision": request.engine.precision,
+    }
+
+
+def _open(folder: Path, identity: Any, located: Located, adapter: Located | None = None) -> Stage:
+    manifest = {"model": located.id, "revision": located.revision, "versions": text_versions()}
+    if adapter is not None:
+        manifest |= {"adapter": adapter.id, "adapter_revision": adapter.revision}
+    return open_stage(folder, manifest, identity)
+
+
+def _run(
+    request: Request, made: Stages,
+    load: Callable[[], Loaded], work: Work, label: str, say: Say,
+) -> None:  # fmt: skip
+    """Work on the parts of this shard that are not done; the model is loaded if there are any."""
+    left = {split: stage.left(request.shard) for split, stage in made.items()}
+    loaded = load() if any(left.values()) else None
+    for split, stage in made.items():
+        name = f"{label}, {split}"
+        if loaded is None or not left[split]:
+            say(f"{name}: all done before")
+            continue
+        progress = Progress(name, stage.n_parts, len(left[split]))
+        for part in left[split]:
+            work(loaded, split, part, progress)
+            progress.part_done()
+        counts = ", ".join(f"{n:,} {name}" for name, n in stage.totals().items())
+        say(f"{name}: done ({counts})")
+    del loaded
+    gc.collect()
+    batching.free()

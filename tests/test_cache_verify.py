@@ -1,0 +1,98 @@
+"""`rmsweep cache verify`: sound caches pass; whatever changed or went missing is named."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_models
+from test_cache_build import texts_file
+
+from rmsweep import cli
+from rmsweep.cache.building.stages import file_digest
+
+
+def call(capsys, *arguments, status=0):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["cache", *map(str, arguments)])
+    found = capsys.readouterr()
+    assert ended.value.code == status, found
+    return found.out + found.err
+
+
+@pytest.fixture
+def cache(tmp_path, capsys):
+    """A cache of texts with golden rewards and one of pairs, in one folder."""
+    root = tmp_path / "cache"
+    backbone = tiny_models.make(tmp_path / "backbone", "Llama", "Model", 3)
+    texts_file(tmp_path / "t.parquet")
+    rows = {"prompt": ["q"] * 5, "chosen": list("abcde"), "rejected": list("fghij")}
+    pd.DataFrame(rows).to_csv(tmp_path / "p.csv", index=False)
+    given = ["--backbone", backbone, "--out", root, "--part-responses", 6]
+    texts = ["--train", tmp_path / "t.parquet", "--test-prompts", 2, "--base-llm-name", "x"]
+    call(capsys, "build", *texts, *given)
+    call(capsys, "build", "--pairs", tmp_path / "p.csv", *given)
+    return root
+
+
+def test_a_sound_cache(cache, capsys):
+    said = call(capsys, "verify", cache)
+    assert "WRONG" not in said and said.count("texts embedded again: smallest cosine") == 3
+    assert "cosine" not in call(capsys, "verify", cache, "--sample", 0)
+
+
+def test_inspect_tells_how_many_texts_were_cut(cache, capsys, tmp_path):
+    texts_file(tmp_path / "u.parquet")
+    given = ["--train", tmp_path / "u.parquet", "--test-prompts", 2, "--base-llm-name", "x"]
+    given += ["--backbone", tmp_path / "backbone", "--out", cache, "--embed-tokens", 4]
+    call(capsys, "build", *given)
+    reports = json.loads(call(capsys, "inspect", cache, "--json"))
+    cut = {report["name"]: report for report in reports}
+    assert cut["x_backbone_t"]["splits"]["train"]["built"]["share_cut"] == 0
+    assert cut["x_backbone_u"]["splits"]["train"]["built"]["share_cut"] == 1
+    assert cut["pairs_p_backbone"]["built"]["revision"].startswith("sha256:")
+    assert any("100% of texts were cut" in text for text in cut["x_backbone_u"]["cautions"])
+
+
+def test_what_changed_is_named(cache, capsys):
+    train = cache / "embd_x_backbone_t_train.npy"
+    np.save(train, -np.load(train))
+    (part,) = cache.glob("stages/rewards-x-t-test/part-00000.parquet")
+    part.write_bytes(part.read_bytes()[:-1] + b"X")
+    (mark,) = cache.glob("stages/embeddings-p-backbone-pairs/part-00001.json")
+    mark.unlink()
+    (cache / "reward_x_backbone_t_test.npy").unlink()
+    np.save(cache / "embd_other.npy", np.zeros((2, 2, 2)))
+    said = call(capsys, "verify", cache, "--sample", 0, status=1)
+    for text in (
+        "WRONG embd_x_backbone_t_train.npy: changed since it was written",
+        "WRONG stages/rewards-x-t-test: part-00000.parquet changed",
+        "WRONG stages/embeddings-p-backbone-pairs: 1 of 2 parts are missing",
+        "WRONG reward_x_backbone_t_test.npy: is missing",
+        "ok    embd_other.npy: not built here",
+    ):
+        assert text in said, said
+    assert said.count("WRONG") == 4
+
+
+def test_embeddings_of_other_texts_are_found_out(cache, capsys):
+    """Signs flipped, and the record made to agree: only the model can tell."""
+    path = cache / "embd_x_backbone_t_test.npy"
+    np.save(path, -np.load(path))
+    record = cache / "stages/embd_x_backbone_t_test.json"
+    noted = json.loads(record.read_text()) | {"sha256": file_digest(path)}
+    record.write_text(json.dumps(noted))
+    said = call(capsys, "verify", cache, status=1)
+    assert said.count("WRONG") == 1 and "smallest cosine -1.0" in said
+
+
+def test_another_model_in_the_same_folder(cache, tmp_path, capsys):
+    shutil.rmtree(tmp_path / "backbone")
+    tiny_models.make(tmp_path / "backbone", "Llama", "Model", 4)
+    said = call(capsys, "verify", cache, status=2)
+    assert "the cache's is sha256:" in said
+
+
+def test_a_folder_that_was_not_built(tmp_path, capsys):
+    assert "rmsweep cache inspect" in call(capsys, "verify", tmp_path, status=2)

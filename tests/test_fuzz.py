@@ -1,0 +1,395 @@
+"""Hostile input: each is refused in one clear message or read right; no trace, hang or code run."""
+
+import itertools
+import json
+import os
+import pickle
+import resource
+import string
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from numpy.lib import format as npy
+from omegaconf.errors import OmegaConfBaseException
+
+from rmsweep import annotation, cells, claim_files, compose, jobs, lock, machine, results, sweep
+from rmsweep import best_of_n as bon
+from rmsweep import pairing as pairings
+from rmsweep.cache.layout import open_files, open_pairs
+from rmsweep.results import spec_of
+
+REFUSED = (ValueError, OSError)  # what the command prints as one line
+CONFIG = (*REFUSED, HydraException, OmegaConfBaseException, yaml.YAMLError)  # and these
+QUICK = settings(
+    max_examples=60, deadline=None, derandomize=True, database=None,
+    suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
+STEMS = ("synthetic", "synthetic", "made")
+
+
+@pytest.fixture(autouse=True)
+def no_hydra_left():
+    yield
+    GlobalHydra.instance().clear()
+
+
+# ---- one byte, many bytes, a cut: files that a disk, a copy or an enemy changed
+
+
+def spoilt(whole, rng):
+    """The bytes with one of five kinds of damage."""
+    data, kind = bytearray(whole), rng.integers(5)
+    at = int(rng.integers(len(data)))
+    if kind == 0:
+        data[at] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        del data[at:]
+    elif kind == 2:
+        data[at : at + 16] = rng.bytes(16)
+    elif kind == 3:
+        data[at:at] = rng.bytes(int(rng.integers(1, 40)))
+    else:
+        data[at : at + 64] = bytes(64)
+    return bytes(data)
+
+
+def a_cache(root):
+    rng = np.random.default_rng(0)
+    for split, shape in (("train", (6, 3)), ("test", (4, 4))):
+        for kind, width in (("embd", 4), ("reward", 1)):
+            stem = "synthetic_synthetic_made" if kind == "embd" else "synthetic_synthetic_made"
+            array = rng.normal(size=(*shape, width)).astype(np.float32)
+            np.save(root / f"{kind}_{stem}_{split}.npy", array)
+    return sorted(root.glob("*.npy")), lambda: open_files(root, *STEMS).fingerprint
+
+
+def labelled_pairs(root):
+    table = pd.DataFrame({name: list("abcdef") for name in ("prompt", "chosen")})
+    table["rejected"] = list("ghijkl")
+    table.to_parquet(root / "pairs_made.parquet")
+    np.save(root / "embd_pairs_made_lsa.npy", np.ones((6, 2, 4), np.float32))
+    return [root / "pairs_made.parquet"], lambda: open_pairs(root, "made", "lsa").table
+
+
+def some_results(root):
+    rows = [
+        {"key": f"{i:016x}", "spec_id": "a", "status": "done", "improvement": i / 7,
+         "improvement_by_prompt": [i / 3] * 5, "loss": "bt_mlp", "seed": i,
+         "finished_at": pd.Timestamp(i, unit="s", tz="UTC")}
+        for i in range(20)
+    ]  # fmt: skip
+    results.write_part(root, rows)
+    columns = ["key", "improvement", "improvement_by_prompt", "loss", "seed"]
+
+    def read():
+        rows = results.read_done(root)[columns]
+        return json.dumps(rows.assign(improvement_by_prompt=rows["improvement_by_prompt"].map(list))
+                          .to_dict("records"), default=str)  # fmt: skip
+
+    return list((root / "runs").iterdir()), read
+
+
+def what_is_wanted(root):
+    rows = [{"key": f"{i}", "spec_id": "a", "canonical": '{"loss": {}}', "loss.label": "A"}
+            for i in range(9)]  # fmt: skip
+    results.replace_parquet(
+        pa.Table.from_pylist(rows, schema=results.WANTED), root / "specs.parquet"
+    )
+    return [root / "specs.parquet"], lambda: results.read_wanted(root).to_pydict()
+
+
+def launches(root):
+    one = {"at": "now", "overrides": ["seed=1"], "axes": {"seed": ["seed=1"]}, "runs": 1}
+    text = yaml.safe_dump({"launches": [one | {"settings": {"device": "cpu"}}] * 2})
+    (root / "sweep.yaml").write_text(text)
+    return [root / "sweep.yaml"], lambda: results.launches(root)
+
+
+def arrays(root):
+    array = jobs.Array("a-0", [[["k1", "k2"]], [["k3"]]], "now", machine.Place(None, "cpu", 1), 1,
+                       ".", {"mem_gb": 1}, ["run"])  # fmt: skip
+    jobs.write(root, array)
+    return [root / "jobs/a-0.parquet"], lambda: jobs.submitted(root)
+
+
+def a_lock(root):
+    said = {"pid": os.getpid(), "host": "elsewhere", "started": "3", "runs": True}
+    (root / ".launch").write_text(json.dumps(said))
+    return [root / ".launch"], lambda: lock.holder(root)
+
+
+def some_claims(root):
+    (root / "mine.yaml").write_text(
+        (compose.ROOT / "claims/normbt.yaml").read_text()
+        if (compose.ROOT / "claims/normbt.yaml").exists()
+        else "a: {}\n"
+    )
+    return [root / "mine.yaml"], lambda: claim_files.read(root / "mine.yaml")
+
+
+def a_spec(root):
+    with compose.hydra_at_conf():
+        axes = compose.read_axes(["precision=fp32", "name=a"], [])
+        (spec,) = sweep.specs_of(axes, [], "cpu")
+    (root / "spec.json").write_text(spec.canonical)
+    read = lambda: spec_of((root / "spec.json").read_text(), "A", False)  # noqa: E731
+    return [root / "spec.json"], read
+
+
+# Files with checksums are refused or read right; of others, other content is other data.
+EXACT = {"results": some_results, "wanted": what_is_wanted}
+KINDS = EXACT | {
+    "cache": a_cache, "pairs": labelled_pairs, "launches": launches, "arrays": arrays,
+    "lock": a_lock, "claims": some_claims, "spec": a_spec,
+}  # fmt: skip
+
+
+def corrupted(root, kind, n, seed):
+    """Spoil the files of one kind n times; each is refused in a message, or read."""
+    files, read = KINDS[kind](root)
+    rng, sound = np.random.default_rng(seed), read()
+    n_read = 0
+    for i in range(n):
+        path = files[i % len(files)]
+        whole = path.read_bytes()
+        path.write_bytes(spoilt(whole, rng))
+        began = time.monotonic()
+        try:
+            found = read()
+        except REFUSED as error:
+            assert str(error).strip(), error
+        else:
+            n_read += 1
+            if kind in EXACT:
+                assert found == sound, f"{kind}: damage {i} of seed {seed} was read as other data"
+        assert time.monotonic() - began < 60
+        path.write_bytes(whole)
+    return n_read
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_300_corrupted_files(kind, tmp_path):
+    corrupted(tmp_path, kind, 1 + 300 // len(KINDS), seed=0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_10000_corrupted_files(kind, tmp_path):
+    corrupted(tmp_path, kind, 1 + 10_000 // len(KINDS), seed=1)
+
+
+# ---- what asks for the impossible, and what would run code
+
+
+@pytest.mark.parametrize("rows", [10**15, 2**62, 0, -3])
+def test_a_header_that_claims_what_is_not_there(rows, tmp_path):
+    files, read = a_cache(tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for path in files:
+        whole = path.read_bytes()
+        with open(path, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (rows, 3, 4)}
+            npy.write_array_header_1_0(file, header)
+        with pytest.raises(ValueError, match=path.name):
+            read()
+        path.write_bytes(whole)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+class Owned:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_pickle_is_loaded(tmp_path):
+    files, read = a_cache(tmp_path)
+    owned = tmp_path / "owned"
+    for path in files:
+        whole = path.read_bytes()
+        np.save(path, np.array([Owned(owned)], object), allow_pickle=True)
+        with pytest.raises(ValueError, match="pickled"):
+            read()
+        path.write_bytes(pickle.dumps(Owned(owned)))
+        with pytest.raises(ValueError, match="header"):
+            read()
+        path.write_bytes(whole)
+    assert not owned.exists()
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!python/name:os.system"])
+def test_no_yaml_tag_is_obeyed(tag, tmp_path):
+    text = f"launches: [{tag} ['touch {tmp_path / 'owned'}']]\n"
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"sweep.yaml"):
+        results.launches(tmp_path)
+    (tmp_path / "claims.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"claims.yaml"):
+        claim_files.read(tmp_path / "claims.yaml")
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss/mine.yaml").write_text(text)
+    with pytest.raises(CONFIG), compose.hydra_at_conf():
+        compose.compose_one(["loss=mine", compose.search_path([str(tmp_path)])])
+    assert not (tmp_path / "owned").exists()
+
+
+def test_deep_nesting_and_wide_aliases_are_refused(tmp_path):
+    wide = "a0: &a0 [x, x]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+    )
+    for text in ("[" * 20_000, wide):
+        (tmp_path / "sweep.yaml").write_text(text)
+        with pytest.raises(ValueError, match=r"sweep.yaml"):
+            results.launches(tmp_path)
+
+
+def test_a_spec_imports_nothing(tmp_path):
+    _, read = a_spec(tmp_path)
+    text = (tmp_path / "spec.json").read_text()
+    ours = "rmsweep.objectives.bradley_terry.bradley_terry"
+    assert spec_of(text.replace(ours, "this.s"), "A", False).loss.objective["_target_"] == "this.s"
+    import sys
+
+    assert "this" not in sys.modules
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**40, "1", 1.5, True])
+def test_a_lock_cannot_aim_a_signal(pid, tmp_path):
+    (tmp_path / ".launch").write_text(json.dumps({"pid": pid, "host": "here"}))
+    with pytest.raises(ValueError, match="no lock file"):
+        lock.holder(tmp_path)
+
+
+# ---- values that nobody thought of
+
+TEXT = st.text(string.printable, max_size=12)
+FIELDS = st.sampled_from(
+    ["seed", "quantity", "loss", "annotation.beta", "loss.hidden", "training.patience", "sweep.zip",
+     "dataset.synthetic.dim", "loss.objective._target_", "evaluation.n", "name", "cache.root",
+     "sweep.exclude", "launcher", "nothing", "hydra.run.dir", "~seed", "+a.b", "annotation"]
+)  # fmt: skip
+VALUES = st.one_of(
+    TEXT, st.integers().map(str), st.floats().map(str),
+    st.sampled_from(["null", "range(3)", "[1,2]", "{a:1}", "${seed}", "${oc.env:HOME}", "1,2",
+                     "glob(*)", "choice(1,2)", "interval(0,1)", "???", "os.system", "range(9**9)"]),
+)  # fmt: skip
+
+
+@QUICK
+@given(st.lists(st.tuples(FIELDS, VALUES), min_size=1, max_size=3))
+def test_any_overrides_compose_or_are_refused(given_overrides):
+    overrides = [f"{name}={value}" for name, value in given_overrides]
+    try:
+        with compose.hydra_at_conf():
+            axes = compose.read_axes(overrides, [])
+            found = [
+                sweep.spec_of(config, "cpu")
+                for config in itertools.islice(compose.expand(axes, []), 3)
+            ]
+    except CONFIG as error:
+        assert str(error).strip()
+    else:
+        for spec in found:
+            again = spec_of(spec.canonical, spec.loss.label, spec.evaluation.diagnostics)
+            assert again == spec and again.spec_id == spec.spec_id
+
+
+@QUICK
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXT),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(st.sampled_from(["loss", "dataset", "options", "evaluation", "name",
+                                             "reward_model", "seed"]), inner, max_size=5),
+        ),
+        max_leaves=20,
+    )
+)  # fmt: skip
+def test_any_json_is_a_spec_or_is_refused(value):
+    with pytest.raises(ValueError, match="not as it was written"):
+        spec_of(json.dumps(value), "A", False)
+
+
+@QUICK
+@given(
+    st.integers(2, 12), st.integers(2, 6), st.sampled_from(pairings.SELECTIONS),
+    st.sampled_from(pairings.PAIRINGS), st.integers(0, 2**32), st.booleans(), st.data(),
+)  # fmt: skip
+def test_pairs_are_distinct_and_of_the_kind(prompts, k, selection, pairing, seed, ties, data):
+    rng = np.random.default_rng(seed)
+    golden = rng.integers(0, 3, (prompts, k)) * 1.0 if ties else rng.normal(size=(prompts, k))
+    most = pairings.maximum(prompts, k, selection, pairing)
+    quantity = data.draw(st.integers(1, max(1, most)))
+    if not most:
+        return
+    found = pairings.pairs(golden, selection, pairing, quantity, rng)
+    assert found.shape == (quantity, 2) and found.min() >= 0 and found.max() < prompts * k
+    of = found // k
+    assert ((of[:, 0] == of[:, 1]) == (pairing == "same_prompt")).all()
+    assert (found[:, 0] != found[:, 1]).all()
+    assert len({frozenset(pair) for pair in found.tolist()}) == quantity
+
+
+@QUICK
+@given(
+    st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20),
+    st.floats(0, allow_nan=False), st.sampled_from(sorted(annotation.LINKS)),
+)  # fmt: skip
+def test_probabilities_are_fair_and_monotone(margins, beta, link):
+    margin = np.sort(np.array(margins))
+    with np.errstate(over="ignore"):
+        first = annotation.preference_probability(margin, beta, link)
+        second = annotation.preference_probability(-margin, beta, link)
+    np.testing.assert_allclose(first + second, 1, atol=1e-12)
+    assert (np.diff(first) >= 0).all() and (first[margin == 0] == 0.5).all()
+
+
+@QUICK
+@given(st.integers(2, 7), st.integers(0, 2**32), st.booleans())
+def test_best_of_n_is_the_mean_over_all_subsets(m, seed, ties):
+    rng = np.random.default_rng(seed)
+    golden = rng.normal(size=(1, m))
+    predicted = np.arange(m)[None, None] * 1.0 if not ties else rng.integers(0, 2, (1, 1, m)) * 1.0
+    ns = list(range(1, m + 1))
+    found = bon.best_of_n(predicted, golden, ns)[0, 0]
+    for n, value in zip(ns, found, strict=True):
+        picks = []
+        for subset in itertools.combinations(range(m), n):
+            scores = predicted[0, 0, list(subset)]
+            best = [golden[0, i] for i, s in zip(subset, scores, strict=True) if s == scores.max()]
+            picks.append(np.mean(best))
+        # ties share their ranks' weights: the same as a random order of the tied
+        np.testing.assert_allclose(value, np.mean(picks), atol=1e-9)
+
+
+@QUICK
+@given(
+    st.dictionaries(
+        st.one_of(st.sampled_from(["loss", "seed", "annotation.beta", "key", "quantity"]), TEXT),
+        st.lists(st.one_of(st.none(), TEXT, st.integers(), st.floats()), max_size=3), max_size=3,
+    )
+)  # fmt: skip
+def test_any_query_of_a_table_selects_or_is_refused(conditions):
+    rows = [{"key": f"{i}", "spec_id": f"{i}", "loss": "bt_mlp", "seed": i, "annotation.beta": 1.0,
+             "quantity": 5} for i in range(4)]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=results.WANTED).to_pandas()
+    wanted = table.drop(columns=["canonical", "diagnostics"])
+    try:
+        found = cells.select(wanted, conditions)
+    except ValueError as error:
+        assert str(error).strip()
+    else:
+        assert 0 < len(found) <= 4

@@ -1,0 +1,140 @@
+"""W&B with its real client, offline: what it wrote is read back; nothing of it otherwise."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+from conftest import RMSWEEP
+
+from rmsweep import mirror, results, tracking
+from rmsweep.tracking import Mirrored, Wandb
+
+OFFLINE = Wandb("demo", None, "offline", "sweep")
+BLOCK = 1 << 15  # of LevelDB's log format, which a .wandb file has after 7 bytes
+
+
+def records(path):
+    """What W&B wrote, as its own messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, part = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while at < len(data):
+        if BLOCK - at % BLOCK < 7:
+            at += BLOCK - at % BLOCK
+            continue
+        _, size, kind = struct.unpack_from("<IHB", data, at)
+        part += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(part)
+            part = b""
+            yield record
+
+
+def read_back(folder):
+    """Id, group, config, summary, history and tables of an offline run's folder."""
+    (file,) = folder.glob("*.wandb")
+    found = {"config": {}, "summary": {}, "history": [], "tables": {}}
+    for record in records(file):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            found |= {"id": record.run.run_id, "group": record.run.run_group}
+            for update in record.run.config.update:
+                found["config"][update.key] = json.loads(update.value_json)
+        elif kind == "history":
+            items = {item.key or "/".join(item.nested_key): item for item in record.history.item}
+            found["history"].append({k: json.loads(v.value_json) for k, v in items.items()})
+        elif kind == "summary":
+            for update in record.summary.update:
+                name = update.key or "/".join(update.nested_key)
+                found["summary"][name] = json.loads(update.value_json)
+    for path in folder.glob("files/media/table/*.json"):
+        found["tables"][path.name.split("_")[0]] = json.loads(path.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A working directory whose sweep of two runs was mirrored offline by the command."""
+    root = tmp_path_factory.mktemp("tracking")
+    shape = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
+    shape |= {"dim": 16, "n_clusters": 2, "intrinsic_dim": 4}
+    tiny = [f"dataset.synthetic.{name}={value}" for name, value in shape.items()]
+    command = [RMSWEEP, "run", "-m", "name=small", "loss.hidden=[4]", "seed=0,1", *tiny]
+    command += ["quantity=30", "training.max_epochs=3", "logger=wandb", "logger.mode=offline"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0 and "W&B: 1 kept; `wandb sync" in done.stdout, done
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        yield root
+
+
+def offline_runs(root):
+    return sorted(root.glob("outputs/small/wandb/offline-run-*"))
+
+
+def test_a_sweep_is_one_run_and_stays_one(here):
+    (folder,) = offline_runs(here)
+    first = read_back(folder)
+    rows = results.load("small")
+    table = first["tables"]["rows"]
+    keys = [row[table["columns"].index("key")] for row in table["data"]]
+    assert sorted(keys) == sorted(rows["key"])
+    improvement = table["columns"].index("improvement")
+    assert [row[improvement] for row in table["data"]] == list(rows["improvement"])
+    assert len(first["tables"]["claims"]["data"]) > 10
+    assert first["config"]["sweep"] == "small" and "seed=0,1" in first["config"]["overrides"]
+    assert first["summary"]["runs_done"] == 2 and first["summary"]["runs_wanted"] == 2
+    assert list(folder.glob("files/media/images/*.png"))
+    said = mirror.mirror("small", OFFLINE)
+    (again,) = offline_runs(here)
+    assert "1 kept" in said and again != folder and read_back(again)["id"] == first["id"]
+
+
+def test_a_run_each_has_its_losses_and_is_sent_once(here):
+    per_run = Wandb("demo", None, "offline", "run")
+    assert "2 kept" in mirror.mirror("small", per_run)
+    rows = results.load("small").set_index("key")
+    found = {path.name[-16:]: read_back(path) for path in offline_runs(here)}
+    for key, row in rows.iterrows():
+        run = found[key]
+        assert run["id"] == key and run["group"] == "small" and run["config"]["seed"] == row["seed"]
+        assert run["summary"]["improvement"] == row["improvement"]
+        epochs = [step for step in run["history"] if "epoch" in step]
+        assert [step["epoch"] for step in epochs] == list(range(1, row["epochs"] + 1))
+        for curve in results.CURVES:
+            assert [step[curve] for step in epochs] == [float(value) for value in row[curve]]
+    assert "0 kept" in mirror.mirror("small", per_run)
+
+
+def test_a_failure_is_said_and_fails_nothing(tmp_path, monkeypatch):
+    run = Mirrored("a", "a", None, {}, {})
+    (tmp_path / "wandb").write_text("in the way of W&B's folder")
+    n_sent, failure = tracking.send(OFFLINE, tmp_path, [run])
+    assert n_sent == 1 or failure
+    (tmp_path / "file").write_text("")
+    n_sent, failure = tracking.send(OFFLINE, tmp_path / "file", [run])
+    assert n_sent == 0 and "file" in failure.lower()
+
+
+def test_what_makes_no_sense_is_refused():
+    values = {"project": "a", "entity": None, "mode": "offline", "per": "run"}
+    assert tracking.settle(None) is None and tracking.settle({}) is None
+    assert tracking.settle(values) == Wandb(**values)
+    assert tracking.settle(values | {"mode": "disabled"}) is None
+    for name in ("mode", "per"):
+        with pytest.raises(ValueError, match=f"logger.{name} 'often' is unknown"):
+            tracking.settle(values | {name: "often"})
+    with pytest.raises(ValueError, match="logger.projct is an unknown field"):
+        tracking.settle(values | {"projct": "a"})
+
+
+def test_nothing_of_wandb_is_imported_otherwise():
+    code = "import sys, rmsweep.launch, rmsweep.single, rmsweep.execute, rmsweep.mirror; "
+    code += "print([name for name in sys.modules if name.split('.')[0] == 'wandb'])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
