@@ -168,8 +168,10 @@ def _is_null(value: Any) -> bool:
 
 def _difference(was: Any, now: Any, tolerance: float) -> str | None:
     """Where, and from what to what, a value changed most; None where it did not."""
-    if isinstance(was, str) or _is_null(now) or np.shape(was) != np.shape(now):
-        return None if isinstance(was, str) and was == now else f" {was} then, {now} now"
+    if _is_null(now) or np.shape(was) != np.shape(now):
+        return f" {was} then, {now} now"
+    if np.asarray(was).dtype.kind in "OU":  # names
+        return None if np.array_equal(was, now) else f" {was} then, {now} now"
     before, after = np.atleast_1d(np.asarray(was, float)), np.atleast_1d(np.asarray(now, float))
     with np.errstate(invalid="ignore"):
         gap = np.abs(after - before)

@@ -374,7 +374,8 @@ def sweep(here, tiny):
 
 def test_tables(refused, here, sweep, tiny, capfd):
     capfd.readouterr()
-    refused(["table", sweep, "--metric", "accuracy"], "accuracy", "pairwise_accuracy")
+    refused(["table", sweep, "--metric", "accurate"], "accurate", "did you mean accuracy?")
+    refused(["table", sweep, "--metric", "accuracy"], "no done run has accuracy", "improvement")
     refused(["table", sweep, "--rows", "lsos"], "lsos", "did you mean loss?")
     refused(["table", sweep, "--columns", "size"], "size", "quantity")
     refused(["table", sweep, "--rows", "loss", "--columns", "loss"], "once in rows and columns")

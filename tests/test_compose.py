@@ -94,11 +94,14 @@ def sampled(axes, seed):
     group = rng.choice([name for name in axes.fields if (ROOT / "conf" / name).is_dir()])
     field = rng.choice([name for name in axes.fields if not (ROOT / "conf" / name).is_dir()])
     n = {group: 2, field: 3}
-    fields = {
-        name: rng.sample(values, min(n.get(name, 1), len(values)))
-        for name, values in axes.fields.items()
-    }
-    return dataclasses.replace(axes, fields=fields)
+    fields = {}
+    for name, values in axes.fields.items():
+        together = next((names for names in axes.zipped if name in names), [name])
+        if name == together[0]:
+            n_taken = max(n.get(other, 1) for other in together)
+            taken = rng.sample(range(len(values)), min(n_taken, len(values)))
+        fields[name] = [values[i] for i in taken]
+    return dataclasses.replace(axes, fields=fields, exclude=[])
 
 
 @pytest.mark.parametrize("name", SWEEPS)

@@ -37,8 +37,11 @@ class Grid:
 
 def metric_grids(runs: Runs, request: Request) -> list[Grid]:
     """What `rmsweep table` prints for each of the main metrics that runs have."""
-    there = [m for m in METRICS if runs.done[cells.needs(m)].notna().all(axis=1).any()]
-    return [_metric_grid(runs, request, metric) for metric in there]
+    return [_metric_grid(runs, request, metric) for metric in _metrics(runs)]
+
+
+def _metrics(runs: Runs) -> list[str]:
+    return [m for m in METRICS if runs.done[cells.needs(m)].notna().all(axis=1).any()]
 
 
 def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
@@ -71,9 +74,9 @@ def settings_grid(runs: Runs, request: Request) -> Grid | None:
     """The first metric at every setting, a line each; None where that is the first table again."""
     row_fields, column_fields = runs.default_fields()
     facets = [f for f in select.facets(runs.wanted, row_fields) if f not in row_fields]
-    if set(facets) <= set(column_fields):
+    if set(facets) <= set(column_fields) or not _metrics(runs):
         return None
-    metric = METRICS[0]
+    metric = _metrics(runs)[0]
     compared, notes = _compare(runs, request, row_fields, facets, metric)
     decimals = table_formats.n_decimals(compared)
     fields = [*row_fields, *facets]

@@ -8,7 +8,7 @@ from typing import Any
 from rmsweep import cells, claim_files, results, tables
 from rmsweep.figures import making
 
-METRICS = ("improvement", "oracle_share", "pairwise_accuracy")  # a table each
+METRICS = ("improvement", "oracle_share", "pairwise_accuracy", "accuracy")  # a table each
 PROVENANCE = (
     *("git_commit", "git_dirty", "versions", "host", "device", "slurm_job", "fingerprint"),
     *("git_diff", "cpu", "gpu"),
