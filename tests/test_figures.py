@@ -470,6 +470,18 @@ def test_two_runs_of_one_spec_are_refused(rows):
         drawn("bon_n", twice.reset_index(drop=True))
 
 
+@pytest.mark.parametrize("name", ["sections", "reliability", "accuracy_by_distance"])
+def test_runs_on_labelled_and_on_simulated_pairs_stand_side_by_side(name, rows):
+    fields = ["pairing", "selection", "annotation.beta"]
+    labelled = rows[rows[fields].eq(["same_prompt", "random", 1.0]).all(axis=1)]
+    labelled = labelled.assign(dataset="people", key=labelled["key"] + "p", base_llm=None)
+    labelled = labelled.assign(pairing=None, selection=None, **{"annotation.beta": np.nan})
+    labelled = labelled.drop_duplicates(["loss", "quantity", "seed"])
+    both = pd.concat([rows, labelled], ignore_index=True)
+    n_people = sum("people" in ax.get_title() for ax in panels(drawn(name, both)))
+    assert n_people == 1
+
+
 def test_normbt_figures_need_diagnostics(rows):
     lists = [name for name in rows if name.startswith(("pair_", "decile_"))]
     with pytest.raises(sheet.MissingData, match="evaluation.diagnostics=true"):

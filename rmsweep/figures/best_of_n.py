@@ -30,7 +30,7 @@ def bon_kl(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
 
 @matplotlib.rc_context(RC)
 def _curves(rows: pd.DataFrame, rng: np.random.Generator, *, over_kl: bool) -> Figure:
-    rows, held = select.at_reference(rows, ["pairing", "selection", "annotation.beta", "quantity"])
+    rows, held = select.at_reference(rows, select.REFERENCE)
     select.require(rows, "runs with bon_golden_by_n", "bon_golden")
     facets = select.facets(rows, [])
     cells = select.means_of_list(rows, [*facets, "loss"], "bon_golden_by_n", rng)

@@ -26,7 +26,7 @@ GROUPS = {
 def sections(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Accuracy on the pairs of the first set, by RewardBench's sections, and over all of these."""
     what = "labelled pairs to judge (evaluation.held_out, .pairs)"
-    rows, held = _at_reference(_with(rows, "accuracy", what))
+    rows, held = select.at_reference(_with(rows, "accuracy", what), select.REFERENCE)
     runs = select.done(rows)
     groups = [name for name in GROUPS if name in runs and runs[name].notna().any()]
     facets, labels = select.facets(rows, []), sheet.loss_labels(runs)
@@ -53,7 +53,7 @@ def sections(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
 def reliability(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Share of right orders among pairs of like confidence, after the temperature was fitted."""
     what = "runs with calibration (labelled pairs, no ensemble)"
-    rows, held = _at_reference(_with(rows, "reliability_accuracy", what))
+    rows, held = select.at_reference(_with(rows, "reliability_accuracy", what), select.REFERENCE)
     facets, labels = select.facets(rows, []), sheet.loss_labels(select.done(rows))
     fields = [*facets, "loss"]
     cells = select.means_of_list(rows, fields, "reliability_accuracy", rng)
@@ -74,7 +74,7 @@ def reliability(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
 def accuracy_by_distance(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Accuracy on unseen pairs by decile of their embeddings' distance."""
     if "distance_by_pair" in rows and rows["distance_by_pair"].notna().any():
-        rows, held = _at_reference(_with(rows, "distance_by_pair", ""))
+        rows, held = select.at_reference(_with(rows, "distance_by_pair", ""), select.REFERENCE)
         facets = select.facets(rows, [])
         cells = _by_decile(rows, facets, rng)
         what = "Labelled pairs. Error bars: 95 % intervals, crossed bootstrap over {seeds} seeds "
@@ -82,7 +82,7 @@ def accuracy_by_distance(rows: pd.DataFrame, rng: np.random.Generator) -> Figure
     else:
         column = "test_decile_accuracy"
         what = "labelled pairs to judge, or runs with evaluation.diagnostics=true"
-        rows, held = _at_reference(_with(rows, column, what))
+        rows, held = select.at_reference(_with(rows, column, what), select.REFERENCE)
         facets = select.facets(rows, [])
         cells = select.means_of_list(rows, [*facets, "loss"], column, rng)
         what = f"Pairs of responses to a test prompt, deciles within the prompt. {BY_SEED}"
@@ -105,6 +105,7 @@ def _by_decile(rows: pd.DataFrame, facets: Sequence[str], rng: np.random.Generat
     seeds = np.unique(runs["seed"])
     found, matrices = [], []
     for values, part in select.split(runs, fields):
+        select.require_a_run_a_seed(part)
         distance = part["distance_by_pair"].iloc[0]
         right = np.full((len(seeds), len(distance)), np.nan)
         right[np.searchsorted(seeds, part["seed"])] = np.stack(part["correct_by_pair"].to_list())
@@ -118,13 +119,6 @@ def _by_decile(rows: pd.DataFrame, facets: Sequence[str], rng: np.random.Generat
     table["mean"] = [crossed_mean(matrix) for matrix in matrices]
     table["low"], table["high"] = percentile_interval(bootstrap_means(matrices, strata, rng))
     return table
-
-
-def _at_reference(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """`select.at_reference`, of the fields that mean something where people labelled the pairs."""
-    there = select.done(rows)
-    fields = ("pairing", "selection", "annotation.beta", "quantity")
-    return select.at_reference(rows, [f for f in fields if there[f].notna().any()])
 
 
 def _with(rows: pd.DataFrame, column: str, what: str) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def fig11(rows: pd.DataFrame, bars: Bars) -> Figure:
 @matplotlib.rc_context(RC)
 def _bars(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Groups of bars, a group a base LLM, a bar a loss."""
-    rows, held = select.at_reference(rows, ["pairing", "selection", "annotation.beta", "quantity"])
+    rows, held = select.at_reference(rows, select.REFERENCE)
     group = "base_llm" if rows["base_llm"].nunique() > 1 else "base_llm.stem"
     facets = select.facets(rows, [group])
     cells = bars.means(rows, [*facets, group], "improvement")

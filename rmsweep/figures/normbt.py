@@ -13,7 +13,6 @@ from rmsweep.figures import select, sheet
 from rmsweep.figures.losses import draw_lines
 from rmsweep.figures.style import RC
 
-REFERENCE = ["pairing", "selection", "annotation.beta", "quantity"]
 BY_SEED = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 GRADIENT = "gradient norm of the last layer"
 
@@ -79,4 +78,4 @@ def _recorded(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     rows = rows[~has_none]
     if select.done(rows).empty:
         raise sheet.MissingData("runs with evaluation.diagnostics=true")
-    return select.at_reference(rows, REFERENCE)
+    return select.at_reference(rows, select.REFERENCE)

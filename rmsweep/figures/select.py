@@ -18,6 +18,7 @@ from rmsweep.statistics import bootstrap_means, crossed_mean, percentile_interva
 
 ORDER = ("dataset", "base_llm", "selection", "quantity", "annotation.beta", "backbone")
 PREFERRED: dict[str, Any] = {"pairing": "same_prompt", "selection": "random"}
+REFERENCE = ("pairing", "selection", "annotation.beta", "quantity")
 LATER_DATASETS = ("helpsteer", "ultrafeedback")  # of RBT's Figs. 16 to 20
 
 
@@ -60,14 +61,15 @@ def of_dataset(rows: pd.DataFrame, position: int) -> pd.DataFrame:
 def at_reference(rows: pd.DataFrame, fields: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """The runs at the papers' value of each field, or at the nearest there is; and what that is.
 
-    same_prompt, random, beta = 1 (the nearest in ratio), the largest quantity.
+    same_prompt, random, beta = 1 (the nearest in ratio), the largest quantity. Runs on labelled
+    pairs, which have no pairing, selection and beta, stay.
     """
     held = []
     if done(rows).empty:
         raise MissingData("done runs")
     for field in fields:
         there = done(rows)[field].dropna().unique()
-        if not len(there):  # labelled pairs have no pairing, selection or beta
+        if not len(there):
             continue
         if field == "quantity":
             value = there.max()
@@ -76,7 +78,7 @@ def at_reference(rows: pd.DataFrame, fields: Sequence[str]) -> tuple[pd.DataFram
                 value = there[np.abs(np.log(there)).argmin()]
         else:
             value = PREFERRED[field] if PREFERRED[field] in there else there[0]
-        rows = with_value(rows, field, [value])
+        rows = rows[rows[field].isna() | (rows[field] == value)]
         held.append(say(field, value))
     return rows, held
 
@@ -151,11 +153,7 @@ def means_of_list(
     seeds = np.unique(runs["seed"])
     found, matrices = [], []
     for values, part in split(runs, fields):
-        if part["seed"].duplicated().any():
-            raise ValueError(
-                "two runs agree in every field but not in their key, since data or code changed "
-                "between the launches of the sweep; run it again under a new name"
-            )
+        require_a_run_a_seed(part)
         lists = np.stack(part[column].to_list())
         matrix = np.full((len(seeds), lists.shape[1]), np.nan)
         matrix[np.searchsorted(seeds, part["seed"])] = lists
@@ -167,6 +165,15 @@ def means_of_list(
     table["mean"] = [crossed_mean(matrix) for matrix in matrices]
     table["low"], table["high"] = percentile_interval(draws)
     return table
+
+
+def require_a_run_a_seed(runs: pd.DataFrame) -> None:
+    """ValueError where two runs of a cell have one seed."""
+    if runs["seed"].duplicated().any():
+        raise ValueError(
+            "two runs agree in every field but not in their key, since data or code changed "
+            "between the launches of the sweep; run it again under a new name"
+        )
 
 
 def with_fields(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
