@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from rmsweep import cache_build
@@ -58,7 +59,33 @@ def add(commands: "argparse._SubParsersAction") -> None:
     verify.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
     verify.add_argument("--trust-remote-code", action="store_true")
     verify.set_defaults(call=_verify)
+    synthesize = commands.add_parser(
+        "synthesize",
+        help="write a synthetic cache in the released layout",
+        description="Write the four files of a synthetic cache. Shape and statistics are fields of "
+        "dataset.synthetic, such as dataset.synthetic.train_prompts=40000; "
+        "base_llm.stem, backbone.stem and dataset.stem name the files.",
+    )
+    synthesize.add_argument("root", help="folder to write into")
+    synthesize.add_argument("overrides", nargs="*", metavar="FIELD=VALUE")
+    synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
+    synthesize.set_defaults(call=_synthesize)
     cache_build.add(commands)
+    pairs = commands.add_parser(
+        "import-pairs",
+        help="bring labelled pairs, such as RewardBench's, into a cache",
+        description="Write pairs_NAME.parquet and, with embeddings, embd_pairs_NAME_BACKBONE.npy. "
+        "FILE has the columns prompt, chosen, rejected and, to be judged by RewardBench's "
+        "sections, subset. Then: rmsweep run evaluation.pairs=[NAME] cache.root=ROOT ...",
+    )
+    pairs.add_argument("file", metavar="FILE", help=".parquet or .jsonl")
+    pairs.add_argument("root", metavar="ROOT", help="folder of the cache, made if absent")
+    pairs.add_argument("--name", default="rewardbench", help="default: %(default)s")
+    pairs.add_argument(
+        "--embeddings", metavar="NPY", help="(pairs, 2, D), chosen first, in the order of FILE"
+    )
+    pairs.add_argument("--backbone", metavar="STEM", help="whose embeddings, such as minilm")
+    pairs.set_defaults(call=_import_pairs)
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -99,3 +126,41 @@ def _picture_path(given: str) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"--picture: there is no folder {path.parent}")
     return path
+
+
+def _synthesize(args: argparse.Namespace) -> int:
+    """Write a synthetic cache in the released layout."""
+    from rich.progress import Progress
+
+    from rmsweep import compose
+    from rmsweep.cache.synthetic import Synthetic
+    from rmsweep.cache.write import write
+
+    with compose.hydra_at_conf():
+        config = compose.compose_one(
+            ["dataset=synthetic", *args.overrides, compose.search_path([])]
+        )
+    stems = {group: config.values[group]["stem"] for group in ("base_llm", "backbone", "dataset")}
+    source = Synthetic(**stems, **config.values["dataset"]["synthetic"])
+    responses = source.train_prompts * source.train_responses
+    responses += source.test_prompts * source.test_responses
+    n_bytes = responses * (source.dim * (2 if args.dtype == "float16" else 4) + 4)
+    with Progress(disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(f"{n_bytes / 1e9:.2f} GB", total=n_bytes)
+        write(Path(args.root), source, args.dtype, lambda n: progress.update(task, advance=n))
+    print(
+        f"wrote {source.base_llm}, {source.backbone}, {source.dataset} (train, test) to {args.root}"
+    )
+    return 0
+
+
+def _import_pairs(args: argparse.Namespace) -> int:
+    """Labelled pairs into the cache's layout."""
+    from rmsweep.cache.importing import import_pairs
+
+    if (args.embeddings is None) != (args.backbone is None):
+        raise ValueError("--embeddings and --backbone go together: give both, or neither")
+    embeddings = None if args.embeddings is None else Path(args.embeddings)
+    found = import_pairs(Path(args.file), args.name, Path(args.root), embeddings, args.backbone)
+    print(f"wrote {', '.join(map(str, found))}" if found else "these pairs are there already")
+    return 0

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
     "objectives pairing annotation best_of_n ensembling statistics classical theory typed machine "
-    "stopping scheduler lock",
+    "stopping scheduler lock arguments",
     "losses protocols rewardbench calibration provenance tracking",
     "rules",
     "spec cache reward_models diagnostics launchers",
@@ -25,7 +25,7 @@ LEVELS = (
     "figures slurm reproduce",
     "plan task report verify mirror",
     "launch single cache_build",
-    "cache_commands text_demo",
+    "cache_commands result_commands sweep_commands text_demo",
     "cli",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -1,0 +1,195 @@
+"""`rmsweep table`, `figure`, `claims`, `report`: what the runs of sweeps say."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rmsweep.arguments import add_names, conditions_of, listed, say_error
+from rmsweep.figures import catalogue
+from rmsweep.typed import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the commands to those of `rmsweep`."""
+    table = commands.add_parser("table", help="the result table of one or several sweeps")
+    add_names(table)
+    table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
+    table.add_argument(
+        "--columns", metavar="FIELD,...", help="default: the first field that varies"
+    )
+    table.add_argument(
+        "--metric",
+        default="improvement",
+        help="such as oracle_share, kl_risk; default: %(default)s",
+    )
+    table.add_argument(
+        "--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp"
+    )
+    table.add_argument(
+        "--format",
+        default="text",
+        choices=["text", "md", "latex", "csv", "html"],
+        help="default: text",
+    )
+    table.set_defaults(call=_table)
+
+    figure = commands.add_parser(
+        "figure",
+        help="the figures of one or several sweeps, as files",
+        description="Draw every figure that the runs have the data for, into outputs/NAME/figures/",
+        epilog=catalogue.listing(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_names(figure)
+    figure.add_argument("--figure", metavar="FIGURE,...", help="only these")
+    figure.add_argument("--out", metavar="DIR", help="default: outputs/NAME/figures")
+    figure.add_argument("--format", default="png", metavar="png,pdf,svg", help="default: png")
+    figure.add_argument(
+        "--error-bars",
+        default="interval",
+        choices=["interval", "standard-error"],
+        help="95 %% intervals over seeds and prompts (default), or the standard error over seeds "
+        "that RBT draws, which its figures alone offer",
+    )
+    figure.set_defaults(call=_figure)
+
+    claims = commands.add_parser("claims", help="the verdict of the runs on each published claim")
+    add_names(claims)
+    claims.add_argument(
+        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
+    )
+    claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
+    claims.set_defaults(call=_claims)
+
+    report = commands.add_parser(
+        "report",
+        help="one HTML page: claims, what was run, tables, figures, provenance",
+        description="Write one HTML file that needs no other: the verdict on each claim, what was "
+        "run, tables that sort and filter, every figure that the runs have the data for, where "
+        "the numbers come from, and the command behind each part.",
+    )
+    add_names(report)
+    report.add_argument("--out", metavar="FILE", help="default: outputs/NAME/report.html")
+    report.add_argument(
+        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
+    )
+    report.set_defaults(call=_report)
+
+
+def _table(args: argparse.Namespace) -> int:
+    """Print a result table; 1 where runs are missing."""
+    import numpy as np
+
+    from rmsweep import cells, table_formats, tables
+
+    rows, wanted = _rows_and_wanted(args.names, cells.needs(args.metric))
+    if args.where:
+        wanted = cells.select(wanted, conditions_of(args.where))
+    row_fields = listed(args.rows) or tables.default_rows(wanted, listed(args.columns))
+    column_fields = listed(args.columns)
+    if args.columns is None:
+        column_fields = tables.default_columns(wanted, row_fields)
+    fields = (row_fields, column_fields, args.metric)
+    rng = np.random.default_rng(args.seed)
+    compared = tables.compare(rows, wanted, *fields, rng, args.against)
+    notes = tables.notes(compared, wanted, *fields, args.against)
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(table_formats.render(compared, *fields, notes, args.format, width))
+    return int((compared["n_runs"] < compared["n_wanted"]).any())
+
+
+def _claims(args: argparse.Namespace) -> int:
+    """Print the verdict on each claim; 1 where runs are missing."""
+    from rmsweep import cells, claim_files, claims
+
+    found = claim_files.with_own(args.file)
+    rows, wanted = _rows_and_wanted(args.names, claim_files.columns(found))
+    if args.where:
+        wanted = cells.select(wanted, conditions_of(args.where))
+        rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
+    lines = claims.judge(rows, found, args.seed)
+    n_done = int(wanted["key"].isin(rows["key"]).sum())
+    notes = claims.notes(lines, n_done, len(wanted))
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(claims.render(lines, notes, args.format, width))
+    return int(n_done < len(wanted))
+
+
+def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Done and wanted runs of the sweeps, a line a key; where none is done, the end."""
+    from rmsweep import results
+
+    rows, wanted = results.of_sweeps(names, columns)
+    if rows.empty:
+        say_error(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
+        sys.exit(1 if len(wanted) else 2)
+    return rows, wanted
+
+
+def _figure(args: argparse.Namespace) -> int:
+    """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
+    from rmsweep import results
+    from rmsweep.figures import making, sheet, style
+
+    if args.out is None and len(args.names) > 1:
+        raise ValueError("figures of several sweeps need --out DIR, the folder to write them to")
+    asked, formats = listed(args.figure), listed(args.format)
+    for option, given, valid in (
+        ("--figure", asked, catalogue.FIGURES),
+        ("--format", formats, style.FORMATS),
+    ):
+        if unknown := [name for name in given if name not in valid]:
+            raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
+    offered = list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.with_bars()
+    if others := [name for name in asked if name not in offered]:
+        raise ValueError(
+            f"--error-bars {args.error_bars} is not for {others[0]}, but for {', '.join(offered)}"
+        )
+    rows = making.read(args.names, conditions_of(args.where))
+    n_done, folder = (rows["status"] == "done").sum(), args.out
+    if folder is None:
+        folder = results.folder(args.names[0]) / "figures"
+    names, missing = " ".join(args.names), []
+    if n_done == 0:
+        say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
+        return 1
+    for name in asked or offered:
+        try:
+            paths = making.make(rows, name, Path(folder), formats, args.seed, args.error_bars)
+        except sheet.MissingData as error:
+            missing.append(name)
+            print(f"{name}: not drawn, it needs {error}")
+        else:
+            print(f"{name}: {', '.join(map(str, paths))}")
+    if n_done < len(rows):
+        say_error(f"INCOMPLETE: {n_done:,} of {len(rows):,} runs of {names} are done")
+    return int(n_done < len(rows) or bool(asked and missing))
+
+
+def _report(args: argparse.Namespace) -> int:
+    """Write the page; 1 where runs are missing."""
+    from rmsweep import results
+    from rmsweep.report import page
+    from rmsweep.report.request import Request
+
+    if args.out is None and len(args.names) > 1:
+        raise ValueError("a report of several sweeps needs --out FILE, the file to write")
+    path = Path(args.out) if args.out else results.folder(args.names[0]) / "report.html"
+    if path.is_dir():
+        raise ValueError(f"--out must be a file, {path} is a folder")
+    conditions = conditions_of(args.where)
+    names, where, files = map(tuple, (args.names, args.where, args.file))
+    made = page.build(Request(names, where, conditions, args.seed, files))
+    page.write(made, path)
+    print(f"{path}: {len(made.html.encode()) / 1e6:.1f} MB; open it in a browser")
+    if made.n_done < made.n_wanted:
+        counts = f"{made.n_done:,} of {made.n_wanted:,} runs are done, {made.n_failed:,} failed"
+        say_error(f"INCOMPLETE: {counts}")
+    return int(made.n_done < made.n_wanted)
