@@ -99,6 +99,11 @@ def _table(args: argparse.Namespace) -> int:
     fields = (row_fields, column_fields, args.metric)
     rng = np.random.default_rng(args.seed)
     compared = tables.compare(rows, wanted, *fields, rng, args.against)
+    if compared["n_runs"].any() and compared["mean"].isna().all():
+        raise ValueError(
+            f"no done run has {args.metric}; where responses have golden rewards runs have "
+            "improvement, where labelled pairs are judged accuracy"
+        )
     notes = tables.notes(compared, wanted, *fields, args.against)
     width = shutil.get_terminal_size((120, 24)).columns
     print(table_formats.render(compared, *fields, notes, args.format, width))

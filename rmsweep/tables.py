@@ -69,11 +69,6 @@ def compare(
     values = values_by_prompt(done, metric).reindex(fields.index)
     runs["is_done"] = fields.index.isin(rows["key"])
     runs["has_value"] = has_value(values)
-    if runs["is_done"].any() and not runs["has_value"].any():
-        raise ValueError(
-            f"no done run has {metric}; where responses have golden rewards runs have improvement, "
-            "where labelled pairs are judged accuracy"
-        )
     runs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()
     runs["is_used"] = False
     for positions in runs.groupby("column").indices.values():
