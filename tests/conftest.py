@@ -10,6 +10,7 @@ import pytest
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """With several processes a file's tests stay in one, and all that use Slurm in one."""
     for item in items:
