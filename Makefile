@@ -8,9 +8,9 @@ BIN := .venv/bin
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
 
-# Two processes: the tests on Slurm, one after the other, mostly wait
+# Two processes, a file of tests in one of them: those on Slurm mostly wait
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak

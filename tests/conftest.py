@@ -10,14 +10,6 @@ import pytest
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """With several processes a file's tests stay in one, and all that use Slurm in one."""
-    for item in items:
-        group = "slurm" if item.path.parent.name == "slurm" else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def rmsweep(tmp_path):
     """rmsweep(arguments...): runs the installed command in tmp_path, expects an exit status."""

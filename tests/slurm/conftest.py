@@ -1,4 +1,4 @@
-"""A real Slurm for the tests of this folder: started once; else one reason to skip, or CI fails."""
+"""A real Slurm for the tests of this folder; else one reason to skip, or CI fails."""
 
 import contextlib
 import fcntl
@@ -11,14 +11,12 @@ import pytest
 from . import cluster as helpers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slurm_runs():
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(Path("/tmp/rmsweep_slurm_tests.lock").open("w"))
-            fcntl.flock(
-                lock, fcntl.LOCK_EX
-            )  # a machine has one Slurm: sessions of tests take turns
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a machine has one Slurm: processes take turns
             reason = helpers.start()
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = str(error)
