@@ -159,7 +159,7 @@ def read_texts(path: Path) -> pd.DataFrame:
                 f"{path}: {name} must have no nulls, found {column.null_count}, the first in row "
                 f"{row}; drop these pairs from table and embeddings"
             )
-    return table.to_pandas().astype(str)  # categories too
+    return table.to_pandas(ignore_metadata=True).astype(str)  # categories too
 
 
 def check_texts(table: pd.DataFrame, path: Path) -> None:
