@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import RMSWEEP
 
+from rmsweep import compose, provenance, results
+from rmsweep import launch as launch_module
 from rmsweep import lock as locks
-from rmsweep import results
 from rmsweep.lock import only_launch
 
 # 24 runs of some 50 ms each, in 12 packs and more
@@ -236,6 +238,37 @@ def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
     os.utime(lock, (time.time() - 60,) * 2)
     with only_launch(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+def test_a_lock_without_its_name_from_the_future_is_not_live(tmp_path):
+    lock = tmp_path / ".launch"
+    lock.touch()
+    os.utime(lock, (time.time() + 3600,) * 2)  # since then the clock was set back
+    with only_launch(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+@pytest.fixture
+def full_disk():
+    """Until the test ends, no byte can be written to a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, full_disk, monkeypatch):
+    monkeypatch.setattr(provenance, "diff", lambda: b"a diff")
+    axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
+    with pytest.raises(OSError, match="too large"), only_launch(tmp_path):
+        pass
+    with pytest.raises(OSError, match="too large"):
+        launch_module._record(tmp_path, axes, [], 0, {})
+    with pytest.raises(OSError, match="too large"):
+        provenance.keep_diff(tmp_path)
+    with pytest.raises(OSError, match="too large"):
+        results.write_part(tmp_path, [{"key": "a", "status": "done"}])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.soak
