@@ -39,7 +39,8 @@ def only_launch(directory: Path, *, runs: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as a folder that is read-only now
+            path.unlink(missing_ok=True)
 
 
 def _refuse_live(path: Path) -> None:

@@ -36,3 +36,28 @@ def tiny():
     shape |= {"dim": 16, "n_clusters": 2, "intrinsic_dim": 4}
     source = [f"dataset.synthetic.{name}={value}" for name, value in shape.items()]
     return [*source, "quantity=30", "training.max_epochs=3"]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The dataset of the small sweep in one go."""
+    from small_sweep import PATIENCE_S, dataset, launch
+
+    root = tmp_path_factory.mktemp("undisturbed")
+    out, err = launch(root).communicate(timeout=PATIENCE_S)
+    assert "24 of 24 runs done" in out, out + err
+    return dataset(root)
+
+
+@pytest.fixture
+def not_root(tmp_path, monkeypatch):
+    """In tmp_path, a folder of ours, as a user whom permissions bind, also where root tests."""
+    monkeypatch.chdir(tmp_path)
+    was = os.geteuid()
+    if was == 0:
+        os.chown(tmp_path, 65534, -1)
+        os.seteuid(65534)
+    yield
+    for folder, _, _ in os.walk("."):
+        os.chmod(folder, 0o755)
+    os.seteuid(was)
