@@ -68,6 +68,8 @@ def _status(error: Exception) -> int:
     if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
         raise error
     message = _one_line(str(error)) if theirs else str(error)
+    if "mismatched input" in message or "iable" in message.partition(":")[0]:
+        message += "; text with other than letters, digits and -_./ is quoted twice: \"name='a=b'\""
     if by == "hydra":
         message = message.removesuffix(".") + "; `rmsweep run --help` shows groups and fields"
     print(f"rmsweep: {message}", file=sys.stderr)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from rmsweep import naming
 from rmsweep import spec as specs
 
 OUTPUTS = Path("outputs")
@@ -189,7 +190,7 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
 
 def require_sweep(name: str) -> None:
     """FileNotFoundError, which names those that are there, without such a sweep in outputs/."""
-    if not folder(name).is_dir():
+    if not naming.is_name(name) or not folder(name).is_dir():
         there = ", ".join(sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))) or "none"
         raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {there}")
 

@@ -18,10 +18,10 @@ SWEEP += ["quantity=60", "training.max_epochs=20"]
 PATIENCE_S = 600  # of a test, so that a busy machine fails none
 
 
-def launch(root, **how):
-    """A process in a session of its own. how: env, user and so on, of Popen."""
+def launch(root, before=(), **how):
+    """A process in a session of its own. before: words before the command. how: env, of Popen."""
     return subprocess.Popen(
-        [RMSWEEP, *SWEEP],
+        [*before, RMSWEEP, *SWEEP],
         cwd=root,
         stdout=-1,
         stderr=-1,

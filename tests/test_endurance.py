@@ -6,9 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,8 +29,9 @@ from rmsweep.execute import _row
 from rmsweep.machine import Place
 
 pytestmark = pytest.mark.soak
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and runs as another user")
-NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and drops capabilities")
+# A root whom permissions bind
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
 TINY = {"train_prompts": 40, "train_responses": 3, "test_prompts": 8, "test_responses": 6}
 TINY |= {"dim": 8, "n_clusters": 2, "intrinsic_dim": 4}
 TINY_RUN = [f"dataset.synthetic.{name}={value}" for name, value in TINY.items()]
@@ -281,9 +280,9 @@ def test_a_full_disk(left, tmp_path, disk, undisturbed):
     disk("size=4m")
     fill(tmp_path / "outputs", left)
     for _ in range(2):
-        refused(tmp_path, "cannot be written" if left else "", "No space left")
+        refused(tmp_path, "No space left")
     kept = parts(tmp_path)
-    assert (len(kept) > 0) == (left == 300_000)
+    assert (left > 8192 or not kept) and (left < 300_000 or 0 < len(kept) < 12)
     if kept:
         assert f"{len(dataset(tmp_path))} of 24 runs done" in status_of(tmp_path)
     assert not [p for p in (tmp_path / "outputs/small").rglob(".*") if p.is_file()]
@@ -308,19 +307,10 @@ def test_a_folder_that_becomes_read_only(tmp_path, disk, undisturbed):
     assert_none_doubled(tmp_path)
 
 
-@pytest.fixture
-def of_nobody():
-    """A folder of a user whom permissions bind, and how to launch as that user."""
-    with tempfile.TemporaryDirectory() as folder:  # others may not enter tmp_path
-        shutil.chown(folder, NOBODY, NOBODY)
-        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        yield Path(folder), user | {"env": os.environ | {"HOME": folder}}
-
-
 @needs_root
 @pytest.mark.parametrize("mode", [0o555, 0o333, 0], ids=["no_writing", "no_listing", "nothing"])
-def test_permissions_that_change(mode, of_nobody, undisturbed):
-    root, user = of_nobody
+def test_permissions_that_change(mode, tmp_path, undisturbed):
+    root, user = tmp_path, {"before": BOUND}
     runs = root / "outputs/small/runs"
     process = interrupted(root, lambda _: runs.chmod(mode), **user)
     out, err = process.communicate(timeout=PATIENCE_S)
