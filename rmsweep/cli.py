@@ -24,6 +24,8 @@ first steps:
 exit status: 0 all done, 1 runs failed or missing, 2 bad input (nothing ran)
 """
 
+UNQUOTED = ("mismatched input", "no viable alternative")  # of Hydra's parser
+
 
 def main(argv: list[str] | None = None) -> None:
     """The `rmsweep` command; exits with 0 all done, 1 runs failed or missing, 2 bad input."""
@@ -59,6 +61,8 @@ def _status(error: Exception) -> int:
     if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
         raise error
     message = _one_line(str(error)) if theirs else str(error)
+    if any(said in message for said in UNQUOTED):
+        message += "; text with other than letters, digits and -_./ is quoted twice: \"name='a=b'\""
     if by == "hydra":
         message = message.removesuffix(".") + "; `rmsweep run --help` shows groups and fields"
     print(f"rmsweep: {message}", file=sys.stderr)

@@ -13,11 +13,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from rmsweep import naming
 from rmsweep.spec import NOT_IN_SPEC
 from rmsweep.typed import nearest
 
@@ -56,7 +57,8 @@ def hydra_at_conf() -> Iterator[None]:
 def search_path(config_dirs: Sequence[str]) -> str:
     """The override with which Hydra finds sweeps/ and the user's own groups."""
     folders = [ROOT, *(Path(d).resolve() for d in config_dirs)]
-    return f"hydra.searchpath=[{','.join(json.dumps(f'file://{folder}') for folder in folders)}]"
+    quoted = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in folders]
+    return f"hydra.searchpath=[{','.join(quoted)}]"
 
 
 def compose_one(overrides: Sequence[str]) -> Config:
@@ -115,8 +117,8 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
                 f" of {all_names}"
             )
     name = base.values.get("name") or sweep.get("name") or _name_of(fields, fixed)
-    if not isinstance(name, str) or Path(name).name != name or name[0] in ".-":
-        raise ValueError(f"name must be one folder's name in outputs/, got {name!r}")
+    if not naming.is_name(name):
+        raise ValueError(f"name must be {naming.RULE}; got {name!r}")
     return Axes(name, base, fixed, fields, zipped, sweep.get("exclude") or [])
 
 

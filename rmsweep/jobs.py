@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -82,9 +83,11 @@ def read(directory: Path, array: str) -> Array:
 def submitted(directory: Path) -> list[Array]:
     """Every array that was, or is about to be, given to Slurm; in order of launch."""
     found = []
-    for path in folder(directory).glob("[!.]*.parquet"):
-        with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
-            found.append(_read(path))
+    names = os.listdir(folder(directory)) if folder(directory).is_dir() else []
+    for name in names:
+        if name.endswith(".parquet") and not name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
+                found.append(_read(folder(directory) / name))
     return sorted(found, key=lambda array: (array.launched_at, array.id))
 
 

@@ -413,8 +413,11 @@ def _record(
         **{k: provenance()[k] for k in ("git_commit", "git_dirty", "host")},
     }
     unfinished = path.with_name(f".sweep.yaml.{os.getpid()}")
-    unfinished.write_text(yaml.safe_dump({"launches": [*before, launch]}, sort_keys=False))
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(yaml.safe_dump({"launches": [*before, launch]}, sort_keys=False))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _require_own(directory: Path) -> None:

@@ -27,15 +27,20 @@ def only_launch(directory: Path, *, runs: bool = True) -> Iterator[None]:
     mine["runs"] = runs
     while True:
         try:
-            with open(path, "x") as file:
-                json.dump(mine, file)
+            path.touch(exist_ok=False)
             break
         except FileExistsError:
             _refuse_live(path)
     try:
+        path.write_text(json.dumps(mine))
+    except OSError:  # as on a full disk
+        path.unlink(missing_ok=True)
+        raise
+    try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as a folder that is read-only now
+            path.unlink(missing_ok=True)
 
 
 def _refuse_live(path: Path) -> None:
@@ -103,7 +108,7 @@ def _is_dead(holder: dict[str, Any]) -> bool:
     if holder["host"] != platform.node():
         return False
     if pid is None:
-        return holder["age_s"] > UNNAMED_S
+        return abs(holder["age_s"]) > UNNAMED_S  # < 0: the clock was set back
     if pid == os.getpid():  # a dead process's, in a container started anew
         return True
     now, then = _started(pid), holder["started"]

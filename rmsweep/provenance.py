@@ -72,8 +72,11 @@ def keep_diff(directory: Path) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_bytes(diff())
-        os.replace(unfinished, path)
+        try:
+            unfinished.write_bytes(diff())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def command() -> str:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from rmsweep import naming
 from rmsweep import spec as specs
 
 OUTPUTS = Path("outputs")
@@ -123,10 +124,17 @@ def replace_parquet(table: pa.Table, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def parts(directory: Path) -> list[Path]:
+    """The files of the dataset; OSError where they may not be listed (glob would find none)."""
+    folder = directory / "runs"
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    names = [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
+    return [folder / name for name in names]
+
+
 def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
-    paths = sorted((directory / "runs").glob("part-*.parquet"))
-    tables = [read_parquet(path, columns) for path in paths]
+    tables = [read_parquet(path, columns) for path in parts(directory)]
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     try:
         return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
@@ -154,6 +162,8 @@ def read_parquet(path: Path, columns: list[str] | None = None, kind: str = "part
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
+            raise ValueError(f"{path} cannot be read ({os.strerror(error.errno)})") from None
         raise ValueError(
             f"{path} is not a whole Parquet file of ours ({_short(error)}); delete "
             "it and repeat the launch, which runs what is missing"
@@ -180,7 +190,7 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
 
 def require_sweep(name: str) -> None:
     """FileNotFoundError, which names those that are there, without such a sweep in outputs/."""
-    if not folder(name).is_dir():
+    if not naming.is_name(name) or not folder(name).is_dir():
         there = ", ".join(sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))) or "none"
         raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {there}")
 
@@ -210,7 +220,7 @@ def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
     """All columns of the done runs of these keys, a row a key; reads only parts that hold them."""
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
-    for path in sorted((directory / "runs").glob("part-*.parquet")):
+    for path in parts(directory):
         if pc.any(pc.is_in(read_parquet(path, ["key"])["key"], wanted)).as_py():
             table = read_parquet(path)
             tables.append(table.filter(pc.is_in(table["key"], wanted)))

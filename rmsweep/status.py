@@ -76,7 +76,7 @@ def asked(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
     try:
         before = json.loads(path.read_text())
         kept = [Task(**task) for task in before["tasks"]]
-        is_fresh = time.time() - before["at"] < CACHED_S
+        is_fresh = 0 <= time.time() - before["at"] < CACHED_S  # < 0: the clock was set back
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
         before = {}
     numbers = sorted(array.job for array in arrays if array.job is not None)
@@ -173,7 +173,8 @@ def _raised_at(traceback: object) -> str:
 def _per_hour(done: pd.DataFrame) -> float | None:
     """Runs that ended in the last hour, or since the first ones did, which are not counted."""
     now = pd.Timestamp(datetime.datetime.now(datetime.UTC))
-    ended = done.loc[done["finished_at"] > now - PACE, "finished_at"]
+    is_recent = done["finished_at"].between(now - PACE, now)  # later: the clock was set back
+    ended = done.loc[is_recent, "finished_at"]
     first = ended.min()
     later = ended[ended > first + pd.Timedelta(seconds=1)]  # rows of a part have one time
     return float(len(later) / ((now - first) / PACE)) if len(later) else None

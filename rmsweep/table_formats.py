@@ -81,7 +81,7 @@ def _grid(
     decimals, most_seeds = n_decimals(cells), int(cells["n_seeds"].max())
     texts: dict[tuple[tuple[str, ...], str], str] = {}
     for cell in cells.to_dict("records"):
-        line = tuple(label(cell[field]).translate(escape) for field in row_fields)
+        line = tuple(_printable(label(cell[field])).translate(escape) for field in row_fields)
         head = ", ".join(f"{field}={label(cell[field])}" for field in column_fields) or metric
         text = cell_text(cell, decimals, most_seeds).translate(escape)
         texts[line, head] = bold.format(text) if cell["is_best"] else text
@@ -90,7 +90,13 @@ def _grid(
         dict.fromkeys(head for _, head in texts),
     )
     table = [[*line, *(texts.get((line, head), "n/a") for head in heads)] for line in lines]
-    return pd.DataFrame(table, columns=[name.translate(escape) for name in [*row_fields, *heads]])
+    names = [_printable(name).translate(escape) for name in [*row_fields, *heads]]
+    return pd.DataFrame(table, columns=names)
+
+
+def _printable(text: str) -> str:
+    """A label of somebody's data without what would steer a terminal or break a line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def n_decimals(cells: pd.DataFrame) -> int:

@@ -1,51 +1,13 @@
 """Bad input of every kind: one line on stderr says what to do, exit status 2, nothing is left."""
 
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from rmsweep import cli
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working directory, and a process as the command finds it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = signal.getsignal(signal.SIGPIPE)
-    yield tmp_path
-    signal.signal(signal.SIGPIPE, before)
-    GlobalHydra.instance().clear()
-
-
-def tree(root):
-    """All files and folders under root, with their bytes."""
-    return {path: path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
-
-
-@pytest.fixture
-def refused(here, capfd):
-    """refused(arguments, *words): exit status 2, a line on stderr with the words, no trace."""
-
-    def call(arguments, *words):
-        before = tree(here)
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        assert stop.value.code == 2, f"{stop.value.code}\n{out}{err}"
-        lines = err.strip().splitlines()
-        assert len(lines) == 1 and lines[0].startswith("rmsweep"), err
-        assert all(word in lines[0] for word in words), err
-        assert "Traceback" not in out + err
-        assert tree(here) == before
-
-    return call
-
 
 FROM_FILES = ["dataset=alpacaeval", "base_llm=synthetic", "backbone=synthetic", "quantity=30"]
 

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
@@ -183,7 +184,21 @@ def test_300_corrupted_files(kind, tmp_path):
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_10000_corrupted_files(kind, tmp_path):
-    corrupted(tmp_path, kind, 1 + 10_000 // len(KINDS), seed=1)
+    n = 1 + 10_000 // len(KINDS)
+    n_read = corrupted(tmp_path, kind, n, seed=1)
+    print(f"{kind}: {n} files damaged, {n - n_read} refused in a message, {n_read} read")
+
+
+def test_what_pandas_noted_in_a_file_of_pairs_is_not_read(tmp_path):
+    (path,), read = labelled_pairs(tmp_path)
+    sound, table = read(), pq.read_table(path)
+    for before, after in ((b"unicode", b"unicodE"), (b'"index_columns"', b'"index_colums"')):
+        noted = table.schema.metadata[b"pandas"]
+        assert before in noted
+        pq.write_table(
+            table.replace_schema_metadata({b"pandas": noted.replace(before, after)}), path
+        )
+        pd.testing.assert_frame_equal(read(), sound)
 
 
 # ---- what asks for the impossible, and what would run code

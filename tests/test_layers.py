@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
     "objectives pairing annotation best_of_n ensembling statistics classical theory typed machine "
-    "stopping scheduler lock arguments",
+    "stopping scheduler lock naming arguments",
     "losses protocols rewardbench calibration provenance tracking",
     "rules",
     "spec cache reward_models diagnostics launchers",

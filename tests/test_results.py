@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rmsweep
-from rmsweep import results
+from rmsweep import jobs, results
 from rmsweep import spec as specs
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -154,3 +154,23 @@ def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
         results.replace_parquet(results.SCHEMA.empty_table(), sweep)  # a folder is in the way
     assert not list((sweep / "runs").iterdir())
     assert [path.name for path in sweep.parent.iterdir()] == ["small"]
+
+
+def test_what_may_not_be_read_is_not_absent(not_root):
+    folder = results.folder("small")
+    results.write_part(folder, [row("a")])
+    (part,) = (folder / "runs").iterdir()
+    part.chmod(0)
+    with pytest.raises(ValueError, match=f"{part.name} cannot be read .*Permission denied") as said:
+        results.read_done(folder)
+    assert "delete" not in str(said.value)
+    part.chmod(0o644)
+    (folder / "runs").chmod(0o333)  # parts can be written and opened, but not listed
+    with pytest.raises(PermissionError, match="runs"):
+        results.read_done(folder)
+    with pytest.raises(PermissionError, match="runs"):
+        results.done_rows(folder, ["a"])
+    jobs.folder(folder).mkdir()
+    jobs.folder(folder).chmod(0o333)
+    with pytest.raises(PermissionError, match="jobs"):
+        jobs.submitted(folder)

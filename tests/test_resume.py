@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import subprocess
@@ -10,162 +11,85 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import RMSWEEP
+from small_sweep import (
+    PATIENCE_S,
+    dataset,
+    finish,
+    launch,
+    parts,
+    processes_of,
+    wait_for_a_part,
+    wait_until,
+    workers_of,
+)
 
+from rmsweep import compose, provenance, results
+from rmsweep import launch as launch_module
 from rmsweep import lock as locks
-from rmsweep import results
+from rmsweep.dispatch import LaunchError
 from rmsweep.lock import only_launch
-
-# 24 runs of some 50 ms each, in 12 packs and more
-SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "seed=range(6)", "annotation.beta=1,10"]
-SWEEP += ["loss.hidden=[16]", "launcher.workers=2", "launcher.pack_runs=2", "name=small"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """(overrides, dataset) of the sweep in one go."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    shape = {"train_prompts": 60, "train_responses": 3, "test_prompts": 20, "test_responses": 6}
-    source = [f"dataset.synthetic.{name}={value}" for name, value in shape.items()]
-    overrides = [*SWEEP, *source, "quantity=60", "training.max_epochs=20"]
-    done = launch(root, overrides).communicate(timeout=120)
-    assert "24 of 24 runs done" in done[0], done
-    return overrides, dataset(root)
-
-
-def launch(root, overrides):
-    return subprocess.Popen(
-        [RMSWEEP, *overrides], cwd=root, stdout=-1, stderr=-1, text=True, start_new_session=True
-    )
-
-
-def dataset(root):
-    """Key and metric columns of the first done row of each key, by key."""
-    rows = pd.read_parquet(root / "outputs/small/runs")
-    rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
-    columns = ["key", "spec_id", *results.METRICS, *results.BY_PROMPT, "epochs", "bon_golden_by_n"]
-    return rows.sort_values("key", ignore_index=True)[columns]
-
-
-def finish(root, overrides, undisturbed):
-    """Launch once more, to the end; the dataset is that of the undisturbed run, bit for bit."""
-    out, err = launch(root, overrides).communicate(timeout=120)
-    assert "24 of 24 runs done" in out, out + err
-    assert all(line.startswith("removed the lock of process") for line in err.splitlines()), err
-    pd.testing.assert_frame_equal(dataset(root), undisturbed, check_exact=True)
-    assert not list(root.glob("outputs/small/.launch*"))
-
-
-def processes_of(session):
-    """Ids of the living processes of a session, but not zombies."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(its_session) == session and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def wait_until(holds, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def wait_for_a_part(root, process):
-    """Until a part is there that was not, or the launch has ended."""
-    n_before = len(parts(root))
-    wait_until(lambda: process.poll() is not None or len(parts(root)) > n_before)
-
-
-def parts(root):
-    return list(root.glob("outputs/small/runs/part-*"))
 
 
 def test_kill_the_launch(tmp_path, undisturbed):
-    overrides, expected = undisturbed
     rng = np.random.default_rng(0)
     n_done, n_killed = [], 0
     for after in (0.3, None, None, None):  # once while it plans, then while runs go on
-        process = launch(tmp_path, overrides)
+        process = launch(tmp_path)
         if after is None:
             wait_for_a_part(tmp_path, process)
             after = 0.1 * rng.random()
         time.sleep(after)
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         n_killed += process.returncode == -signal.SIGKILL
-        wait_until(lambda p=process: not processes_of(p.pid), seconds=20)
+        wait_until(lambda p=process: not processes_of(p.pid))
         n_done.append(len(dataset(tmp_path)) if parts(tmp_path) else 0)
     assert n_done == sorted(n_done) and 0 < n_done[1] < 24 and n_killed >= 2, (n_done, n_killed)
-    finish(tmp_path, overrides, expected)
+    finish(tmp_path, undisturbed)
 
 
 def test_kill_a_worker(tmp_path, undisturbed):
-    overrides, expected = undisturbed
     rng = np.random.default_rng(1)
     n_failed = 0
     for _ in range(10):  # a sweep may end before the kill; then it starts again from nothing
-        process = launch(tmp_path, overrides)
+        process = launch(tmp_path)
         wait_for_a_part(tmp_path, process)
         time.sleep(0.05 * rng.random())
         workers = workers_of(process.pid)
         if workers:
             os.kill(workers[rng.integers(len(workers))], signal.SIGKILL)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
         if process.returncode:
             n_failed += 1
             assert process.returncode == 1 and "a worker process died" in err, out + err
             assert "The same command resumes" in err and "Traceback" not in err
-        wait_until(lambda p=process: not processes_of(p.pid), seconds=20)
+        wait_until(lambda p=process: not processes_of(p.pid))
         if n_failed == 2:
             break
         if not process.returncode:
             shutil.rmtree(tmp_path / "outputs")
     assert n_failed == 2
-    finish(tmp_path, overrides, expected)
-
-
-def workers_of(launching):
-    """The forkserver's children in a launch's session."""
-    found = []
-    for process in processes_of(launching):
-        try:
-            stat = Path(f"/proc/{process}/stat").read_text()
-            parent = int(stat.rpartition(")")[2].split()[1])
-            command = Path(f"/proc/{parent}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"forkserver" in command:
-            found.append(process)
-    return found
+    finish(tmp_path, undisturbed)
 
 
 def test_unfinished_files_are_not_read(tmp_path, undisturbed):
-    overrides, expected = undisturbed
     runs = tmp_path / "outputs/small/runs"
     runs.mkdir(parents=True)
     (runs / ".part-0123456789abcdef.parquet.77").write_bytes(b"PAR1 half a")
     (tmp_path / "outputs/small/.specs.parquet.77").write_bytes(b"PAR1")
     (tmp_path / "outputs/small/.sweep.yaml.77").write_text("launches: [")
-    finish(tmp_path, overrides, expected)
+    finish(tmp_path, undisturbed)
 
 
 def test_two_launches_at_once(tmp_path, undisturbed):
-    overrides, expected = undisturbed
-    both = [launch(tmp_path, overrides) for _ in range(2)]
-    ended = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    both = [launch(tmp_path) for _ in range(2)]
+    ended = [(*process.communicate(timeout=PATIENCE_S), process.returncode) for process in both]
     for _, err, status in ended:
         assert status == 0 or (status == 2 and "another launch of this sweep runs" in err)
     assert any(status == 0 for *_, status in ended), ended
-    finish(tmp_path, overrides, expected)
+    finish(tmp_path, undisturbed)
     assert len(list(pq.read_table(tmp_path / "outputs/small/specs.parquet")["key"])) == 24
 
 
@@ -238,16 +162,54 @@ def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
 
 
+def test_a_lock_without_its_name_from_the_future_is_not_live(tmp_path):
+    lock = tmp_path / ".launch"
+    lock.touch()
+    os.utime(lock, (time.time() + 3600,) * 2)  # since then the clock was set back
+    with only_launch(tmp_path):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+
+
+@pytest.fixture
+def full_disk():
+    """Until the test ends, no byte can be written to a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, full_disk, monkeypatch):
+    monkeypatch.setattr(provenance, "diff", lambda: b"a diff")
+    axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
+    with pytest.raises(OSError, match="too large"), only_launch(tmp_path):
+        pass
+    with pytest.raises(OSError, match="too large"):
+        launch_module._record(tmp_path, axes, [], 0, {})
+    with pytest.raises(OSError, match="too large"):
+        provenance.keep_diff(tmp_path)
+    with pytest.raises(OSError, match="too large"):
+        results.write_part(tmp_path, [{"key": "a", "status": "done"}])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_lock_that_cannot_be_removed_hides_no_error(not_root):
+    folder = Path("sweep")
+    with pytest.raises(LaunchError, match="no space"), only_launch(folder):
+        folder.chmod(0o555)
+        raise LaunchError("no space")
+    assert (folder / ".launch").exists()
+
+
 @pytest.mark.soak
 def test_forty_kills_at_random_moments(tmp_path, undisturbed):
-    overrides, expected = undisturbed
     rng = np.random.default_rng(2)
     for _ in range(40):
-        process = launch(tmp_path, overrides)
+        process = launch(tmp_path)
         time.sleep(6 * rng.random())
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
-        wait_until(lambda p=process: not processes_of(p.pid), seconds=20)
+        process.communicate(timeout=PATIENCE_S)
+        wait_until(lambda p=process: not processes_of(p.pid))
         for part in parts(tmp_path):
             part.unlink() if rng.random() < 0.1 else None  # so that there is always work left
-    finish(tmp_path, overrides, expected)
+    finish(tmp_path, undisturbed)

@@ -7,9 +7,10 @@ import subprocess
 import time
 
 import pandas as pd
+import pytest
 from conftest import RMSWEEP
 
-from rmsweep import status
+from rmsweep import jobs, scheduler, status
 
 
 def rows_at(*seconds_ago):
@@ -23,6 +24,20 @@ def test_pace_counts_from_the_first_part_on():
     assert status._per_hour(rows_at(5, 5, 5)) is None, "one part says nothing of the pace"
     assert round(status._per_hour(rows_at(100, 100, 50, 50, 10))) == 3 * 36
     assert round(status._per_hour(rows_at(7200, 100, 50))) == 36, "older than an hour"
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_pace():
+    assert status._per_hour(rows_at(-7200, -7100)) is None
+    assert round(status._per_hour(rows_at(-7200, 100, 50))) == 36
+
+
+def test_slurm_is_asked_again_after_a_clock_was_set_back(tmp_path, monkeypatch):
+    jobs.folder(tmp_path).mkdir(parents=True)
+    kept = {"at": time.time() + 3600, "numbers": [], "keeps_accounts": False, "tasks": []}
+    (jobs.folder(tmp_path) / ".scheduler.json").write_text(json.dumps(kept))
+    monkeypatch.setenv("PATH", "")  # so that Slurm cannot answer
+    with pytest.raises(scheduler.Unavailable):
+        status.asked(tmp_path, [])
 
 
 def test_states_are_disjoint_and_exhaustive():

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rmsweep import naming
 from rmsweep.cache import checks
 from rmsweep.cache.checks import Header
 from rmsweep.cache.fingerprint import fingerprint
@@ -57,18 +58,22 @@ class LabelledPairs:
 
 
 def embeddings_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
+    naming.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
     return Path(root) / f"embd_{base_llm}_{backbone}_{dataset}_{split}.npy"
 
 
 def rewards_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
+    naming.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
     return Path(root) / f"reward_{base_llm}_{backbone}_{dataset}_{split}.npy"
 
 
 def pair_embeddings_path(root: Path, dataset: str, backbone: str) -> Path:
+    naming.require_stems(dataset=dataset, backbone=backbone)
     return Path(root) / f"embd_pairs_{dataset}_{backbone}.npy"
 
 
 def pair_table_path(root: Path, dataset: str) -> Path:
+    naming.require_stems(dataset=dataset)
     return Path(root) / f"pairs_{dataset}.parquet"
 
 
@@ -159,7 +164,7 @@ def read_texts(path: Path) -> pd.DataFrame:
                 f"{path}: {name} must have no nulls, found {column.null_count}, the first in row "
                 f"{row}; drop these pairs from table and embeddings"
             )
-    return table.to_pandas().astype(str)  # categories too
+    return table.to_pandas(ignore_metadata=True).astype(str)  # categories too
 
 
 def check_texts(table: pd.DataFrame, path: Path) -> None:
