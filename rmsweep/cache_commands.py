@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rmsweep import cache_build
+from rmsweep import cache_build, cache_build_arguments
 
 INSPECT = """\
 Print what a cache holds, and what to know before thousands of runs on it: shapes, types, the
@@ -58,7 +58,7 @@ def add(commands: "argparse._SubParsersAction") -> None:
     verify.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
     verify.add_argument("--trust-remote-code", action="store_true")
     verify.set_defaults(call=_verify)
-    cache_build.add(commands)
+    cache_build_arguments.add(commands, cache_build.build)
 
 
 def _inspect(args: argparse.Namespace) -> int:
