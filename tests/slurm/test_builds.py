@@ -29,7 +29,7 @@ def build(tmp_path):
     def call(out, *more, status=0):
         done = subprocess.run(
             [RMSWEEP, "cache", "build", *given, "--out", out, *more],
-            cwd=tmp_path, capture_output=True, text=True, timeout=120,
+            cwd=tmp_path, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -57,7 +57,7 @@ def test_shards_go_through_the_stages(cluster, build, tmp_path):
     assert f"afterok:{made['embeddings']}_" in waits[made["join"]], waits
     assert "tasks of a build in" in build("there", *SLURM, status=2)
     build("here")
-    cluster.wait_until(lambda: not cluster.squeue(), 90)
+    cluster.wait_until(lambda: not cluster.squeue(), 300)
     assert files(tmp_path / "there") == files(tmp_path / "here") != {}
     assert "all done before" in build("there", *SLURM) and not cluster.squeue()
 
@@ -79,12 +79,12 @@ def test_warned_and_broken_tasks(cluster, build, tmp_path):
     cluster.wait_until(lambda: log.exists() and "test: " in log.read_text())
     cluster.warn(task)
     cluster.start_again(task)
-    cluster.wait_until(lambda: not cluster.squeue(), 90)
+    cluster.wait_until(lambda: not cluster.squeue(), 300)
     assert "queued again" in log.read_text()
     cluster.wait_for_sacct(made["join"], {made["join"]: ("CANCELLED", "0:0")})
     assert not files(tmp_path / "there")
     (tmp_path / "aside").rename(tmp_path / "backbone")
     build("there", *SLURM)
     build("here")
-    cluster.wait_until(lambda: not cluster.squeue(), 90)
+    cluster.wait_until(lambda: not cluster.squeue(), 300)
     assert files(tmp_path / "there") == files(tmp_path / "here") != {}
