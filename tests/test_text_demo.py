@@ -20,7 +20,7 @@ SMALL += "text_demo.SHAPES = {'train': (30, 3), 'test': (8, 4)}; cli.main(['demo
 def test_a_small_demo_from_text_to_report(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SMALL], cwd=tmp_path, env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rmsweep cache build --backbone minilm" in done.stdout and " texts/s" in done.stderr

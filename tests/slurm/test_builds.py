@@ -47,7 +47,7 @@ def submitted(said):
 
 
 def test_shards_go_through_the_stages(cluster, build, tmp_path):
-    said = build("there", *SLURM)
+    said = build("there", *SLURM, "+launcher.sbatch.hold=true")
     made = submitted(said)
     assert "submitted 2 tasks a stage" in said and list(made) == ["rewards", "embeddings", "join"]
     shown = cluster.slurm("squeue", "--array", "--noheader", "--format=%i|%E")
@@ -56,10 +56,10 @@ def test_shards_go_through_the_stages(cluster, build, tmp_path):
         assert f"aftercorr:{made['rewards']}_" in waits[f"{made['embeddings']}_{shard}"], waits
     assert f"afterok:{made['embeddings']}_" in waits[made["join"]], waits
     assert "tasks of a build in" in build("there", *SLURM, status=2)
+    cluster.slurm("scontrol", "release", ",".join(made.values()))
     build("here")
     cluster.wait_until(lambda: not cluster.squeue(), 300)
     assert files(tmp_path / "there") == files(tmp_path / "here") != {}
-    assert "all done before" in build("there", *SLURM) and not cluster.squeue()
 
 
 def test_sbatch_refuses_a_build(cluster, build, tmp_path):
@@ -88,3 +88,4 @@ def test_warned_and_broken_tasks(cluster, build, tmp_path):
     build("here")
     cluster.wait_until(lambda: not cluster.squeue(), 300)
     assert files(tmp_path / "there") == files(tmp_path / "here") != {}
+    assert "all done before" in build("there", *SLURM) and not cluster.squeue()
