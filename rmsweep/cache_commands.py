@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from rmsweep import cache_build
+from rmsweep import cache_build, cache_build_arguments
 
 INSPECT = """\
 Print what a cache holds, and what to know before thousands of runs on it: shapes, types, the
@@ -70,7 +70,7 @@ def add(commands: "argparse._SubParsersAction") -> None:
     synthesize.add_argument("overrides", nargs="*", metavar="FIELD=VALUE")
     synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     synthesize.set_defaults(call=_synthesize)
-    cache_build.add(commands)
+    cache_build_arguments.add(commands, cache_build.build)
     pairs = commands.add_parser(
         "import-pairs",
         help="bring labelled pairs, such as RewardBench's, into a cache",

@@ -64,14 +64,14 @@ def plan(
                     place=Place(cache_root, on, threads, save_models),
                     workers=asked.workers,
                     cwd=str(Path.cwd()),
-                    launcher=_plain(asked),
+                    launcher=plain(asked),
                     command=sys.argv[1:],
                 )
             )
     return found
 
 
-def _plain(launcher: Slurm) -> dict[str, Any]:
+def plain(launcher: Slurm) -> dict[str, Any]:
     return vars(launcher) | {"gpu_tasks": vars(launcher.gpu_tasks)}
 
 
@@ -149,7 +149,7 @@ def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted
         left = array
         while True:
             try:
-                accepted.append(_sbatch(directory, left, run))
+                accepted.append(sbatch(directory, left, run))
                 break
             except FailedJobError as error:
                 refusal = " ".join(str(error).split())
@@ -170,7 +170,7 @@ def _merged(array: jobs.Array, n_tasks: int) -> jobs.Array:
     return replace(array, tasks=[packs[a:b] for a, b in zip(edges, edges[1:], strict=False)])
 
 
-def _sbatch(directory: Path, array: jobs.Array, run: Run) -> str:
+def sbatch(directory: Path, array: jobs.Array, run: Run) -> str:
     """Submit one array, recorded before Slurm knows of it; its job id."""
     jobs.write(directory, array)
     executor = SlurmExecutor(jobs.logs(directory))

@@ -10,6 +10,7 @@ import pandas as pd
 CACHE = Path("demo-cache")
 NAME = "demo_text"
 SHAPES = {"train": (240, 6), "test": (60, 12)}
+QUANTITY = 600
 SUBJECTS = (
     "otters owls bees whales foxes spiders tulips oaks ferns cacti mushrooms bamboo hammers "
     "kettles bicycles clocks magnets bridges volcanoes glaciers rivers deserts comets auroras "
@@ -69,4 +70,4 @@ def overrides() -> list[str]:
     """The sweep on it: two losses, two noise levels, five seeds."""
     names = ["base_llm=templates", "backbone=minilm", "dataset=manners"]
     axes = ["loss=bt_mlp,clf_lgb", "annotation.beta=1,10", "seed=range(5)"]
-    return [*names, *axes, "quantity=600", f"cache.root={CACHE}", f"name={NAME}"]
+    return [*names, *axes, f"quantity={QUANTITY}", f"cache.root={CACHE}", f"name={NAME}"]

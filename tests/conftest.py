@@ -53,14 +53,14 @@ def refused(here, capfd):
 def rmsweep(tmp_path):
     """rmsweep(arguments...): runs the installed command in tmp_path, expects an exit status."""
 
-    def call(*arguments, status=0, **environment):
+    def call(*arguments, status=0, timeout=300, **environment):
         found = subprocess.run(
             [RMSWEEP, *map(str, arguments)],
             cwd=tmp_path,
             env=os.environ | {"COLUMNS": "200"} | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
         )
         assert found.returncode == status, found.stdout + found.stderr
         return found

@@ -16,7 +16,7 @@ import tiny_models
 import torch
 import transformers
 
-from rmsweep import cli
+from rmsweep import built_options, cli
 from rmsweep.cache.building import embed, generate, hub, models
 from rmsweep.cache.building.batching import Budget, in_batches
 from rmsweep.cache.building.progress import Progress
@@ -170,10 +170,9 @@ def test_killed_and_resumed_is_uninterrupted(built, build, made, tmp_path):
 
 def test_shards_join_to_the_same_cache(built, build, made, tmp_path):
     out, _, _ = built
-    for shard in ("0/2", "1/2"):
-        assert not files(tmp_path)
-        said = build(*whole(made, tmp_path, "--shard", shard))
-        assert shard == "1/2" or "this shard is done" in said
+    assert "this shard is done" in build(*whole(made, tmp_path, "--shard", "0/2"))
+    said = build(*whole(made, tmp_path, "--shard", "1/2", "--until", "rewards"))
+    assert "done until rewards" in said and "embeddings" not in said and not files(tmp_path)
     build(*whole(made, tmp_path))
     assert files(tmp_path) == files(out)
 
@@ -397,7 +396,7 @@ def test_empty_and_unequal_responses_are_a_choice(build, made, tmp_path):
 
 
 def test_labelled_pairs(build, made, tmp_path):
-    rows = pd.DataFrame({"prompt": ["Why?"] * 6, "subset": ["s"] * 6})
+    rows = pd.DataFrame({"prompt": ["Why?"] * 6, "subset": ["llmbar-natural"] * 6})
     rows["chosen"], rows["rejected"] = [f"good {i}" for i in range(6)], ["bad"] * 6
     rows.to_csv(tmp_path / "mine.csv", index=False)
     given = ["--pairs", tmp_path / "mine.csv", "--out", tmp_path, "--precision", "fp32"]
@@ -412,6 +411,20 @@ def test_labelled_pairs(build, made, tmp_path):
         np.testing.assert_allclose(pairs.embeddings()[:, side], expected, rtol=2e-3, atol=2e-3)
     build(*given, "--backbone", made / "llm", "--part-responses", 4)
     assert open_pairs(tmp_path, "mine", "llm").n_pairs == 6
+
+
+def test_a_run_on_built_pairs_with_the_command_that_is_printed(build, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = pd.DataFrame({"prompt": [f"Why {i // 2}?" for i in range(40)]})
+    rows["chosen"], rows["rejected"] = [f"good {i}" for i in range(40)], ["bad"] * 39 + ["good 39"]
+    rows.to_json("mine.jsonl", orient="records", lines=True)
+    given = ["--pairs", "mine.jsonl", "--out", "cache", "--backbone", made / "backbone"]
+    said = build(*given, "--precision", "fp32")
+    assert "1 equal" in said
+    command = said.split("then: rmsweep ")[1].splitlines()[0].split()
+    assert "dataset=mine_pairs" in command and "quantity=31" in command
+    said = build(*command, "loss.hidden=[8]", "training.max_epochs=2", command=())
+    assert "accuracy" in said
 
 
 def test_transcripts_of_hh(build, made, tmp_path):
@@ -429,6 +442,13 @@ def test_transcripts_of_hh(build, made, tmp_path):
     ids = ["--base-llm", made / "llm", "--reward-model", made / "scorer"]
     said = build("--train", tmp_path / "hh.jsonl", "--test-prompts", 2, *ids, *given, *SMALL)
     assert "test: 2 x 5" in said and "1 repeated" in said
+
+
+def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
+    """conf/dataset/helpsteer.yaml is of files called Helpsteer; minilm is what it says."""
+    assert built_options._option(tmp_path, "dataset", "helpsteer", False) == "helpsteer_built"
+    assert built_options._option(tmp_path, "backbone", "minilm", False) == "minilm"
+    assert built_options._option(tmp_path, "dataset", "my.own_pairs", True) == "my_own_pairs"
 
 
 def test_ultrafeedback_and_helpsteer_columns(build, made, tmp_path):

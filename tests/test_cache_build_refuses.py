@@ -31,6 +31,8 @@ def made(tmp_path_factory):
     texts_file(root / "t.parquet")
     (root / "p.jsonl").write_text("".join(json.dumps({"prompt": f"p {i}"}) + "\n" for i in "abcd"))
     (root / "pairs.csv").write_text("prompt,chosen,rejected\nq,a,b\nr,c,\n")
+    (root / "equal.csv").write_text("prompt,chosen,rejected\nq,a,a\n")
+    (root / "other.csv").write_text("prompt,chosen,rejected,subset\nq,a,b,mine\n")
     return root
 
 
@@ -73,6 +75,11 @@ PROMPTS += ["--reward-model", "scorer", *SMALL]
         ([*TEXTS, "--embed-tokens", "999"], "--embed-tokens must be at most 256"),
         ([*TEXTS, "--shard", "3"], "--shard must be I/N"),
         ([*TEXTS, "--shard", "3/2"], "--shard must be I/N with 0 <= I < N"),
+        ([*TEXTS, "--until", "rewards"], "--until must be one of this build's stages, embeddings"),
+        ([*TEXTS, "--shards", "2"], "--shards is for launcher=slurm"),
+        ([*TEXTS, "launcher=slurm"], "with a Slurm launcher --precision must be given"),
+        ([*TEXTS, "--precision", "fp32", "loss=bt_mlp"], "only launcher=... and launcher.FIELD"),
+        ([*TEXTS, "--precision", "fp32", "launcher=local"], "a build takes launcher=slurm"),
         ([*TEXTS, "--device", "tpu"], "device must be cpu, cuda or cuda:N"),
         ([*TEXTS, "--batch-tokens", "0"], "--batch-tokens must be >= 1"),
         ([*TEXTS, "--reward-model", "llm"], "reward model llm has no classification head"),
@@ -88,6 +95,8 @@ PROMPTS += ["--reward-model", "scorer", *SMALL]
         ([*TEXTS, "--adapter", "llm"], "--adapter needs --base-llm"),
         (["--train", "p.jsonl", "--base-llm", "llm"], "--base-llm needs --reward-model"),
         (["--pairs", "pairs.csv"], "1 of 2 pairs have an empty response, the first in row 1"),
+        (["--pairs", "equal.csv"], "equal.csv: no pairs are left"),
+        (["--pairs", "other.csv"], "subset 'mine' is none of RewardBench's"),
         (["--pairs", "t.parquet"], "has no column 'chosen'"),
         (["--pairs", "pairs.csv", "--base-llm", "llm"], "--base-llm has nothing to do for --pairs"),
     ],

@@ -23,7 +23,7 @@ LEVELS = (
     "execute status_view",
     "sweep dispatch tables table_formats claims",
     "figures slurm reproduce",
-    "plan task report verify mirror",
+    "plan task report verify mirror built_options cache_jobs cache_build_arguments",
     "launch single cache_build",
     "cache_commands result_commands sweep_commands text_demo",
     "cli",

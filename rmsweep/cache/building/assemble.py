@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -110,15 +109,3 @@ def _write_npy(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
             file.write(np.ascontiguousarray(block).data)
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def options(root: Path, names: Names) -> dict[str, str]:
-    """Write the options of `rmsweep run` that name this cache, under root/conf; their names."""
-    found = {group: re.sub(r"\W", "_", name) for group, name in names.items()}
-    for group, option in found.items():
-        path = root / "conf" / group / f"{option}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        more = "reward_scale: std # of all train golden rewards\nsynthetic: null\n"
-        text = f"# built with rmsweep cache build\nstem: {names[group]}\n"
-        replace(path, (text + more * (group == "dataset")).encode())
-    return found

@@ -52,7 +52,7 @@ def embed(
             pooled = pooling(states, mask).cpu().numpy()
         found.update(zip(rows.tolist(), pooled, strict=True))
         done += len(rows)
-        progress.advance(sum(map(len, batch)), done / len(sequences))
+        progress.advance(len(rows), sum(map(len, batch)), done / len(sequences))
 
     in_batches(lengths, budget, run)
     embeddings = np.stack([found[row] for row in range(len(sequences))])

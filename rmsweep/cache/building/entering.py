@@ -51,7 +51,8 @@ def enter_pairs(request: Request) -> Stage:
     if (found := _entered(folder, settings)) is not None:
         return found
     table, n_parted = sources.pairs(sources.read(path, request.columns), path)
-    kept = texts.enter_pairs(table, request.empty, path.name)
+    entered = texts.enter_pairs(table, request.empty, path.name)
+    kept = entered.table
     rows = pd.DataFrame({"prompt_id": np.repeat(np.arange(len(kept)), 2)})
     rows["response_id"] = np.tile([0, 1], len(kept))
     rows["prompt"] = np.repeat(kept["prompt"].to_numpy(), 2)
@@ -59,8 +60,7 @@ def enter_pairs(request: Request) -> Stage:
     if "subset" in kept:
         rows["subset"] = np.repeat(kept["subset"].to_numpy(), 2)
     counts = {"rows": len(table) + n_parted, "parted_before_the_last_turn": n_parted}
-    counts["empty"] = len(table) - len(kept)
-    return _write(folder, "pairs", settings, Entered(rows, counts), request, 2)
+    return _write(folder, "pairs", settings, Entered(rows, counts | entered.counts), request, 2)
 
 
 def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:

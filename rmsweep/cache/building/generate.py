@@ -66,7 +66,7 @@ def generate(
         ):  # fmt: skip
             new[row] = found
         done = sum(map(bool, new)) / len(new)
-        progress.advance(sum(len(new[row]) for row in rows), done)
+        progress.advance(len(rows), sum(len(new[row]) for row in rows), done)
 
     in_batches(lengths, budget, run)
     ends = _ends(loaded)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rmsweep import machine
 from rmsweep.cache.building import tokens
 from rmsweep.cache.building.hub import Located
 
@@ -94,7 +95,11 @@ def require_head(located: Located, output: int | None, remote_code: bool) -> int
 
 
 def load(located: Located, kind: str, engine: Engine, adapter: Located | None = None) -> Loaded:
-    """A model and its tokenizer, on the engine's device. kind: a class of transformers, Auto..."""
+    """A model and its tokenizer, on the engine's device. kind: a class of transformers, Auto...
+
+    ValueError where it cannot be loaded, lacks weights, or the device would emulate its precision.
+    """
+    machine.require_native(engine.precision, engine.device)
     _quiet()
     import transformers
 

@@ -9,70 +9,82 @@ import numpy as np
 from rmsweep.cache.building import assemble, entering, models, steps
 from rmsweep.cache.building.request import Request
 from rmsweep.cache.building.stages import Stage
+from rmsweep.cache.building.steps import Step
 from rmsweep.cache.layout import SPLITS, embeddings_path, pair_embeddings_path, rewards_path
 
 Say = Callable[[str], None]
-SHARD_DONE = "this shard is done; the same command without --shard joins all of them"
+Stages = Mapping[str, Stage]  # by split
 
 
-def golden(request: Request, say: Say) -> list[Path]:
-    """Build a cache with golden rewards; the files, none if this was one shard of several."""
-    names, root = request.names, request.root
-    stems = (names["base_llm"], names["backbone"], names["dataset"])
-    for path in (embeddings_path, rewards_path):
-        assemble.require_free(root, [path(root, *stems, split) for split in SPLITS])
+def enter(request: Request, say: Say) -> Stages:
+    """The first stage of each split, or of pairs, whole. Refuses what could not be finished."""
+    assemble.require_free(request.root, _files(request))
     steps.pooling_and_cut(request)  # may refuse
-    stages = entering.enter(request)
-    _say_entered(stages, say)
-    folders = {split: request.folder("embeddings", *stems, split) for split in stages}
-    _require_room(request, stages, folders)
-    if request.base_llm:
-        stages = steps.responses(request, stages, say)
-    if request.reward_model:
-        stages = steps.rewards(request, stages, say)
-    embedded = steps.embeddings(request, stages, folders, say)
-    if any(stage.left() for stage in embedded.values()):
-        say(SHARD_DONE)
-        return []
-    written = []
-    for split in SPLITS:
-        written += assemble.golden(root, names, split, embedded[split], stages[split])
-    return written
-
-
-def pairs(request: Request, say: Say) -> list[Path]:
-    """Embed labelled pairs; the files, none if this was one shard of several."""
-    names, root = request.names, request.root
-    path = pair_embeddings_path(root, names["dataset"], names["backbone"])
-    assemble.require_free(root, [path])
-    steps.pooling_and_cut(request)  # may refuse
-    stages = {"pairs": entering.enter_pairs(request)}
-    _say_entered(stages, say)
-    folders = {"pairs": request.folder("embeddings", names["dataset"], names["backbone"], "pairs")}
-    _require_room(request, stages, folders)
-    embedded = steps.embeddings(request, stages, folders, say)["pairs"]
-    if embedded.left():
-        say(SHARD_DONE)
-        return []
-    return assemble.pairs(root, names, embedded, stages["pairs"])
-
-
-def _say_entered(stages: Mapping[str, Stage], say: Say) -> None:
+    if request.is_pairs:
+        stages = {"pairs": entering.enter_pairs(request)}
+    else:
+        stages = entering.enter(request)
     for split, stage in stages.items():
         shape = stage.manifest["identity"]
         counts = ", ".join(f"{n:,} {name}" for name, n in stage.manifest["counts"].items())
         say(f"{split}: {shape['prompts']:,} x {shape['responses']} responses ({counts})")
+    _require_room(request, stages)
+    return stages
 
 
-def _require_room(
-    request: Request, stages: Mapping[str, Stage], folders: Mapping[str, Path]
-) -> None:
+def open_steps(request: Request, entered: Stages) -> dict[str, Step]:
+    """The stages that run a model, by kind, in order; nothing is run.
+
+    ValueError where a folder holds what other settings made.
+    """
+    found = {kind: steps.STEPS[kind] for kind in request.kinds}
+    made, before = {}, entered
+    for kind, step in found.items():
+        made[kind] = step(request, before)
+        before = made[kind].stages
+    return made
+
+
+def run(request: Request, entered: Stages, say: Say) -> list[Path]:
+    """Run what is left of a build, or of its shard; the files, none where parts are missing."""
+    made = open_steps(request, entered)
+    for kind, step in made.items():
+        step.run(request.shard, say)
+        if kind == request.until:
+            say(f"this is done until {kind}; the same command without --until goes on")
+            return []
+    embedded = made["embeddings"].stages
+    if any(stage.left() for stage in embedded.values()):
+        say("this shard is done; the same command without --shard joins all of them")
+        return []
+    golden = made["rewards"].stages if "rewards" in made else entered
+    if request.is_pairs:
+        return assemble.pairs(request.root, request.names, embedded["pairs"], entered["pairs"])
+    written = []
+    for split in SPLITS:
+        given = (embedded[split], golden[split])
+        written += assemble.golden(request.root, request.names, split, *given)
+    return written
+
+
+def _files(request: Request) -> list[Path]:
+    """That only a build may have written."""
+    root, names = request.root, request.names
+    if request.is_pairs:
+        return [pair_embeddings_path(root, names["dataset"], names["backbone"])]
+    stems = (names["base_llm"], names["backbone"], names["dataset"])
+    return [path(root, *stems, split) for path in (embeddings_path, rewards_path)
+            for split in SPLITS]  # fmt: skip
+
+
+def _require_room(request: Request, stages: Stages) -> None:
     """OSError where the disk has no room for the embeddings: as parts, and joined."""
     width = models.width(models.config(request.backbone, request.engine.remote_code))
     shapes = [stage.manifest["identity"] for stage in stages.values()]
     n_responses = sum(shape["prompts"] * shape["responses"] for shape in shapes)
     needed = 2 * n_responses * width * np.dtype(request.dtype).itemsize
-    for folder in folders.values():
+    for split in stages:
+        folder = steps.embeddings_folder(request, split)
         needed -= sum(path.stat().st_size for path in folder.glob("part-*.npy"))
     free = shutil.disk_usage(request.root).free
     if needed > free:

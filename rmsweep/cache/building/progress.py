@@ -1,4 +1,4 @@
-"""How a stage goes: tokens a second and time left, on a line that is rewritten or every 30 s."""
+"""How a stage goes: pace and time left, on a line that is rewritten or every 30 s."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ class Progress:
 
     def __init__(self, label: str, n_parts: int, n_left: int) -> None:
         self.label, self.n_parts, self.n_left, self.n_mine = label, n_parts, n_left, n_left
-        self.tokens, self.is_terminal = 0, sys.stderr.isatty()
+        self.tokens, self.texts, self.is_terminal = 0, 0, sys.stderr.isatty()
         self.started = self.told = time.monotonic()
         self.share = 0.0  # of the part at hand
 
-    def advance(self, tokens: int, share: float) -> None:
-        """So many tokens more; the share of the part that is done."""
-        self.tokens, self.share = self.tokens + tokens, share
+    def advance(self, texts: int, tokens: int, share: float) -> None:
+        """So many texts and tokens more; the share of the part that is done."""
+        self.texts, self.tokens, self.share = self.texts + texts, self.tokens + tokens, share
         if time.monotonic() - self.told > EVERY_S[self.is_terminal]:
             self._tell()
 
@@ -28,11 +28,11 @@ class Progress:
 
     def _tell(self, last: bool = False) -> None:
         self.told = now = time.monotonic()
-        spent, done = now - self.started, self.n_mine - self.n_left + self.share
+        spent, done = max(now - self.started, 1e-3), self.n_mine - self.n_left + self.share
         left = f", {duration(spent / done * (self.n_mine - done))} left" if 0 < done else ""
         text = (
             f"{self.label}: {self.n_parts - self.n_left} of {self.n_parts} parts, "
-            f"{self.tokens / max(spent, 1e-3):,.0f} tokens/s"
+            f"{self.texts / spent:,.1f} texts/s, {self.tokens / spent:,.0f} tokens/s"
             f"{f' in {duration(spent)}' if last else left}"
         )
         start, end = ("\r", "\033[K" + "\n" * last) if self.is_terminal else ("", "\n")

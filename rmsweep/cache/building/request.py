@@ -45,6 +45,7 @@ class Request:
     batch_tokens: int
     part_responses: int
     shard: tuple[int, int]
+    until: str | None  # a kind of stage, the last that is run; null: all, and parts are joined
 
     def __post_init__(self) -> None:
         for field, name in self.names.items():
@@ -69,6 +70,22 @@ class Request:
             self._check_lengths(self.base_llm)
         if self.reward_model is not None:
             models.require_head(self.reward_model, self.reward_output, self.engine.remote_code)
+
+        if self.until is not None and self.until not in self.kinds:
+            raise ValueError(
+                f"--until must be one of this build's stages, {', '.join(self.kinds)}; got "
+                f"{self.until}"
+            )
+
+    @property
+    def is_pairs(self) -> bool:
+        return "pairs" in self.sources
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the stages that run a model, in order."""
+        runs = {"responses": self.base_llm, "rewards": self.reward_model}
+        return [*(kind for kind, located in runs.items() if located), "embeddings"]
 
     def _check_lengths(self, base_llm: Located) -> None:
         is_trusted = self.engine.remote_code

@@ -35,7 +35,7 @@ def score(
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         golden[rows] = logits[:, output].float().cpu().numpy()
         done += len(rows)
-        progress.advance(sum(map(len, batch)), done / len(sequences))
+        progress.advance(len(rows), sum(map(len, batch)), done / len(sequences))
 
     in_batches(lengths, budget, run)
     if not np.isfinite(golden).all():

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from rmsweep import rewardbench
 from rmsweep.cache.building import hub
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
@@ -106,7 +107,7 @@ def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     """Labelled pairs, columns prompt, chosen, rejected and perhaps subset; how many were dropped.
 
     Without a column prompt, chosen and rejected are HH-RLHF's transcripts; pairs that part before
-    the last turn are dropped.
+    the last turn are dropped. ValueError for a subset that is none of RewardBench's.
     """
     found = {name: texts(table, name, path) for name in ("chosen", "rejected")}
     if "prompt" in table:
@@ -127,6 +128,7 @@ def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
         is_kept = pd.Series([a == b for (a, _), (b, _) in zip(chosen, rejected, strict=True)])
     if "subset" in table:
         made["subset"] = texts(table, "subset", path)
+        rewardbench.check_subsets(made["subset"].unique(), path)
     return made[is_kept].reset_index(drop=True), int((~is_kept).sum())
 
 

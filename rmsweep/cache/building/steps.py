@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,43 @@ from rmsweep.cache.building.request import Request
 from rmsweep.cache.building.stages import Stage, open_stage, text_versions
 from rmsweep.cache.building.tokens import Cut
 
-Say = Callable[[str], None]
 Stages = Mapping[str, Stage]  # by split
 Work = Callable[[Loaded, str, int, Progress], None]  # on a part of a split
 
 
-def responses(request: Request, stages: Stages, say: Say) -> dict[str, Stage]:
+@dataclass(frozen=True)
+class Step:
+    """A stage that runs a model: its parts by split, and how they are made."""
+
+    label: str
+    stages: Stages
+    load: Callable[[], Loaded]
+    work: Work
+
+    def left(self, shard: tuple[int, int]) -> int:
+        """Parts of shard i of n that are not done."""
+        return sum(len(stage.left(shard)) for stage in self.stages.values())
+
+    def run(self, shard: tuple[int, int], say: Callable[[str], None]) -> None:
+        """Make the parts of a shard that are not done; the model is loaded if there are any."""
+        loaded = self.load() if self.left(shard) else None
+        for split, stage in self.stages.items():
+            name, left = f"{self.label}, {split}", stage.left(shard)
+            if loaded is None or not left:
+                say(f"{name}: all done before")
+                continue
+            progress = Progress(name, stage.n_parts, len(left))
+            for part in left:
+                self.work(loaded, split, part, progress)
+                progress.part_done()
+            counts = ", ".join(f"{n:,} {name}" for name, n in stage.totals().items())
+            say(f"{name}: done ({counts})")
+        del loaded
+        gc.collect()
+        batching.free()
+
+
+def responses(request: Request, stages: Stages) -> Step:
     """K responses to each prompt by the base LLM."""
     base_llm, adapter, names = request.base_llm, request.adapter, request.names
     assert base_llm is not None
@@ -50,11 +81,10 @@ def responses(request: Request, stages: Stages, say: Say) -> dict[str, Stage]:
         table.insert(0, "prompt_id", np.repeat(rows["prompt_id"].to_numpy(), k))
         made[split].write_table(part, pa.Table.from_pandas(table, preserve_index=False), counts)
 
-    _run(request, made, load, work, "responses", say)
-    return made
+    return Step("responses", made, load, work)
 
 
-def rewards(request: Request, stages: Stages, say: Say) -> dict[str, Stage]:
+def rewards(request: Request, stages: Stages) -> Step:
     """The golden reward of each response, which is cut where it says stop."""
     located, engine = request.reward_model, request.engine
     assert located is not None
@@ -81,8 +111,7 @@ def rewards(request: Request, stages: Stages, say: Say) -> dict[str, Stage]:
     def load() -> Loaded:
         return models.load(located, "AutoModelForSequenceClassification", engine)
 
-    _run(request, made, load, work, "golden rewards", say)
-    return made
+    return Step("golden rewards", made, load, work)
 
 
 def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
@@ -103,16 +132,20 @@ def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
     return embed.Pooling(mode, normalize or request.normalize), cut
 
 
-def embeddings(
-    request: Request, stages: Stages, folders: Mapping[str, Path], say: Say
-) -> dict[str, Stage]:
+def embeddings_folder(request: Request, split: str) -> Path:
+    """Of a split, or of pairs."""
+    named = ("dataset", "backbone") if request.is_pairs else ("base_llm", "backbone", "dataset")
+    return request.folder("embeddings", *(request.names[name] for name in named), split)
+
+
+def embeddings(request: Request, stages: Stages) -> Step:
     """The embedding of each response, (prompts, K, D) a part."""
     pooling, cut = pooling_and_cut(request)
     made = {}
     for split, before in stages.items():
         identity = _identity("embeddings", before, request.backbone, request)
         identity |= {"pooling": asdict(pooling), "cut": asdict(cut), "dtype": request.dtype}
-        made[split] = _open(folders[split], identity, request.backbone)
+        made[split] = _open(embeddings_folder(request, split), identity, request.backbone)
     budget = Budget(request.batch_tokens)
 
     def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
@@ -126,8 +159,10 @@ def embeddings(
     def load() -> Loaded:
         return models.load(request.backbone, "AutoModel", request.engine)
 
-    _run(request, made, load, work, "embeddings", say)
-    return made
+    return Step("embeddings", made, load, work)
+
+
+STEPS = {"responses": responses, "rewards": rewards, "embeddings": embeddings}
 
 
 def _identity(kind: str, before: Stage, located: Located, request: Request) -> dict[str, Any]:
@@ -145,26 +180,3 @@ def _open(folder: Path, identity: Any, located: Located, adapter: Located | None
     if adapter is not None:
         manifest |= {"adapter": adapter.id, "adapter_revision": adapter.revision}
     return open_stage(folder, manifest, identity)
-
-
-def _run(
-    request: Request, made: Stages,
-    load: Callable[[], Loaded], work: Work, label: str, say: Say,
-) -> None:  # fmt: skip
-    """Work on the parts of this shard that are not done; the model is loaded if there are any."""
-    left = {split: stage.left(request.shard) for split, stage in made.items()}
-    loaded = load() if any(left.values()) else None
-    for split, stage in made.items():
-        name = f"{label}, {split}"
-        if loaded is None or not left[split]:
-            say(f"{name}: all done before")
-            continue
-        progress = Progress(name, stage.n_parts, len(left[split]))
-        for part in left[split]:
-            work(loaded, split, part, progress)
-            progress.part_done()
-        counts = ", ".join(f"{n:,} {name}" for name, n in stage.totals().items())
-        say(f"{name}: done ({counts})")
-    del loaded
-    gc.collect()
-    batching.free()

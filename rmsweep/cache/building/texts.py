@@ -93,15 +93,21 @@ def _without_empty(rows: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
     return rows[~rows["prompt_id"].isin(rows.loc[is_empty, "prompt_id"])]
 
 
-def enter_pairs(table: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
-    """Labelled pairs; those with an empty response refused, kept or dropped."""
-    is_empty = table[["chosen", "rejected"]].apply(lambda text: text.str.strip() == "").any(axis=1)
+def enter_pairs(table: pd.DataFrame, empty: str, name: str) -> Entered:
+    """Labelled pairs, a row a pair; those with an empty response refused, kept or dropped.
+
+    Pairs of equal responses, which have no label, are dropped. name: of the source, in messages.
+    """
+    texts = table[["chosen", "rejected"]]
+    is_empty = texts.apply(lambda text: text.str.strip() == "").any(axis=1)
     if is_empty.any() and empty == "refuse":
         raise ValueError(
             f"{name}: {int(is_empty.sum())} of {len(table)} pairs have an empty response, the "
             f"first in row {int(is_empty.to_numpy().argmax())}: --empty keep or --empty drop"
         )
-    kept = table if empty == "keep" else table[~is_empty].reset_index(drop=True)
+    is_equal = table["chosen"] == table["rejected"]
+    is_out = is_equal | is_empty if empty == "drop" else is_equal
+    kept = table[~is_out].reset_index(drop=True)
     if kept.empty:
         raise ValueError(f"{name}: no pairs are left")
-    return kept
+    return Entered(kept, {"empty": int(is_empty.sum()), "equal": int(is_equal.sum())})
