@@ -24,7 +24,7 @@ first steps:
 exit status: 0 all done, 1 runs failed or missing, 2 bad input (nothing ran)
 """
 
-UNQUOTED = ("mismatched input", "no viable alternative")  # of Hydra's parser
+UNQUOTED = ("mismatched input", "NoViableAlt", "no viable alternative")  # of Hydra's parser
 
 
 def main(argv: list[str] | None = None) -> None:
