@@ -16,8 +16,8 @@ ODD = [
     "a=b,c;d",
     "50%_{$x}#&~^",
     "a\\b",
-    "[red]x[/]",
-    "<b>x</b>",
+    "[red]x",
+    "<b>x",
 ]
 UNPRINTABLE = ["a\nb", "a\x1b[31mb", "a\0b", "\u202egnp"]
 NO_NAMES = [*UNPRINTABLE, "..", ".", "../up", "/tmp", "a/b", "-x", "x" * 201, "ü" * 101, "x" * 300]
