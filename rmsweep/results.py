@@ -258,6 +258,7 @@ def failed(directory: Path) -> pd.DataFrame:
 
 def wanted(name: str) -> pd.DataFrame:
     """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
+    require_sweep(name)
     wanted = read_wanted(folder(name)).to_pandas()
     names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
     return (wanted if len(wanted) else load(name, names))[names]

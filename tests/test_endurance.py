@@ -168,12 +168,13 @@ def test_a_worker_that_is_stopped_and_one_whose_launch_is_killed_meanwhile(tmp_p
     process = interrupted(tmp_path, stop)
     time.sleep(1)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=PATIENCE_S)
+    process.wait(timeout=PATIENCE_S)  # its pipes stay open: the stopped worker has them too
     finish(tmp_path, undisturbed)  # while it is stopped still
     n_parts = len(parts(tmp_path))
     for worker in stopped:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGCONT)
+    process.communicate(timeout=PATIENCE_S)
     wait_until(lambda: not processes_of(process.pid))
     assert len(parts(tmp_path)) <= n_parts + 1, "at most what it was about to write"
     finish(tmp_path, undisturbed)
