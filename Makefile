@@ -25,7 +25,7 @@ site: .venv/installed
 	@echo open site/index.html
 
 coverage: .venv/installed
-	$(BIN)/python -m pytest --cov=rmsweep --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 versions:
 	PYTHON=$(PYTHON) tests/versions.sh
