@@ -38,7 +38,7 @@ exit status: 0 done, 2 bad input or a full disk; what was done before is kept
 """
 
 
-def add(commands: "argparse._SubParsersAction") -> None:
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to those of `rmsweep cache`."""
     parser = commands.add_parser(
         "build",

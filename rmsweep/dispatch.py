@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
 from pathlib import Path
+from typing import Any
 
 from rmsweep import stopping
 from rmsweep.machine import Place
@@ -85,7 +86,7 @@ def _in_pool(
     pool.shutdown()
 
 
-def _or_launch_error(run: Callable, *arguments: object) -> object:
+def _or_launch_error(run: Callable[..., Any], *arguments: object) -> object:
     try:
         return run(*arguments)
     except BrokenProcessPool:
