@@ -3,7 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test soak lint docs
+# make site: README, docs/ and results as a site, in site/. make coverage: the tests, and the lines that
+# they run. make versions: a subset of the tests on the oldest and the newest libraries (docs/versions.md).
+.PHONY: quickstart test soak lint docs site coverage versions
 
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
@@ -18,6 +20,16 @@ soak: .venv/installed
 docs: .venv/installed
 	$(BIN)/python docs/losses.py > docs/losses.md.new
 	mv docs/losses.md.new docs/losses.md
+
+site: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo open site/index.html
+
+coverage: .venv/installed
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+versions:
+	PYTHON=$(PYTHON) tests/versions.sh
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 
-def load(name: str, key: str | None = None, *, columns: list[str] | None = None):
+def load(name: str, key: str | None = None, *, columns: list[str] | None = None):  # type: ignore[no-untyped-def]
     """The done runs of sweep `name` in outputs/, a row a key; see rmsweep.results.load.
 
     With a key, that run's reward model, saved by save_model=true, and its predict(embeddings); see

@@ -6,7 +6,9 @@ from scipy.special import expit, ndtr
 LINKS = {"logistic": expit, "probit": ndtr}
 
 
-def preference_probability(golden_margin: np.ndarray, beta: float, link: str = "logistic"):
+def preference_probability(
+    golden_margin: np.ndarray, beta: float, link: str = "logistic"
+) -> np.ndarray:
     """Probability that an annotator prefers the first response: link(beta * margin).
 
     golden_margin: (pairs,) golden reward of first minus second response, divided by the dataset's

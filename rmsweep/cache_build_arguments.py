@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 SHARDS = 16  # of a build on Slurm
 DESCRIPTION = """\
@@ -39,7 +40,9 @@ exit status: 0 done, 2 bad input or a full disk; what was done before is kept
 """
 
 
-def add(commands: "argparse._SubParsersAction", call: Callable[[argparse.Namespace], int]) -> None:
+def add(
+    commands: "argparse._SubParsersAction[Any]", call: Callable[[argparse.Namespace], int]
+) -> None:
     """Add the command to those of `rmsweep cache`; call does it."""
     parser = commands.add_parser(
         "build",

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rmsweep import cache_build, cache_build_arguments
 
@@ -32,7 +33,7 @@ exit status: 0 all is sound, 1 something is not, 2 it cannot be checked
 """
 
 
-def add(commands: "argparse._SubParsersAction") -> None:
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands to those of `rmsweep cache`."""
     inspect = commands.add_parser(
         "inspect",

@@ -59,14 +59,14 @@ class Claim:
     claim: str
     source: str
     metric: str
-    contrast: dict | None
+    contrast: dict[str, Any] | None
     test: str | None
-    where: dict
-    here: dict | None
-    there: dict | None
+    where: dict[str, Any]
+    here: dict[str, Any] | None
+    there: dict[str, Any] | None
     x: str | None
     along: str | None
-    by: list | None
+    by: list[Any] | None
     protocols: bool
     not_tested: str | None
 

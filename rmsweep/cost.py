@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ _SIZES = ["loss.options", "training.max_epochs", "quantity", "dim", "test_respon
 DESCRIPTION = ["loss.reward_model", "on", *_SIZES]
 
 
-def _described(item: Item, device: str) -> tuple:
+def _described(item: Item, device: str) -> tuple[Any, ...]:
     spec, shape = item.spec, item.shape
     assert shape is not None, "an item with a key from data has its shape"
     on = "cpu" if device_of(item, device) == "cpu" else "cuda"

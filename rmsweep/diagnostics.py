@@ -1,6 +1,7 @@
 """Gradients and accuracy by representation distance, of a trained MLP on its training pairs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ N_DECILES = 10
 N_PAIRS = 500  # kept of a run, for a scatter plot
 
 
-def by_distance(batch: PairBatch, objective: Callable) -> dict[str, np.ndarray]:
+def by_distance(batch: PairBatch, objective: Callable[..., Any]) -> dict[str, np.ndarray]:
     """What a row keeps for the figures of arXiv:2512.06343.
 
     batch: the training pairs of one run, (1, pairs), 10 or more. Distance: that of the penultimate
@@ -38,7 +39,7 @@ def by_distance(batch: PairBatch, objective: Callable) -> dict[str, np.ndarray]:
     }
 
 
-def gradient_norms(batch: PairBatch, objective: Callable) -> torch.Tensor:
+def gradient_norms(batch: PairBatch, objective: Callable[..., Any]) -> torch.Tensor:
     """Norm of each pair's gradient by the last layer's weights: (runs, batch).
 
     The last layer is linear, so the gradient is the features weighted by the derivatives by the

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
 from pathlib import Path
+from typing import Any
 
 from rmsweep import stopping
 from rmsweep.machine import Place
@@ -34,7 +35,7 @@ def run_packs(
     place: Place,
     workers: int,
     directory: Path,
-    finished: Callable[[object], None],
+    finished: Callable[[Any], None],
     *,
     listens: bool = False,
 ) -> None:
@@ -59,7 +60,7 @@ def _in_pool(
     place: Place,
     workers: int,
     directory: Path,
-    finished: Callable[[object], None],
+    finished: Callable[[Any], None],
     listens: bool,
 ) -> None:
     """Run packs in worker processes of place.threads threads each."""
@@ -85,7 +86,7 @@ def _in_pool(
     pool.shutdown()
 
 
-def _or_launch_error(run: Callable, *arguments: object) -> object:
+def _or_launch_error(run: Callable[..., Any], *arguments: object) -> object:
     try:
         return run(*arguments)
     except BrokenProcessPool:

@@ -1,10 +1,11 @@
 """One predicted reward from those of an ensemble's members."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-PICKS: dict[str, Callable] = {"mean": np.mean, "min": np.min}
+PICKS: dict[str, Callable[..., Any]] = {"mean": np.mean, "min": np.min}
 
 
 def combine(rewards: np.ndarray, pick: str | float) -> np.ndarray:

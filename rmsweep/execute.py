@@ -93,12 +93,12 @@ def _open(item: Item, place: Place) -> Inputs:
 
 
 def _attempt(
-    work: Callable,
-    runs: list,
+    work: Callable[..., Any],
+    runs: list[Any],
     opened: Callable[[], Inputs],
     place: Place,
     failed: list[dict[str, Any]],
-) -> list:
+) -> list[Any]:
     """work(runs); if it raises, each run alone, and a failed row for each that raises again."""
     if not runs:
         return []

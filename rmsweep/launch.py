@@ -19,6 +19,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -39,6 +40,7 @@ from rmsweep import (
     sweep,
     tracking,
 )
+from rmsweep.execute import Outcome
 from rmsweep.launchers import Local, Slurm
 from rmsweep.provenance import provenance, versions
 from rmsweep.spec import Item, RunSpec
@@ -304,7 +306,7 @@ def _run(packs: list[list[Item]], place: machine.Place, workers: int, directory:
     spent = {"fit_s": 0.0, "score_s": 0.0}
     with _progress(total) as advance:
 
-        def finished(outcome) -> None:
+        def finished(outcome: Outcome) -> None:
             for name in ended:
                 ended[name] += getattr(outcome, name)
             for name in spent:
@@ -336,7 +338,7 @@ def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 class _RunsPerMinute(ProgressColumn):
-    def render(self, task):
+    def render(self, task: Task) -> str:
         return f"{60 * task.speed:.0f}/min" if task.speed else "-/min"
 
 

@@ -48,9 +48,9 @@ class Slurm:
     qos: str | None
     gres: str | None
     constraint: str | None
-    sbatch: dict
+    sbatch: dict[str, Any]
     gpu_tasks: GpuTasks
-    setup: list
+    setup: list[Any]
 
     @property
     def workers(self) -> int:

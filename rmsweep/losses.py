@@ -37,7 +37,7 @@ class Trees:
 
 @dataclass(frozen=True)
 class Classifier:
-    estimator: dict
+    estimator: dict[str, Any]
 
 
 Options = Mlp | Trees | Classifier
@@ -47,8 +47,8 @@ Options = Mlp | Trees | Classifier
 class Loss:
     name: str
     label: str = field(metadata={"in_id": False})  # for figures: the same run under any label
-    objective: dict | str
-    validation_objective: dict | None
+    objective: dict[str, Any] | str
+    validation_objective: dict[str, Any] | None
     rows: str
     reward_model: str
     options: Options

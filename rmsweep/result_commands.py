@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rmsweep.arguments import add_names, conditions_of, listed, say_error
 from rmsweep.figures import catalogue
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the commands to those of `rmsweep`."""
     table = commands.add_parser("table", help="the result table of one or several sweeps")
     add_names(table)
@@ -186,6 +186,8 @@ def _report(args: argparse.Namespace) -> int:
 
     if args.out is None and len(args.names) > 1:
         raise ValueError("a report of several sweeps needs --out FILE, the file to write")
+    for name in args.names:
+        results.require_sweep(name)
     path = Path(args.out) if args.out else results.folder(args.names[0]) / "report.html"
     if path.is_dir():
         raise ValueError(f"--out must be a file, {path} is a folder")

@@ -95,12 +95,12 @@ def _complain(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _done_row(item: Item):
+def _done_row(item: Item) -> pd.Series | None:
     done = results.load("single").set_index("key")
     return done.loc[item.key] if item.key in done.index else None
 
 
-def _print_row(row) -> None:
+def _print_row(row: pd.Series) -> None:
     if row["bon_n"] is not None:
         table = Table("n", "KL bound (nats)", "golden reward", title="Best-of-N, exact")
         for n, golden in zip(row["bon_n"], row["bon_golden_by_n"], strict=True):
@@ -121,7 +121,7 @@ def _print_row(row) -> None:
     _say(f"{'key':>20}  {row.name}  (row in {results.folder('single')})")
 
 
-def _print_subsets(row) -> None:
+def _print_subsets(row: pd.Series) -> None:
     table = Table("subset", "pairs", "accuracy", "95 % interval", title="Labelled pairs")
     for name, n, accuracy in zip(
         row["subset"], row["subset_pairs"], row["subset_accuracy"], strict=True

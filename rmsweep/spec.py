@@ -288,7 +288,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _is_in_id(of: dataclasses.Field, value: Any) -> bool:
+def _is_in_id(of: dataclasses.Field[Any], value: Any) -> bool:
     if of.metadata.get("in_id_if_set"):
         return value is not None
     return of.metadata.get("in_id", True)

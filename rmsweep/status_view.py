@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from rmsweep import jobs, results, status
+from rmsweep.spec import column_types
 
 NOTES = {
     "missing": "in no job: the launch command, or `rmsweep retry {sweep}`, runs them",
@@ -117,7 +119,7 @@ def show_run(name: str, key: str) -> int:
 
 def _of_row(row: pd.Series) -> str:
     """The scalars that are there, a line each; the spec's own columns are above."""
-    own = {*results.specs.column_types(), "traceback", "key", "status"}
+    own = {*column_types(), "traceback", "key", "status"}
     kept = {name: value for name, value in row.items() if name not in own}
     return "\n".join(
         f"{name}: {value}" for name, value in kept.items() if pd.api.types.is_scalar(value)
@@ -125,7 +127,7 @@ def _of_row(row: pd.Series) -> str:
     )  # fmt: skip
 
 
-def _print_log(directory, array: jobs.Array, index: int) -> None:
+def _print_log(directory: Path, array: jobs.Array, index: int) -> None:
     path = status.log_of(directory, array, index)
     if path is None:
         print(f"\njob {array.job}_{index}: no log, it has not started")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rmsweep import machine
 from rmsweep.compose import Axes, Config, expand
@@ -18,12 +19,12 @@ class CachedData:
     root: str | None
 
 
-def cache_root(values: dict) -> str | None:
+def cache_root(values: dict[str, Any]) -> str | None:
     """Of a config: the folder of the cached embeddings."""
     return build(CachedData, values.get("cache"), "cache").root
 
 
-def flag(values: dict, name: str) -> bool:
+def flag(values: dict[str, Any], name: str) -> bool:
     """Of a config: `wait`, whether a launch on a cluster follows its jobs to the end; or
     `save_model`, whether reward models are kept.
     """
@@ -60,7 +61,7 @@ def specs_of(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
 
 def keyed(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
     """Specs with their keys; opens each cache once and checks that it is large enough."""
-    read: dict[tuple, Inputs] = {}
+    read: dict[tuple[Any, ...], Inputs] = {}
     found = []
     for spec in specs:
         if (source := source_of(spec)) not in read:
@@ -87,7 +88,7 @@ def packs(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[
 
     most: of runs that could all go together, how many may.
     """
-    groups: dict[tuple, list[Item]] = {}
+    groups: dict[tuple[Any, ...], list[Item]] = {}
     for item in items:
         groups.setdefault(_shared(item.spec), []).append(item)
     sized = [(runs, most(runs)) for runs in groups.values()]
@@ -106,12 +107,12 @@ def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[lis
     return packs(items, lambda runs: max(1, size // runs[0].spec.n_members))
 
 
-def source_of(spec: RunSpec) -> tuple:
+def source_of(spec: RunSpec) -> tuple[Any, ...]:
     """Which files a spec reads."""
     e, base_llm = spec.evaluation, spec.base_llm and spec.base_llm.stem
     return base_llm, spec.backbone.stem, spec.dataset, e.held_out, e.pairs, e.golden
 
 
-def _shared(spec: RunSpec) -> tuple:
+def _shared(spec: RunSpec) -> tuple[Any, ...]:
     loss = (spec.loss.reward_model, loss_options(spec.loss), spec.loss.ensemble, spec.loss.pick)
     return (*source_of(spec), *loss, spec.quantity, spec.training, spec.evaluation, spec.precision)

@@ -2,11 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rmsweep.arguments import add_config_dir, add_name, require_folders
 
 
-def add(commands: "argparse._SubParsersAction") -> None:
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands to those of `rmsweep`."""
     status = commands.add_parser(
         "status",

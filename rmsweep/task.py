@@ -7,6 +7,7 @@ from signal import SIGUSR2
 import pandas as pd
 
 from rmsweep import dispatch, jobs, results, scheduler, stopping
+from rmsweep.execute import Outcome
 from rmsweep.provenance import slurm_job
 from rmsweep.spec import Item
 
@@ -43,7 +44,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     stopping.ignore()  # Python would die of a signal while it ends, its work done
 
 
-def _tell(outcome) -> None:
+def _tell(outcome: Outcome) -> None:
     text = f"{outcome.done} runs done, {outcome.failed} failed, in {outcome.wall_s:.1f} s"
     print(f"{text} (fit {outcome.fit_s:.1f} s, score {outcome.score_s:.1f} s)", flush=True)
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def write_texts(folder: Path, seed: int = 0) -> None:
         first += n_prompts
 
 
-def _response(prompt: str, subject: str, other: str, rng: np.random.Generator) -> dict:
+def _response(prompt: str, subject: str, other: str, rng: np.random.Generator) -> dict[str, Any]:
     sentences, golden = [], rng.normal(0, NOISE)
     for kind in rng.choice(list(WORTH), size=rng.integers(1, 5), p=(0.6, 0.25, 0.15)):
         about = {"helpful": subject, "off_topic": other}.get(kind)

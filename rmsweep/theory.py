@@ -70,7 +70,9 @@ def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> 
 # Same-prompt against cross-prompt pairs.
 
 
-def cell_masses(locations: np.ndarray, scales: np.ndarray, family: Any, edges: np.ndarray):
+def cell_masses(
+    locations: np.ndarray, scales: np.ndarray, family: Any, edges: np.ndarray
+) -> np.ndarray:
     """Each prompt's score distribution on a grid: (prompts, cells), rows sum to 1.
 
     Prompt x has scores locations[x] + scales[x] * e with e of `family` (one of FAMILIES); both

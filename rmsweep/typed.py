@@ -59,7 +59,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         elif typing.get_origin(option) is tuple and isinstance(value, list | tuple):
             kind = typing.get_args(option)[0]
             return tuple(convert(v, kind, f"{path}[{i}]") for i, v in enumerate(value))
-        elif isinstance(option, type) and type(value) is option:
+        elif type(value) is (typing.get_origin(option) or option):  # dict[str, Any] is any dict
             return value
     raise ValueError(f"{path} must be {' or '.join(map(_type_name, options))}, got {value!r}")
 
@@ -67,5 +67,6 @@ def convert(value: Any, hint: Any, path: str) -> Any:
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"a list of {typing.get_args(hint)[0].__name__}"
+    hint = typing.get_origin(hint) or hint
     named = {types.NoneType: "null", dict: "a mapping"}
     return named.get(hint, "a mapping" if dataclasses.is_dataclass(hint) else hint.__name__)

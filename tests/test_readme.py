@@ -1,4 +1,4 @@
-"""What README and docs/ tell a reader to type works as written."""
+"""What README and docs/ tell a reader to type works as written (more: test_docs_commands.py)."""
 
 import os
 import re
@@ -6,8 +6,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,12 +28,6 @@ def test_cache_that_the_readme_writes(rmsweep, tmp_path):
     (command,) = (c for c in COMMANDS if c.startswith("cache synthesize"))
     rmsweep(*shlex.split(command.replace("DIR", str(tmp_path / "cache"))))
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
-
-
-@pytest.mark.parametrize("name", ["rbt_fig1", "rbt_fig16", "rbt_fig20", "normbt"])
-def test_published_figures_plan_without_data(rmsweep, name):
-    assert name in SWEEPS
-    assert "runs" in rmsweep("run", "-m", f"sweeps={name}", "precision=bf16", "--plan").stdout
 
 
 def test_every_sweep_that_the_readme_names_exists():

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def import_pairs(
     check_texts(table, source)
     if "subset" in table:
         rewardbench.check_subsets(table["subset"].unique(), source)
+    wanted: list[tuple[Path, Callable[[Path], object]]]
     wanted = [(pair_table_path(root, name), lambda path: table.to_parquet(path, index=False))]
     if embeddings is not None:
         assert backbone is not None

@@ -63,7 +63,7 @@ class Synthetic:
     variance_ratio: float
     noise: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("between_std", "within_std", "variance_ratio", "noise"):
             value = getattr(self, name)
             _require(name, "a number", value, type(value) in (int, float) and math.isfinite(value))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rmsweep import tables
-from rmsweep.cells import N_DRAWS, spec_fields
+from rmsweep.cells import ENOUGH_SEEDS, N_DRAWS, spec_fields
 from rmsweep.figures.sheet import MissingData, say
 from rmsweep.spec import NOT_IN_ID, column_types
 from rmsweep.statistics import bootstrap_means, crossed_mean, percentile_interval
@@ -210,8 +210,8 @@ def _interval_lines(cells: pd.DataFrame, interval: str) -> list[str]:
     seeds = cells["n_seeds"]
     prompts = cells["n_prompts"].dropna() if "n_prompts" in cells else pd.Series(dtype=int)
     lines = [interval.format(seeds=span(seeds), prompts=span(prompts))]
-    if len(seeds) and seeds.min() < tables.ENOUGH_SEEDS:
-        lines.append(f"Fewer than {tables.ENOUGH_SEEDS} seeds: the uncertainty is understated.")
+    if len(seeds) and seeds.min() < ENOUGH_SEEDS:
+        lines.append(f"Fewer than {ENOUGH_SEEDS} seeds: the uncertainty is understated.")
     return lines
 
 

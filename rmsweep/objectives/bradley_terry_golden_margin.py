@@ -3,13 +3,13 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from rmsweep.objectives.pair_batch import PairBatch, needs_margin
+from rmsweep.objectives.pair_batch import PairBatch, State, needs_margin
 
 
 @needs_margin
 def bradley_terry_golden_margin(
-    batch: PairBatch, state: dict, *, factor: float
-) -> tuple[torch.Tensor, dict]:
+    batch: PairBatch, state: State, *, factor: float
+) -> tuple[torch.Tensor, State]:
     """-log sigmoid(chosen - rejected - factor * |golden margin|) per pair in nats: (runs, batch).
 
     factor: >= 0, log-odds per reward_scale of golden reward; 0 is Bradley-Terry. The absolute

@@ -3,12 +3,12 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 
 def bradley_terry_margin(
-    batch: PairBatch, state: dict, *, margin: float
-) -> tuple[torch.Tensor, dict]:
+    batch: PairBatch, state: State, *, margin: float
+) -> tuple[torch.Tensor, State]:
     """-log sigmoid(chosen - rejected - margin) per pair in nats: (runs, batch).
 
     margin: >= 0, in units of predicted reward (log-odds); 0 is Bradley-Terry.

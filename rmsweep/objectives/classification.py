@@ -3,10 +3,10 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 
-def classification(batch: PairBatch, state: dict) -> tuple[torch.Tensor, dict]:
+def classification(batch: PairBatch, state: State) -> tuple[torch.Tensor, State]:
     """Binary cross-entropy of "was chosen", summed over the pair's two responses, in nats.
 
     -log sigmoid(chosen) - log sigmoid(-rejected): (runs, batch). The logit serves as the reward.

@@ -3,10 +3,10 @@
 import torch
 
 from rmsweep.objectives.bradley_terry import bradley_terry
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 
-def flip_robust(batch: PairBatch, state: dict, *, flip_rate: float) -> tuple[torch.Tensor, dict]:
+def flip_robust(batch: PairBatch, state: State, *, flip_rate: float) -> tuple[torch.Tensor, State]:
     """((1 - flip_rate) * BT - flip_rate * BT of the swapped pair) / (1 - 2 flip_rate), in nats.
 
     (runs, batch). Which is BT - flip_rate / (1 - 2 flip_rate) * (chosen - rejected). Its mean over

@@ -2,10 +2,10 @@
 
 import torch
 
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 
-def hinge(batch: PairBatch, state: dict, *, margin: float) -> tuple[torch.Tensor, dict]:
+def hinge(batch: PairBatch, state: State, *, margin: float) -> tuple[torch.Tensor, State]:
     """max(0, margin - (chosen - rejected)) per pair: (runs, batch), in units of predicted reward.
 
     A pair ordered by more than the margin has no gradient. margin: > 0; it fixes the unit.

@@ -3,12 +3,12 @@
 import torch
 
 from rmsweep.objectives.bradley_terry import bradley_terry
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 
 def label_smoothing(
-    batch: PairBatch, state: dict, *, smoothing: float
-) -> tuple[torch.Tensor, dict]:
+    batch: PairBatch, state: State, *, smoothing: float
+) -> tuple[torch.Tensor, State]:
     """(1 - smoothing) * BT + smoothing * BT of the swapped pair, in nats: (runs, batch).
 
     Which is BT + smoothing * (chosen - rejected). Smallest where chosen - rejected is the log-odds

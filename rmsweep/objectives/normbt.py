@@ -3,7 +3,7 @@
 import torch
 
 from rmsweep.objectives.bradley_terry import bradley_terry
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 SCALES = ("ema", "batch", "constant")
 DISTANCES = ("features", "embedding")
@@ -11,7 +11,7 @@ DISTANCES = ("features", "embedding")
 
 def normbt(
     batch: PairBatch,
-    state: dict,
+    state: State,
     *,
     decay: float,
     epsilon: float,
@@ -19,7 +19,7 @@ def normbt(
     power: float,
     clip: float,
     distance: str,
-) -> tuple[torch.Tensor, dict]:
+) -> tuple[torch.Tensor, State]:
     """w * BT per pair in nats: (runs, batch), w = min((m / max(d, epsilon)) ** power, clip).
 
     d = ||h_chosen - h_rejected||: `distance` takes for h the penultimate features or the cached

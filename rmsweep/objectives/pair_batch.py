@@ -1,9 +1,11 @@
 """What an objective sees of a batch of pairs: predicted rewards, features, embeddings, margins."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+
+State = dict[str, torch.Tensor]  # what a loss keeps from batch to batch, runs first
 
 
 class PairBatch(NamedTuple):
@@ -24,7 +26,7 @@ class PairBatch(NamedTuple):
     margin: torch.Tensor | None = None  # (runs, batch) golden, fp32; None but with needs_margin
 
 
-def needs_margin(objective: Callable) -> Callable:
+def needs_margin(objective: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator of an objective that reads `margin`.
 
     That is the golden reward of the chosen minus that of the rejected response, divided by the

@@ -6,11 +6,12 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not a user's
 
 
-def resolve(objective: dict, path: str) -> Callable:
+def resolve(objective: dict[str, Any], path: str) -> Callable[..., Any]:
     """The objective `loss(batch, state)` that `_target_` names, its options bound and checked.
 
     objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's
@@ -29,7 +30,7 @@ def resolve(objective: dict, path: str) -> Callable:
     return functools.partial(function, **options)
 
 
-def instance(estimator: dict, path: str) -> object:
+def instance(estimator: dict[str, Any], path: str) -> object:
     """An object of the class that `_target_` names: {_target_: MODULE.CLASS, option: value, ...}"""
     target = estimator.get("_target_")
     if not isinstance(target, str):
@@ -40,12 +41,12 @@ def instance(estimator: dict, path: str) -> object:
         raise ValueError(f"{path}: {target}(...): {error}") from None
 
 
-def options_of(objective: dict) -> dict:
+def options_of(objective: dict[str, Any]) -> dict[str, Any]:
     """What stands beside `_target_`."""
     return {name: value for name, value in objective.items() if not name.startswith("_")}
 
 
-def option_types(objective: Callable) -> dict[str, type]:
+def option_types(objective: Callable[..., Any]) -> dict[str, type]:
     """Of the options whose annotation is int, float, str or bool."""
     kinds: dict[object, type] = {name: kind for kind in (int, float, str, bool) for name in
                                  (kind, kind.__name__)}  # fmt: skip
@@ -53,13 +54,13 @@ def option_types(objective: Callable) -> dict[str, type]:
     return {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
 
 
-def needs_margin(objective: Callable) -> bool:
+def needs_margin(objective: Callable[..., Any]) -> bool:
     """Whether a resolved objective reads PairBatch.margin."""
     function = objective.func if isinstance(objective, functools.partial) else objective
     return getattr(function, "needs_margin", False)
 
 
-def refuse_unsound(objective: Callable, path: str) -> None:
+def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
     """ValueError where the objective fails on a small batch or its loss is not one per pair."""
     import torch  # here, since planning a sweep of trees needs none
 
@@ -85,7 +86,7 @@ def refuse_unsound(objective: Callable, path: str) -> None:
         )
 
 
-def judges_responses(objective: Callable) -> bool:
+def judges_responses(objective: Callable[..., Any]) -> bool:
     """Whether the loss of a pair with one half absent still depends on the other (PairBatch)."""
     import torch
 
@@ -111,7 +112,7 @@ def source_sha256(target: str) -> str | None:
 
 
 @functools.cache
-def _import(target: str, path: str) -> Callable:
+def _import(target: str, path: str) -> Callable[..., Any]:
     module, _, name = target.rpartition(".")
     try:
         function = getattr(importlib.import_module(module), name)

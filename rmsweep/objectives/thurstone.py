@@ -2,10 +2,10 @@
 
 import torch
 
-from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.objectives.pair_batch import PairBatch, State
 
 
-def thurstone(batch: PairBatch, state: dict) -> tuple[torch.Tensor, dict]:
+def thurstone(batch: PairBatch, state: State) -> tuple[torch.Tensor, State]:
     """Negative log-likelihood per pair in nats, -log Phi(chosen - rejected): (runs, batch).
 
     Phi is the standard normal distribution function: the difference of two responses' perceived

@@ -15,7 +15,9 @@ from rmsweep.objectives.resolve import instance
 LEAST_PROBABILITY = 1e-12  # where predict_proba says 0 or 1; beyond it rewards tie
 
 
-def fit(embeddings: np.ndarray, pairs: np.ndarray, *, estimator: dict, seed: int) -> Pipeline:
+def fit(
+    embeddings: np.ndarray, pairs: np.ndarray, *, estimator: dict[str, Any], seed: int
+) -> Pipeline:
     """The estimator that tells chosen from rejected responses, on standardised embeddings.
 
     embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first.

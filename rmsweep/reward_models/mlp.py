@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def load(
     return Data(x, chosen, torch.from_numpy(margins).to(device, torch.float32))
 
 
-def initial(rngs: list[np.random.Generator], widths: tuple[int, ...], device: str) -> list:
+def initial(rngs: list[np.random.Generator], widths: tuple[int, ...], device: str) -> list[Any]:
     """Weights and biases between `widths`, uniform in +-1/sqrt(fan in), one set a run."""
     layers = []
     for fan_in, fan_out in itertools.pairwise(widths):
@@ -129,7 +130,9 @@ class Pack:
         self.steps = [torch.zeros((), device=p.device) for p in parameters]
         self.state: dict[str, torch.Tensor] = {}
 
-    def step(self, columns: np.ndarray | None, objective: Callable, learning_rate: float):
+    def step(
+        self, columns: np.ndarray | None, objective: Callable[..., Any], learning_rate: float
+    ) -> torch.Tensor:
         """One Adam step on a batch; the loss of each run, (runs,)."""
         for p in self.parameters:
             p.requires_grad_(True)
@@ -146,7 +149,7 @@ class Pack:
         return loss.detach()
 
     @torch.no_grad()
-    def validation_loss(self, objective: Callable) -> torch.Tensor:
+    def validation_loss(self, objective: Callable[..., Any]) -> torch.Tensor:
         return objective(pair_batch(self.parameters, self.validation), {})[0].mean(dim=1)
 
     @torch.no_grad()
@@ -164,8 +167,8 @@ class Pack:
 def fit(
     pack: Pack,
     epochs: list[Iterator[list[np.ndarray | None]]],
-    objective: Callable,
-    validation_objective: Callable,
+    objective: Callable[..., Any],
+    validation_objective: Callable[..., Any],
     *,
     learning_rate: float,
     max_epochs: int,

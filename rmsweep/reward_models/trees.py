@@ -1,6 +1,7 @@
 """LightGBM reward models: gradient-boosted trees on single responses."""
 
 from collections.abc import Callable
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -12,7 +13,10 @@ def _bradley_terry(rewards: np.ndarray, data: lightgbm.Dataset) -> tuple[np.ndar
     return boosted_bradley_terry(rewards)
 
 
-OBJECTIVES: dict[str, str | Callable] = {"binary": "binary", "bradley_terry": _bradley_terry}
+OBJECTIVES: dict[str, str | Callable[..., Any]] = {
+    "binary": "binary",
+    "bradley_terry": _bradley_terry,
+}
 
 
 def fit(

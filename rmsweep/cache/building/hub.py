@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
@@ -72,7 +73,7 @@ def _package_folder(name: str) -> Path:
     return Path(found.origin).parent / "model"
 
 
-def _snapshot(name: str, kind: str, **options) -> Path:
+def _snapshot(name: str, kind: str, **options: Any) -> Path:
     """A folder named after the commit, with what the options allow."""
     from huggingface_hub import errors, snapshot_download
 

@@ -80,7 +80,12 @@ def _file(path: Path, sha256: str) -> Finding:
 
 
 def _embedded_again(
-    root: Path, record: dict, stages: dict[str, Stage], sample: int, seed: int, remote_code: bool
+    root: Path,
+    record: dict[str, Any],
+    stages: dict[str, Stage],
+    sample: int,
+    seed: int,
+    remote_code: bool,
 ) -> Finding:
     """The smallest cosine of a sample with what the cache holds."""
     what, stage = f"{record['file']}, {sample} texts embedded again", stages.get(record["stage"])

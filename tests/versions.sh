@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# A fast subset of the tests on the oldest libraries that pyproject.toml allows (tests/oldest.txt) and
+# on the newest: tests/versions.sh [oldest|newest]... Environments are made in .versions/.
+# PYTHON=python3.12 picks another Python. NO_TORCH=1 runs what needs no torch, where there is no build
+# of torch for it. docs/versions.md says what was run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+maths=(annotation best_of_n pairing protocols classical contrasts)
+readers=(results tables claims figures cache_layout cache_inspect)
+engine=(spec compose objectives pairwise_losses mlp execute classifiers saved_models keys diagnostics)
+
+run() {
+  local which=$1 constraint=() tests=("${maths[@]}" "${readers[@]}") python_version here
+  python_version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  here=.versions/$which-$python_version
+  [ "$which" = oldest ] && constraint=(--constraint tests/oldest.txt)
+  "$python" -m venv "$here"
+  if [ "${NO_TORCH:-}" ]; then
+    mapfile -t needs < <("$python" -c '
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*(need for need in project["dependencies"] if not need.startswith("torch")), sep="\n")')
+    "$here/bin/pip" install --quiet "${constraint[@]}" "${needs[@]}" pytest hypothesis
+    "$here/bin/pip" install --quiet --no-deps --editable .
+  else
+    "$here/bin/pip" install --quiet "${constraint[@]}" --editable . pytest hypothesis
+    tests+=("${engine[@]}")
+  fi
+  "$here/bin/pip" list 2>/dev/null | grep -iE '^(hydra-core|omegaconf|torch|pandas|numpy|pyarrow|scikit-learn|lightgbm|scipy|matplotlib) '
+  # Other libraries' deprecations are errors in the suite, and no news on old or on new versions.
+  "$here/bin/python" -m pytest --override-ini filterwarnings=ignore \
+    "${tests[@]/#/tests/test_}" 2>&1 | tail -40
+}
+
+set -- ${@:-oldest newest}
+for which in "$@"; do run "$which"; done
