@@ -232,6 +232,9 @@ def _fit_trees(
     """One LightGBM model an item, one after the other; embeddings: (responses, D)."""
     loss = items[0].spec.loss
     assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
+    bins = None
+    if loss.options.bins == "cache":
+        bins = trees.binned(embeddings, inputs.fingerprint, place.threads)
     fitted = []
     for item, run in zip(items, splits, strict=True):
         model = trees.fit(
@@ -241,6 +244,7 @@ def _fit_trees(
             rounds=loss.options.rounds,
             seed=item.spec.seed,
             threads=place.threads,
+            bins=bins,
         )
         fitted.append(FittedRun(item, [model], [0.0], {}, None))
     return fitted
@@ -273,13 +277,15 @@ def stack(runs: list[FittedRun]) -> Stacked:
     models = [model for run in runs for model in run.models]
     if runs[0].item.spec.loss.reward_model == "mlp":
         models = [torch.cat(layer) for layer in zip(*models, strict=True)]
+    if runs[0].item.spec.loss.reward_model == "trees":
+        models = [trees.scorer(model) for model in models]
     return Stacked(models, np.array([run.centres for run in runs]))
 
 
 def predict(stacked: Stacked, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
     """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
     if spec.loss.reward_model == "trees":
-        predicted = trees.predict(stacked.models, x.astype(np.float32), place.threads)
+        predicted = trees.predict(stacked.models, x, place.threads)
     elif spec.loss.reward_model == "classifier":
         predicted = classifiers.predict(stacked.models, x)
     else:

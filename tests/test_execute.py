@@ -83,6 +83,7 @@ VARIANTS = {
     "clf batches": ("loss=clf_mlp", "loss.hidden=[7,5]", "training.batch_pairs=25"),
     "normbt": ("loss=normbt", "loss.hidden=[7,5]", "training.batch_pairs=25"),
     "lgb": ("loss=clf_lgb", "loss.rounds=5"),
+    "lgb bins of the cache": ("loss=clf_lgb", "loss.rounds=5", "loss.bins=cache"),
     "bt scripts": ("loss=bt_mlp", *MLP_TINY, "training.protocol=rbt_scripts"),
     "normbt embedding": ("loss=normbt", *MLP_TINY, "loss.objective.distance=embedding"),
     "golden margin": ("loss=bt_golden_margin", *MLP_TINY, "training.batch_pairs=25"),
