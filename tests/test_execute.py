@@ -4,12 +4,14 @@ import functools
 import itertools
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rmsweep import execute, results
+from rmsweep import execute, fitting, results
 from rmsweep.cache import write as writing
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
@@ -19,6 +21,7 @@ from rmsweep.fitting import annotated
 from rmsweep.inputs import read_by
 from rmsweep.machine import Place
 from rmsweep.reward_models import mlp
+from rmsweep.scoring import score
 from rmsweep.spec import Item, columns, parse
 
 SHAPE = {
@@ -62,10 +65,15 @@ def assert_same_numbers(one, other):
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def write_files(root, spec, dtype="float32"):
+def bytes_read():
+    """By this process's calls of read, as Linux counts them."""
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+def write_files(root, spec, dtype="float32", shape=()):
     """A tiny cache in the released layout for the stems of a spec."""
     stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
-    writing.write(root, Synthetic(**stems, **SHAPE), dtype, lambda n: None)
+    writing.write(root, Synthetic(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
 
 
 def edit_embeddings(root, spec, split, place, value):
@@ -381,3 +389,17 @@ def test_data_that_changed_after_the_plan_is_not_recorded_under_the_old_key(tmp_
     edit_embeddings(tmp_path, spec, "train", (0, 0, 0), 1.0)
     (row,) = rows_of(tmp_path, items, root=tmp_path).to_dict("records")
     assert row["status"] == "failed" and "changed after the launch" in row["error"]
+
+
+def test_a_packs_runs_are_scored_in_one_pass_over_the_test_file(tmp_path):
+    """Bytes that this process asks the system for; the golden rewards are read before."""
+    spec = spec_of(*FILES, *SHORT, *MLP_TINY)
+    write_files(tmp_path, spec, shape={"test_prompts": 800, "test_responses": 40, "dim": 32})
+    items = items_of([spec, spec_of(*FILES, *SHORT, *MLP_TINY, "seed=1")], tmp_path)
+    inputs, place = read_by(spec, str(tmp_path)), Place(str(tmp_path), "cpu", 1)
+    fitted = fitting.fit(items, inputs, place)
+    before = bytes_read()
+    assert len(score(fitted, inputs, place)) == 2
+    stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
+    size = embeddings_path(tmp_path, *stems, "test").stat().st_size
+    assert 0.99 * size < bytes_read() - before < 1.01 * size
