@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmsweep import annotation, diagnostics, ensembling, pairing, protocols, results
+from rmsweep import annotation, diagnostics, ensembling, machine, pairing, protocols, results
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache, LabelledPairs
 from rmsweep.inputs import Inputs
@@ -19,6 +19,7 @@ from rmsweep.reward_models import classifiers, mlp, trees
 from rmsweep.spec import Item, RunSpec
 from rmsweep.streams import stream
 
+MEMORY_SHARE = 0.8  # of a GPU's free memory that a pack is planned to fill
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
 
 
@@ -97,7 +98,8 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     """Reward models of specs that share cache, loss, quantity and training, trained together.
 
     An ensemble's members train as the runs that they are, on the same annotations. On a CPU one
-    model is fitted at a time, since one fills it and its bits then do not depend on the others.
+    model is fitted at a time, since one fills it and its bits then do not depend on the others; on
+    a GPU as many as its free memory holds.
     """
     embeddings = inputs.train_embeddings().reshape(-1, inputs.dim)
     found = [annotated(item.spec, inputs) for item in items]
@@ -108,7 +110,7 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
         for item, (pairs, _) in zip(items, found, strict=True)
         for spec in item.spec.members
     ]
-    at_once = 1 if place.device == "cpu" else len(members)
+    at_once = _at_once(items[0].spec, inputs.dim, place)
     chunks = [members[i : i + at_once] for i in range(0, len(members), at_once)]
     fitted = (run for chunk in chunks for run in _fit_members(chunk, embeddings, inputs, place))
     runs = []
@@ -121,6 +123,20 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
         run.facts["test_responses"] = inputs.n_test
         runs.append(run)
     return runs
+
+
+def _at_once(spec: RunSpec, dim: int, place: Place) -> int:
+    """Reward models to train together."""
+    if place.device == "cpu" or not isinstance(spec.loss.options, Mlp):
+        return 1
+    widths = (dim, *spec.loss.options.hidden, 1)
+    t, n_train = spec.training, 2 * (spec.quantity - spec.n_validation)
+    n_held_out, n_batch = 2 * spec.n_validation, min(n_train, 2 * t.batch_pairs)
+    if t.protocol == "rbt_scripts":  # each pair and its swapped copy are rows
+        n_train, n_held_out = 2 * n_train, 2 * n_held_out
+        n_batch = min(n_train, 2 * protocols.SCRIPT_BATCH)
+    needed = mlp.bytes_of_a_run(widths, n_train, n_held_out, n_batch, spec.precision)
+    return max(1, int(MEMORY_SHARE * machine.free_bytes(place.device) / needed))
 
 
 def _fit_members(

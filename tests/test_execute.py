@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from rmsweep import execute, fitting, results
+from rmsweep import execute, fitting, machine, results
 from rmsweep.cache import write as writing
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
@@ -389,6 +390,50 @@ def test_data_that_changed_after_the_plan_is_not_recorded_under_the_old_key(tmp_
     edit_embeddings(tmp_path, spec, "train", (0, 0, 0), 1.0)
     (row,) = rows_of(tmp_path, items, root=tmp_path).to_dict("records")
     assert row["status"] == "failed" and "changed after the launch" in row["error"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_out_of_memory_a_pack_goes_on_in_halves(error, tmp_path, monkeypatch):
+    items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(5)])
+    expected, sizes, fit = rows_of(tmp_path / "all", items), [], execute.fit
+
+    def fit_in_little_memory(runs, inputs, place):
+        sizes.append(len(runs))
+        if len(runs) > 2:
+            raise error("no memory left")
+        return fit(runs, inputs, place)
+
+    monkeypatch.setattr(execute, "fit", fit_in_little_memory)
+    monkeypatch.setattr(execute, "_at_once", lambda items, place: len(items))
+    found = rows_of(tmp_path / "halved", items)
+    assert sizes == [5, 3, 2, 1, 2]
+    for spec_id, row in expected.iterrows():
+        assert_same_numbers(row, found.loc[spec_id])
+
+
+def test_a_run_that_finds_no_memory_alone_is_a_failed_row(tmp_path, monkeypatch):
+    items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(2)])
+
+    def fit(runs, inputs, place):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(execute, "fit", fit)
+    rows = rows_of(tmp_path, items)
+    assert set(rows["status"]) == {"failed"}
+    assert set(rows["error"]) == {"OutOfMemoryError: no memory left"}
+
+
+def test_a_gpu_trains_together_what_its_free_memory_holds(monkeypatch):
+    def at_once(gib, *overrides, device="cuda"):
+        monkeypatch.setattr(machine, "free_bytes", lambda on: gib * 2**30)
+        spec = spec_of(*TINY, *overrides)
+        return fitting._at_once(spec, 2048, Place(None, device, 1))
+
+    assert at_once(80, device="cpu") == at_once(80, "loss=clf_lgb") == at_once(0) == 1
+    small, large = "quantity=10000", "quantity=40000"
+    assert at_once(80, small) > at_once(80, large) > at_once(20, large) >= 1
+    assert at_once(80, small) > at_once(80, small, "training.protocol=rbt_scripts")
+    assert at_once(80, small) > at_once(80, small, "loss.hidden=[4096]")
 
 
 def test_a_packs_runs_are_scored_in_one_pass_over_the_test_file(tmp_path):
