@@ -48,11 +48,12 @@ def main() -> None:
         noise = rng.normal(size=(args.runs, *golden.shape))
         predicted = (golden + noise).astype(np.float32)
         began = time.process_time()
-        by_n = bon.best_of_n(predicted, golden, ns)
-        correlation = bon.spearman_within_prompt(predicted, golden)
+        orders = bon.descending(predicted)
+        by_n = bon.best_of_n(predicted, golden, ns, orders)
+        correlation = bon.spearman_within_prompt(predicted, golden, orders)
         exact_s += time.process_time() - began
         began = time.process_time()
-        bon.pairwise_accuracy_within_prompt(predicted, golden)
+        bon.pairwise_accuracy_within_prompt(predicted, golden, orders)
         accuracy_s += time.process_time() - began
         first = first or (predicted, golden, by_n[..., -1], correlation)
     predicted, golden, exact, correlation = first

@@ -3,12 +3,15 @@
 Metrics take one block of test prompts and several runs at once, predicted (runs, prompts, M) and
 golden (prompts, M), both finite, and return float64. A run's numbers do not depend on the runs
 beside it. Ties are exact equality of the predicted rewards.
+Metrics that take `orders` sort once between them: those of `descending`.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.distance import pdist
+
+Orders = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
@@ -27,7 +30,9 @@ def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
     return np.cumprod(np.concatenate([n[:, None] / m, steps], axis=1), axis=1)
 
 
-def best_of_n(predicted: np.ndarray, golden: np.ndarray, ns: Sequence[int]) -> np.ndarray:
+def best_of_n(
+    predicted: np.ndarray, golden: np.ndarray, ns: Sequence[int], orders: Orders | None = None
+) -> np.ndarray:
     """Expected golden reward of the top predicted of n responses drawn without replacement.
 
     predicted: (runs, prompts, M). golden: (prompts, M). Tied predictions share their ranks' weights
@@ -37,13 +42,14 @@ def best_of_n(predicted: np.ndarray, golden: np.ndarray, ns: Sequence[int]) -> n
     _check(predicted, golden)
     weights = rank_weights(golden.shape[1], ns).T
     expected = np.empty((*predicted.shape[:2], len(ns)))
-    for run, rewards in enumerate(predicted):
-        order, ties = _descending(rewards)
+    for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
         expected[run] = _tie_means(np.take_along_axis(golden, order, axis=1), ties) @ weights
     return expected
 
 
-def spearman_within_prompt(predicted: np.ndarray, golden: np.ndarray) -> np.ndarray:
+def spearman_within_prompt(
+    predicted: np.ndarray, golden: np.ndarray, orders: Orders | None = None
+) -> np.ndarray:
     """Spearman's rank correlation within each prompt, average ranks for ties.
 
     predicted: (runs, prompts, M). golden: (prompts, M). Returns (runs, prompts) in [-1, 1]; nan
@@ -55,8 +61,7 @@ def spearman_within_prompt(predicted: np.ndarray, golden: np.ndarray) -> np.ndar
     np.put_along_axis(golden_ranks, order, _centred_ranks(order.shape, ties), axis=1)
     golden_square = (golden_ranks**2).sum(axis=1)
     correlation = np.full(predicted.shape[:2], np.nan)
-    for run, rewards in enumerate(predicted):
-        order, ties = _descending(rewards)
+    for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
         ranks = _centred_ranks(order.shape, ties)
         product = (ranks * np.take_along_axis(golden_ranks, order, axis=1)).sum(axis=1)
         scale = np.sqrt((ranks**2).sum(axis=1) * golden_square)
@@ -64,7 +69,9 @@ def spearman_within_prompt(predicted: np.ndarray, golden: np.ndarray) -> np.ndar
     return correlation
 
 
-def pairwise_accuracy_within_prompt(predicted: np.ndarray, golden: np.ndarray) -> np.ndarray:
+def pairwise_accuracy_within_prompt(
+    predicted: np.ndarray, golden: np.ndarray, orders: Orders | None = None
+) -> np.ndarray:
     """Share of a prompt's response pairs that predicted orders as golden does.
 
     predicted: (runs, prompts, M). golden: (prompts, M). A predicted tie counts 1/2, pairs of equal
@@ -78,8 +85,7 @@ def pairwise_accuracy_within_prompt(predicted: np.ndarray, golden: np.ndarray) -
     np.put_along_axis(ranks, order, _groups(order.shape, ties), axis=1)
     n_pairs = _inversions(m - 1 - np.take_along_axis(ranks, order, axis=1))
     accuracy = np.full(predicted.shape[:2], np.nan)
-    for run, rewards in enumerate(predicted):
-        order, ties = _descending(rewards)
+    for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
         ranked = np.take_along_axis(ranks, order, axis=1)
         groups = m * _groups(order.shape, ties)  # a tie is no inversion where its ranks ascend
         n_wrong = _inversions(np.sort(groups + ranked, axis=1) % m)
@@ -133,6 +139,11 @@ def _check(predicted: np.ndarray, golden: np.ndarray) -> None:
         golden.shape,
     )
     assert np.isfinite(predicted).all() and np.isfinite(golden).all()
+
+
+def descending(predicted: np.ndarray) -> Orders:
+    """Of each run the order of its predicted rewards, (runs, prompts, M), and where ties start."""
+    return [_descending(rewards) for rewards in predicted]
 
 
 def _descending(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,9 +57,10 @@ def _best_of_n(
             raise ValueError(nonfinite("test", first + bad[0], bad[1]))
         predicted = predict(models, x.reshape(-1, cache.dim), spec, place)
         predicted = predicted.reshape(len(runs), last - first, m)
-        by_n[:, here] = bon.best_of_n(predicted, golden, ns)
-        spearman[:, here] = bon.spearman_within_prompt(predicted, golden)
-        accuracy[:, here] = bon.pairwise_accuracy_within_prompt(predicted, golden)
+        orders = bon.descending(predicted)
+        by_n[:, here] = bon.best_of_n(predicted, golden, ns, orders)
+        spearman[:, here] = bon.spearman_within_prompt(predicted, golden, orders)
+        accuracy[:, here] = bon.pairwise_accuracy_within_prompt(predicted, golden, orders)
         for i, run in enumerate(runs):
             risks[i, here] = _risks(predicted[i], golden / scale, run.item.spec.annotation)
         oracle[here] = bon.best_of_n(golden[None], golden, ns)[0]

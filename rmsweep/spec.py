@@ -223,7 +223,7 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     return build(RunSpec, values)
 
 
-def _unset(cls: type) -> dict[str, None]:
+def _unset(cls: Any) -> dict[str, None]:
     """Null for each field that is in an id only where it is set."""
     fields = dataclasses.fields(cls)
     return {f.name: None for f in fields if f.metadata.get("in_id_if_set")}

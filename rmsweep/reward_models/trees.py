@@ -3,6 +3,7 @@
 import functools
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -12,7 +13,7 @@ from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 # Responses whose values part a cache's bins. LightGBM's own 200,000 would, at D = 2048, be 3.3 GB
 # in float64, several times over and in every worker.
 BIN_SAMPLE = 20_000
-SAME_TREES = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
+SAME_TREES: dict[str, Any] = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
 
 
 def fit(
