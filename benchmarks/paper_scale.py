@@ -1,9 +1,14 @@
-"""One run at paper scale on this machine: fit and score against its own matrix-multiply peak.
+"""A pack at paper scale: fit and score against the device's own matrix-multiply peak.
 
-10,000 cross-prompt pairs, D = 2048, test 400 x 500, MLP 1024-512, all cores. The arithmetic counted
-is what the fit and the scoring need: per response 2 flop a weight forward, 2 for each weight's
-gradient, and 2 for the second layer's input gradient. The peak is that of `a @ b` of the first
-layer's shape in the same precision, the median of 9, the mean of before and after.
+Cross-prompt pairs, D = 2048, test 400 x 500, MLP 1024-512, all cores or a GPU; everything from
+reading to writing is in the time. The arithmetic counted is what the fit and the scoring need: per
+response 2 flop a weight forward, 2 for each weight's gradient, and 2 for the second layer's input
+gradient. The peak is that of `a @ b` of the first layer's shape in the same precision, the median
+of 9, the mean of before and after. On a CPU that other work shares, the second utilisation, by CPU
+time, is the one to read.
+
+    python benchmarks/paper_scale.py --quantity 40000
+    python benchmarks/paper_scale.py --device cuda:0 --runs 200 --test-prompts 2000
 """
 
 import argparse
@@ -11,6 +16,8 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,17 +27,52 @@ from rmsweep.cache.synthetic import Synthetic
 from rmsweep.cache.write import write
 from rmsweep.execute import run_pack
 from rmsweep.results import read_parts
+from rmsweep.spec import RunSpec
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "CPU": time.process_time}
 
 
-def peak(dtype: torch.dtype) -> float:
-    """Flop/s of (10240, 2048) @ (2048, 1024)."""
-    a, b = torch.randn(10240, 2048).to(dtype), torch.randn(2048, 1024).to(dtype)
-    seconds = []
+@dataclass
+class Scale:
+    """Of the data. Sizes of RBT: 2048, 40,000, 2,000, 500."""
+
+    dim: int = 2048
+    train_prompts: int = 12_000
+    test_prompts: int = 400
+    test_responses: int = 500
+
+
+@dataclass
+class Measured:
+    """Seconds a run, flop a run, and scores, of one pack."""
+
+    spec: RunSpec
+    fit_s: float
+    score_s: float
+    cpu_s: float
+    flop: float
+    epochs: list[int]
+    improvement: dict[int, float]  # by seed
+
+    @property
+    def wall_s(self) -> float:
+        return self.fit_s + self.score_s
+
+
+def peak(precision: str, device: str, dim: int = 2048) -> dict[str, float]:
+    """Flop/s of (10240, D) @ (D, 1024) by each clock."""
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    a = torch.randn(10240, dim, device=device).to(dtype)
+    b = torch.randn(dim, 1024, device=device).to(dtype)
+    seconds: dict[str, list[float]] = {name: [] for name in CLOCKS}
     for _ in range(10):
-        started = time.perf_counter()
+        started = {name: clock() for name, clock in CLOCKS.items()}
         a @ b
-        seconds.append(time.perf_counter() - started)
-    return 2 * 10240 * 2048 * 1024 / statistics.median(seconds[1:])
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        for name, clock in CLOCKS.items():
+            seconds[name].append(clock() - started[name])
+    return {n: 2 * 10240 * dim * 1024 / statistics.median(s[1:]) for n, s in seconds.items()}
 
 
 def arithmetic(n_train: int, n_held_out: int, epochs: int, n_scored: int, dim: int) -> float:
@@ -40,46 +82,74 @@ def arithmetic(n_train: int, n_held_out: int, epochs: int, n_scored: int, dim: i
     return epochs * (n_train * (forward + backward) + n_held_out * forward) + n_scored * forward
 
 
+def data(scale: Scale, root: Path) -> None:
+    """A synthetic cache in float16 under root."""
+    with compose.hydra_at_conf():
+        config = compose.compose_one([compose.search_path([])])
+    fields = config.values["dataset"]["synthetic"] | vars(scale) | {"train_responses": 4}
+    stems = dict.fromkeys(("base_llm", "backbone", "dataset"), "synthetic")
+    write(root, Synthetic(**stems, **fields), "float16", lambda n: None)
+
+
+def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:
+    """One pack of n_runs seeds on the data under root."""
+    fixed = ["dataset=synthetic", "dataset.synthetic=null", "pairing=cross_prompt", *overrides]
+    with compose.hydra_at_conf():
+        configs = [
+            compose.compose_one([*fixed, f"seed={seed}", compose.search_path([])])
+            for seed in range(n_runs)
+        ]
+        items = sweep.keyed([sweep.spec_of(c, device) for c in configs], str(root))
+    place = machine.Place(str(root), device, torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.process_time()
+        outcome = run_pack(items, place, Path(folder))
+        cpu_s = time.process_time() - started
+        rows = read_parts(Path(folder))
+    assert outcome.done == n_runs, rows["error"].dropna().tolist()
+    spec = items[0].spec
+    n_train, n_held_out = 2 * (spec.quantity - spec.n_validation), 2 * spec.n_validation
+    epochs = [] if spec.loss.reward_model != "mlp" else sorted(map(int, rows["epochs"]))
+    n_scored = scale.test_prompts * scale.test_responses
+    flop = sum(arithmetic(n_train, n_held_out, e, n_scored, scale.dim) for e in epochs) / n_runs
+    improvement = dict(zip(rows["seed"], rows["improvement"], strict=True))
+    return Measured(
+        spec, outcome.fit_s / n_runs, outcome.score_s / n_runs, cpu_s / n_runs, flop, epochs,
+        improvement,
+    )  # fmt: skip
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quantity", type=int, default=10_000)
     parser.add_argument("--loss", default="bt_mlp")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default=None, help="default: bf16 where it is native")
+    parser.add_argument("--test-prompts", type=int, default=400)
     args = parser.parse_args()
-    shape = ["train_prompts=12000", "test_prompts=400", "test_responses=500", "dim=2048"]
-    overrides = ["dataset=synthetic", *(f"dataset.synthetic.{s}" for s in shape)]
-    overrides += ["pairing=cross_prompt", f"quantity={args.quantity}", f"loss={args.loss}"]
-    with tempfile.TemporaryDirectory() as root, compose.hydra_at_conf():
-        config = compose.compose_one([*overrides, compose.search_path([])])
-        synthetic = config.values["dataset"]["synthetic"]
-        source = Synthetic(
-            base_llm="synthetic", backbone="synthetic", dataset="synthetic", **synthetic
-        )
-        write(Path(root), source, "float16", lambda n: None)
-        items = []
-        for seed in range(args.runs):
-            overrides_of_run = [*overrides, "dataset.synthetic=null", f"seed={seed}"]
-            config = compose.compose_one([*overrides_of_run, compose.search_path([])])
-            items += sweep.keyed([sweep.spec_of(config, "cpu")], root)
-        precision = items[0].spec.precision
-        dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-        before = peak(dtype)
-        outcome = run_pack(items, machine.Place(root, "cpu", machine.cores()), Path(root))
-        top = statistics.mean([before, peak(dtype)])
-        rows = read_parts(Path(root))
-    held_out = items[0].spec.n_validation
-    flop = sum(
-        arithmetic(2 * (args.quantity - held_out), 2 * held_out, epochs, 400 * 500, 2048)
-        for epochs in rows["epochs"]
-    )
-    print(f"{args.loss}, {args.quantity} pairs, {precision}, {machine.cores()} cores")
-    print(f"peak of a @ b: {top / 1e12:.2f} Tflop/s (before {before / 1e12:.2f})")
-    print(f"epochs: {sorted(rows['epochs'])}")
-    print(
-        f"a run: {outcome.wall_s / args.runs:.2f} s, fit {outcome.fit_s / args.runs:.2f}, ", end=""
-    )
-    print(f"score {outcome.score_s / args.runs:.2f}")
-    print(f"utilisation: {flop / outcome.wall_s / top:.0%} of the peak")
+    scale = Scale(test_prompts=args.test_prompts)
+    overrides = [f"quantity={args.quantity}", f"loss={args.loss}"]
+    overrides += [f"precision={args.precision}"] if args.precision else []
+    precision = machine.precision(args.precision, args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        data(scale, Path(folder))
+        before = peak(precision, args.device)
+        pack = measure(Path(folder), scale, args.device, args.runs, overrides)
+        after = peak(precision, args.device)
+    top = {name: (before[name] + after[name]) / 2 for name in CLOCKS}
+    where = machine.gpu(args.device) or f"{machine.cpu()}, {torch.get_num_threads()} threads"
+    print(f"{args.loss}, {args.quantity} pairs, {args.runs} runs, {precision}, {where}")
+    print(f"peak of a @ b: {top['wall'] / 1e12:.2f} Tflop/s (before {before['wall'] / 1e12:.2f})")
+    print(f"epochs: {pack.epochs}")
+    print(f"a run: {pack.wall_s:.2f} s, fit {pack.fit_s:.2f}, score {pack.score_s:.2f}")
+    print(f"utilisation: {pack.flop / pack.wall_s / top['wall']:.0%} of the peak by wall time")
+    if args.device == "cpu":
+        print(f"by CPU time: {pack.flop / pack.cpu_s / top['CPU']:.0%}, {pack.cpu_s:.2f} s a run")
+    else:
+        print(f"GPU memory: {torch.cuda.max_memory_allocated(args.device) / 2**30:.2f} GiB")
     print(f"peak RSS: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -68,7 +68,8 @@ def _kinds(runs: pd.DataFrame) -> dict[str, list[str]]:
     for model, options in zip(runs["loss.reward_model"], runs["loss.options"], strict=True):
         fields = json.loads(options)
         found["kind"].append(fields.get("estimator", {}).get("_target_", model))
-        found["size"].append(str(fields.get("hidden", fields.get("rounds"))))
+        size = fields.get("hidden", fields.get("rounds"))
+        found["size"].append(f"{size} {fields.get('bins', '')}")
     return found
 
 

@@ -40,11 +40,11 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     A run that raises becomes a failed row and its pack-mates go on; OSError while writing is
     raised. Asked to stop, it writes what is fitted and leaves the rest. On a CPU the runs are
     fitted one by one, since one fills it: packs of 1, 4, 10 and 20 took .27, .30, .35 and .36 s a
-    run (600 pairs, D = 384, 2 cores).
+    run (600 pairs, D = 384, 2 cores). Out of memory, a pack goes on in halves.
     """
     torch.set_num_threads(place.threads)
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
-    at_once = 1 if place.device == "cpu" else len(items)
+    at_once = _at_once(items, place)
     opened = functools.cache(lambda: _open(items[0], place))
     while remaining and not stopping.asked():
         started = time.perf_counter()
@@ -80,6 +80,11 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     return outcome
 
 
+def _at_once(items: list[Item], place: Place) -> int:
+    """Runs handed to `fit` together; between them a stop that was asked for is heard."""
+    return 1 if place.device == "cpu" else len(items)
+
+
 def _open(item: Item, place: Place) -> Inputs:
     """What the pack reads; ValueError where data or objective are not those of the key."""
     if item.spec.loss.reward_model == "mlp":  # the others know no precision
@@ -99,19 +104,26 @@ def _attempt(
     place: Place,
     failed: list[dict[str, Any]],
 ) -> list[Any]:
-    """work(runs); if it raises, each run alone, and a failed row for each that raises again."""
+    """work(runs); if it raises, each run alone, and a failed row for each that raises again.
+
+    Where memory was too small halves are tried first.
+    """
     if not runs:
         return []
     try:
         return work(runs, opened(), place)
     except Exception as error:  # noqa: BLE001  the run boundary: any error is the run's
+        is_too_large = isinstance(error, torch.OutOfMemoryError | MemoryError)
         what = {
             "error": f"{type(error).__name__}: {error}",
             "traceback": "".join(traceback.format_exception(error)),
         }
     # out of the handler, whose traceback keeps the pack's tensors
     if len(runs) > 1:
-        return [found for run in runs for found in _attempt(work, [run], opened, place, failed)]
+        torch.cuda.empty_cache()  # without a GPU nothing
+        size = -(-len(runs) // 2) if is_too_large else 1
+        parts = [runs[i : i + size] for i in range(0, len(runs), size)]
+        return [found for part in parts for found in _attempt(work, part, opened, place, failed)]
     item = runs[0].item if isinstance(runs[0], FittedRun) else runs[0]
     failed.append(_row(item, place, "failed", what))
     return []

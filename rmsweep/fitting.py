@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmsweep import annotation, diagnostics, ensembling, pairing, protocols, results
+from rmsweep import annotation, diagnostics, ensembling, machine, pairing, protocols, results
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache, LabelledPairs
 from rmsweep.inputs import Inputs
@@ -19,6 +19,7 @@ from rmsweep.reward_models import classifiers, mlp, trees
 from rmsweep.spec import Item, RunSpec
 from rmsweep.streams import stream
 
+MEMORY_SHARE = 0.8  # of a GPU's free memory that a pack is planned to fill
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
 
 
@@ -97,7 +98,8 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     """Reward models of specs that share cache, loss, quantity and training, trained together.
 
     An ensemble's members train as the runs that they are, on the same annotations. On a CPU one
-    model is fitted at a time, since one fills it and its bits then do not depend on the others.
+    model is fitted at a time, since one fills it and its bits then do not depend on the others; on
+    a GPU as many as its free memory holds.
     """
     embeddings = inputs.train_embeddings().reshape(-1, inputs.dim)
     found = [annotated(item.spec, inputs) for item in items]
@@ -108,7 +110,7 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
         for item, (pairs, _) in zip(items, found, strict=True)
         for spec in item.spec.members
     ]
-    at_once = 1 if place.device == "cpu" else len(members)
+    at_once = _at_once(items[0].spec, inputs.dim, place)
     chunks = [members[i : i + at_once] for i in range(0, len(members), at_once)]
     fitted = (run for chunk in chunks for run in _fit_members(chunk, embeddings, inputs, place))
     runs = []
@@ -121,6 +123,20 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
         run.facts["test_responses"] = inputs.n_test
         runs.append(run)
     return runs
+
+
+def _at_once(spec: RunSpec, dim: int, place: Place) -> int:
+    """Reward models to train together."""
+    if place.device == "cpu" or not isinstance(spec.loss.options, Mlp):
+        return 1
+    widths = (dim, *spec.loss.options.hidden, 1)
+    t, n_train = spec.training, 2 * (spec.quantity - spec.n_validation)
+    n_held_out, n_batch = 2 * spec.n_validation, min(n_train, 2 * t.batch_pairs)
+    if t.protocol == "rbt_scripts":  # each pair and its swapped copy are rows
+        n_train, n_held_out = 2 * n_train, 2 * n_held_out
+        n_batch = min(n_train, 2 * protocols.SCRIPT_BATCH)
+    needed = mlp.bytes_of_a_run(widths, n_train, n_held_out, n_batch, spec.precision)
+    return max(1, int(MEMORY_SHARE * machine.free_bytes(place.device) / needed))
 
 
 def _fit_members(
@@ -232,6 +248,9 @@ def _fit_trees(
     """One LightGBM model an item, one after the other; embeddings: (responses, D)."""
     loss = items[0].spec.loss
     assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
+    bins = None
+    if loss.options.bins == "cache":
+        bins = trees.binned(embeddings, inputs.fingerprint, place.threads)
     fitted = []
     for item, run in zip(items, splits, strict=True):
         model = trees.fit(
@@ -241,6 +260,7 @@ def _fit_trees(
             rounds=loss.options.rounds,
             seed=item.spec.seed,
             threads=place.threads,
+            bins=bins,
         )
         fitted.append(FittedRun(item, [model], [0.0], {}, None))
     return fitted
@@ -273,13 +293,15 @@ def stack(runs: list[FittedRun]) -> Stacked:
     models = [model for run in runs for model in run.models]
     if runs[0].item.spec.loss.reward_model == "mlp":
         models = [torch.cat(layer) for layer in zip(*models, strict=True)]
+    if runs[0].item.spec.loss.reward_model == "trees":
+        models = [trees.scorer(model) for model in models]
     return Stacked(models, np.array([run.centres for run in runs]))
 
 
 def predict(stacked: Stacked, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
     """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
     if spec.loss.reward_model == "trees":
-        predicted = trees.predict(stacked.models, x.astype(np.float32), place.threads)
+        predicted = trees.predict(stacked.models, x, place.threads)
     elif spec.loss.reward_model == "classifier":
         predicted = classifiers.predict(stacked.models, x)
     else:

@@ -22,6 +22,7 @@ from rmsweep.typed import build, convert, nearest
 
 # Objectives by name of the reward models that bring their own; the others take a function.
 OWN_OBJECTIVES = {"trees": ("binary", "bradley_terry"), "classifier": ("binary",)}
+OWN_BINS = "run"  # null in a spec
 IF_SET = {"in_id_if_set": True}  # a null field is not in the canonical JSON: newer than some ids
 
 
@@ -33,6 +34,7 @@ class Mlp:
 @dataclass(frozen=True)
 class Trees:
     rounds: int
+    bins: str | None = field(metadata=IF_SET)  # whose: null, the run's own rows', or cache
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
     validation = values.get("validation_objective")
     general = {f.name for f in dataclasses.fields(Loss)} - {"options", "source_sha256"}
     own = {name: value for name, value in values.items() if name not in general}
+    if model == "trees" and own.get("bins", OWN_BINS) == OWN_BINS:  # older yamls have no bins
+        own["bins"] = None
     options = build(REWARD_MODELS[model], own, "loss")
     if isinstance(options, Classifier):
         _check_estimator(options.estimator)
@@ -150,9 +154,11 @@ def check(loss: Loss) -> None:
     sizes = options.hidden if isinstance(options, Mlp) else ()
     sizes = (options.rounds,) if isinstance(options, Trees) else sizes
     count = ">= 1 or null"
+    bins = options.bins if isinstance(options, Trees) else None
     is_pick = pick in PICKS if isinstance(pick, str) else pick is None or is_positive(pick)
     rules: list[tuple[str, object, str, bool]] = [
         (next(iter(vars(options))), sizes, ">= 1", min(sizes, default=1) >= 1),
+        ("bins", bins, f"{OWN_BINS} or cache", bins in (None, "cache")),
         ("ensemble", e, count, e is None or e >= 1),
         ("member", member, count, member is None or member >= 1),
         ("pick", pick, f"{', '.join(PICKS)} or > 0", is_pick),

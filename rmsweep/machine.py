@@ -86,6 +86,15 @@ def cpu() -> str:
     return f"{fields['model name']} ({fields.get('vendor_id', '?')} {family}/{model})"
 
 
+def free_bytes(on: str) -> int:
+    """Memory of a CUDA device that this process could still take, what torch holds unused too."""
+    import torch
+
+    device = torch.device(on)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
 @functools.cache
 def gpu(on: str) -> str | None:
     """Model of a CUDA device; None for the CPU."""

@@ -1,5 +1,7 @@
 """Metrics of fitted reward models, in one pass over the blocks of what they are tested on."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -48,16 +50,17 @@ def _best_of_n(
     spearman, accuracy, risks = np.empty(shape), np.empty(shape), np.empty((*shape, 2))
     by_distance, distance = np.empty((*shape, N_GROUPS)), np.empty((shape[1], N_GROUPS))
     scale = 1.0 if inputs.golden is None else reward_scale(spec, inputs.golden)
-    for first, last in blocks(cache.test_prompts, m):
+    for first, last, x in _read_ahead(cache):
         here = slice(first, last)
-        x, golden = cache.read_test(first, last), cache.test_golden[here]
+        golden = cache.test_golden[here]
         if (bad := first_nonfinite(x)) is not None:
             raise ValueError(nonfinite("test", first + bad[0], bad[1]))
         predicted = predict(models, x.reshape(-1, cache.dim), spec, place)
         predicted = predicted.reshape(len(runs), last - first, m)
-        by_n[:, here] = bon.best_of_n(predicted, golden, ns)
-        spearman[:, here] = bon.spearman_within_prompt(predicted, golden)
-        accuracy[:, here] = bon.pairwise_accuracy_within_prompt(predicted, golden)
+        orders = bon.descending(predicted)
+        by_n[:, here] = bon.best_of_n(predicted, golden, ns, orders)
+        spearman[:, here] = bon.spearman_within_prompt(predicted, golden, orders)
+        accuracy[:, here] = bon.pairwise_accuracy_within_prompt(predicted, golden, orders)
         for i, run in enumerate(runs):
             risks[i, here] = _risks(predicted[i], golden / scale, run.item.spec.annotation)
         oracle[here] = bon.best_of_n(golden[None], golden, ns)[0]
@@ -74,6 +77,18 @@ def _best_of_n(
             metrics["test_decile_distance"] = _mean_over_prompts(distance)
             metrics["test_decile_accuracy"] = _mean_over_prompts(by_distance[i])
     return found
+
+
+def _read_ahead(cache: Cache) -> Iterator[tuple[int, int, np.ndarray]]:
+    """First and last prompt of each block and its embeddings; the next is read meanwhile."""
+    edges = blocks(cache.test_prompts, cache.test_responses)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(cache.read_test, *edges[0])
+        for edge, after in zip(edges, [*edges[1:], None], strict=True):
+            x = coming.result()
+            if after is not None:
+                coming = reader.submit(cache.read_test, *after)
+            yield *edge, x
 
 
 def _mean_over_prompts(groups: np.ndarray) -> np.ndarray:

@@ -210,7 +210,8 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     """The spec back from its canonical JSON and the two fields that are no part of that."""
     values = json.loads(text)
     model = values["loss"]["reward_model"]
-    values["loss"]["options"] = build(losses.REWARD_MODELS[model], values["loss"]["options"])
+    options = losses.REWARD_MODELS[model]
+    values["loss"]["options"] = build(options, _unset(options) | values["loss"]["options"])
     values["loss"]["label"] = label
     values["evaluation"]["diagnostics"] = diagnostics
     for name, cls in (
@@ -218,10 +219,14 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
         ("annotation", Annotation),
         ("evaluation", Evaluation),
     ):
-        fields = dataclasses.fields(cls)
-        unset = {f.name: None for f in fields if f.metadata.get("in_id_if_set")}
-        values[name] = unset | values[name]
+        values[name] = _unset(cls) | values[name]
     return build(RunSpec, values)
+
+
+def _unset(cls: Any) -> dict[str, None]:
+    """Null for each field that is in an id only where it is set."""
+    fields = dataclasses.fields(cls)
+    return {f.name: None for f in fields if f.metadata.get("in_id_if_set")}
 
 
 def columns(spec: RunSpec) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_bradley_terry_trees_order_the_pairs_and_not_the_prompts():
         trees.fit(x, pairs, objective=name, rounds=50, seed=0, threads=1)
         for name in ("bradley_terry", "binary")
     ]
-    bt, clf = trees.predict(models, x, 1)
+    bt, clf = trees.predict([trees.scorer(m) for m in models], x, 1)
     assert (bt[pairs[:, 0]] > bt[pairs[:, 1]]).mean() > 0.9
     assert rank_correlation(bt, GOLDEN) > 0.8
     assert not np.array_equal(bt, clf)

@@ -4,12 +4,15 @@ import functools
 import itertools
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from rmsweep import execute, results
+from rmsweep import execute, fitting, machine, results
 from rmsweep.cache import write as writing
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
@@ -19,6 +22,7 @@ from rmsweep.fitting import annotated
 from rmsweep.inputs import read_by
 from rmsweep.machine import Place
 from rmsweep.reward_models import mlp
+from rmsweep.scoring import score
 from rmsweep.spec import Item, columns, parse
 
 SHAPE = {
@@ -62,10 +66,15 @@ def assert_same_numbers(one, other):
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def write_files(root, spec, dtype="float32"):
+def bytes_read():
+    """By this process's calls of read, as Linux counts them."""
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+def write_files(root, spec, dtype="float32", shape=()):
     """A tiny cache in the released layout for the stems of a spec."""
     stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
-    writing.write(root, Synthetic(**stems, **SHAPE), dtype, lambda n: None)
+    writing.write(root, Synthetic(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
 
 
 def edit_embeddings(root, spec, split, place, value):
@@ -83,6 +92,7 @@ VARIANTS = {
     "clf batches": ("loss=clf_mlp", "loss.hidden=[7,5]", "training.batch_pairs=25"),
     "normbt": ("loss=normbt", "loss.hidden=[7,5]", "training.batch_pairs=25"),
     "lgb": ("loss=clf_lgb", "loss.rounds=5"),
+    "lgb bins of the cache": ("loss=clf_lgb", "loss.rounds=5", "loss.bins=cache"),
     "bt scripts": ("loss=bt_mlp", *MLP_TINY, "training.protocol=rbt_scripts"),
     "normbt embedding": ("loss=normbt", *MLP_TINY, "loss.objective.distance=embedding"),
     "golden margin": ("loss=bt_golden_margin", *MLP_TINY, "training.batch_pairs=25"),
@@ -380,3 +390,61 @@ def test_data_that_changed_after_the_plan_is_not_recorded_under_the_old_key(tmp_
     edit_embeddings(tmp_path, spec, "train", (0, 0, 0), 1.0)
     (row,) = rows_of(tmp_path, items, root=tmp_path).to_dict("records")
     assert row["status"] == "failed" and "changed after the launch" in row["error"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_out_of_memory_a_pack_goes_on_in_halves(error, tmp_path, monkeypatch):
+    items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(5)])
+    expected, sizes, fit = rows_of(tmp_path / "all", items), [], execute.fit
+
+    def fit_in_little_memory(runs, inputs, place):
+        sizes.append(len(runs))
+        if len(runs) > 2:
+            raise error("no memory left")
+        return fit(runs, inputs, place)
+
+    monkeypatch.setattr(execute, "fit", fit_in_little_memory)
+    monkeypatch.setattr(execute, "_at_once", lambda items, place: len(items))
+    found = rows_of(tmp_path / "halved", items)
+    assert sizes == [5, 3, 2, 1, 2]
+    for spec_id, row in expected.iterrows():
+        assert_same_numbers(row, found.loc[spec_id])
+
+
+def test_a_run_that_finds_no_memory_alone_is_a_failed_row(tmp_path, monkeypatch):
+    items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(2)])
+
+    def fit(runs, inputs, place):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(execute, "fit", fit)
+    rows = rows_of(tmp_path, items)
+    assert set(rows["status"]) == {"failed"}
+    assert set(rows["error"]) == {"OutOfMemoryError: no memory left"}
+
+
+def test_a_gpu_trains_together_what_its_free_memory_holds(monkeypatch):
+    def at_once(gib, *overrides, device="cuda"):
+        monkeypatch.setattr(machine, "free_bytes", lambda on: gib * 2**30)
+        spec = spec_of(*TINY, *overrides)
+        return fitting._at_once(spec, 2048, Place(None, device, 1))
+
+    assert at_once(80, device="cpu") == at_once(80, "loss=clf_lgb") == at_once(0) == 1
+    small, large = "quantity=10000", "quantity=40000"
+    assert at_once(80, small) > at_once(80, large) > at_once(20, large) >= 1
+    assert at_once(80, small) > at_once(80, small, "training.protocol=rbt_scripts")
+    assert at_once(80, small) > at_once(80, small, "loss.hidden=[4096]")
+
+
+def test_a_packs_runs_are_scored_in_one_pass_over_the_test_file(tmp_path):
+    """Bytes that this process asks the system for; the golden rewards are read before."""
+    spec = spec_of(*FILES, *SHORT, *MLP_TINY)
+    write_files(tmp_path, spec, shape={"test_prompts": 800, "test_responses": 40, "dim": 32})
+    items = items_of([spec, spec_of(*FILES, *SHORT, *MLP_TINY, "seed=1")], tmp_path)
+    inputs, place = read_by(spec, str(tmp_path)), Place(str(tmp_path), "cpu", 1)
+    fitted = fitting.fit(items, inputs, place)
+    before = bytes_read()
+    assert len(score(fitted, inputs, place)) == 2
+    stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
+    size = embeddings_path(tmp_path, *stems, "test").stat().st_size
+    assert 0.99 * size < bytes_read() - before < 1.01 * size

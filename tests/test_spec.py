@@ -468,7 +468,7 @@ def test_reward_scale_divides_the_margin():
         ("loss=normbt ~loss.objective.decay", "missing a required argument: 'decay'"),
         ("loss=clf_lgb loss.objective=binry", "loss.objective: reward_model=trees"),
         ("loss=clf_lgb loss.rounds=0", "loss.rounds must be >= 1"),
-        ("loss=clf_lgb +loss.hidden=[3]", "loss.hidden is an unknown field; valid: rounds"),
+        ("loss=clf_lgb +loss.hidden=[3]", "loss.hidden is an unknown field; valid: bins, rounds"),
         ("loss=clf_lgb training.protocol=rbt_scripts", "training.protocol=rbt_scripts is for MLPs"),
         ("training.protocol=pair", "training.protocol 'pair' is unknown; did you mean pairs?"),
         ("training.patience=0", "training.patience must be >= 1 or null, got 0"),

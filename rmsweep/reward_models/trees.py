@@ -1,6 +1,9 @@
 """LightGBM reward models: gradient-boosted trees on single responses."""
 
+import functools
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import lightgbm
@@ -8,15 +11,10 @@ import numpy as np
 
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 
-
-def _bradley_terry(rewards: np.ndarray, data: lightgbm.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    return boosted_bradley_terry(rewards)
-
-
-OBJECTIVES: dict[str, str | Callable[..., Any]] = {
-    "binary": "binary",
-    "bradley_terry": _bradley_terry,
-}
+# Responses whose values part a cache's bins. LightGBM's own 200,000 would, at D = 2048, be 3.3 GB
+# in float64, several times over and in every worker.
+BIN_SAMPLE = 20_000
+SAME_TREES: dict[str, Any] = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
 
 
 def fit(
@@ -27,28 +25,104 @@ def fit(
     rounds: int,
     seed: int,
     threads: int,
+    bins: lightgbm.Dataset | None = None,
 ) -> lightgbm.Booster:
     """Boosted trees with LightGBM's defaults, in `rounds` rounds.
 
     objective: binary, LightGBM's own, tells chosen from rejected responses; bradley_terry orders
     the two of each pair (boosted_bradley_terry.py).
     embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first.
+    bins: `binned` embeddings; else the rows that are fitted get bins of their own.
     The histograms go column by column, so that the trees do not depend on the number of threads.
     """
-    x = np.asarray(embeddings[pairs.T.reshape(-1)], dtype=np.float32)
-    is_chosen = np.repeat([1.0, 0.0], len(pairs))
-    params = {
-        "objective": OBJECTIVES[objective],
-        "num_threads": threads,
-        "seed": seed,
-        "deterministic": True,
-        "force_col_wise": True,
-        "verbosity": -1,
-    }
-    data = lightgbm.Dataset(x, label=is_chosen, params=params, free_raw_data=True)
+    rows, is_chosen = pairs.T.reshape(-1), np.repeat([1.0, 0.0], len(pairs))
+    order = np.arange(len(rows))
+    params = SAME_TREES | {"objective": objective, "num_threads": threads, "seed": seed}
+    if bins is None:
+        x = np.asarray(embeddings[rows], dtype=np.float32)
+        data = lightgbm.Dataset(x, label=is_chosen, params=params, free_raw_data=True)
+    else:
+        order = np.argsort(rows, kind="stable")  # as `subset` does, without a word
+        data = bins.subset(rows[order].tolist()).construct()
+        data.set_label(is_chosen[order])  # before `construct` it would be lost
+    if objective == "bradley_terry":
+        params["objective"] = functools.partial(_bradley_terry, order=order)
     return lightgbm.train(params, data, num_boost_round=rounds)
 
 
-def predict(models: list[lightgbm.Booster], x: np.ndarray, threads: int) -> np.ndarray:
-    """Predicted rewards, the log-odds: (runs, rows) float64, of x (rows, D) float32."""
-    return np.stack([m.predict(x, raw_score=True, num_threads=threads) for m in models])
+def _bradley_terry(
+    rewards: np.ndarray, data: lightgbm.Dataset, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """order: (rows,) where each row stands among the pairs' chosen, then their rejected halves."""
+    of_pairs = np.empty_like(rewards)
+    of_pairs[order] = rewards
+    gradient, hessian = boosted_bradley_terry(of_pairs)
+    return gradient[order], hessian[order]
+
+
+class _Rows(lightgbm.Sequence):
+    """Embeddings read a batch at a time, so that no copy of all is made."""
+
+    def __init__(self, embeddings: np.ndarray):
+        self.embeddings = embeddings
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:  # type: ignore[override]
+        return self.embeddings[index].astype(np.float64)
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+
+_binned: dict[str, lightgbm.Dataset] = {}  # of the cache that this process met last
+
+
+def binned(embeddings: np.ndarray, fingerprint: str, threads: int) -> lightgbm.Dataset:
+    """All of a cache's training embeddings (responses, D) in bins, a byte a value; made once.
+
+    The bins are parted by BIN_SAMPLE of the responses at most, whatever the run's seed.
+    """
+    if fingerprint not in _binned:
+        _binned.clear()
+        params = SAME_TREES | {"num_threads": threads, "bin_construct_sample_cnt": BIN_SAMPLE}
+        _binned[fingerprint] = lightgbm.Dataset(_Rows(embeddings), params=params).construct()
+    return _binned[fingerprint]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Trees over the features that they use, so that a row's other features are not copied."""
+
+    booster: lightgbm.Booster
+    features: np.ndarray  # positions among all D
+
+
+def scorer(model: lightgbm.Booster) -> Scorer:
+    """The same trees, their features numbered anew; predicted rewards stay, bit for bit."""
+    used = np.flatnonzero(model.feature_importance("split"))
+    used = used if len(used) else np.zeros(1, int)  # trees without a split
+    number = {str(old): str(new) for new, old in enumerate(used)}
+    fields: dict[str, Callable[[str], str]] = {
+        "split_feature": lambda values: " ".join(number[v] for v in values.split()),
+        "max_feature_idx": lambda _: str(len(used) - 1),
+        "feature_names": lambda _: " ".join(f"Column_{i}" for i in used),
+        "feature_infos": lambda _: " ".join(["none"] * len(used)),
+    }
+    text, importances, _ = model.model_to_string().partition("\nfeature_importances:")
+    text = re.sub(r"^tree_sizes=.*\n", "", text, flags=re.M)  # bytes, which change
+    pattern = rf"^({'|'.join(fields)})=(.*)$"
+    text = re.sub(pattern, lambda m: f"{m[1]}={fields[m[1]](m[2])}", text, flags=re.M)
+    return Scorer(lightgbm.Booster(model_str=text + importances.partition("\n\n")[2]), used)
+
+
+def predict(scorers: list[Scorer], x: np.ndarray, threads: int) -> np.ndarray:
+    """Predicted rewards, the log-odds: (runs, rows) float64, of x (rows, D) float16 or float32."""
+    return np.stack(
+        [
+            s.booster.predict(
+                np.take(x, s.features, axis=1).astype(np.float32),
+                raw_score=True,
+                num_threads=threads,
+            )
+            for s in scorers
+        ]
+    )
