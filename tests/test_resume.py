@@ -1,5 +1,6 @@
 """kill -9 at random moments: nothing is lost, nothing is left, and the same command resumes."""
 
+import contextlib
 import json
 import os
 import platform
@@ -170,26 +171,33 @@ def test_a_lock_without_its_name_from_the_future_is_not_live(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """Until the test ends, no byte can be written to a file."""
+    """No byte can be written to a file, not even pytest's own log: as short as can be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, full_disk, monkeypatch):
+def take_lock(folder):
+    with only_launch(folder):
+        pass
+
+
+def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "diff", lambda: b"a diff")
     axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
-    with pytest.raises(OSError, match="too large"), only_launch(tmp_path):
-        pass
-    with pytest.raises(OSError, match="too large"):
-        launch_module._record(tmp_path, axes, [], 0, {})
-    with pytest.raises(OSError, match="too large"):
-        provenance.keep_diff(tmp_path)
-    with pytest.raises(OSError, match="too large"):
-        results.write_part(tmp_path, [{"key": "a", "status": "done"}])
+    for write in (
+        take_lock,
+        lambda folder: launch_module._record(folder, axes, [], 0, {}),
+        provenance.keep_diff,
+        lambda folder: results.write_part(folder, [{"key": "a", "status": "done"}]),
+    ):
+        with pytest.raises(OSError, match="too large"), full_disk():
+            write(tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
