@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
@@ -38,7 +39,15 @@ def build(tmp_path):
 
 
 def files(out):
-    return {path.name: path.read_bytes() for path in out.glob("*.npy")}
+    return {path.name: np.load(path) for path in out.glob("*.npy")}
+
+
+def assert_same(out, other):
+    """Up to rounding: a task has another number of threads than a build here."""
+    found, expected = files(out), files(other)
+    assert found.keys() == expected.keys() and len(found) == 4
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=2e-3, atol=2e-3, err_msg=name)
 
 
 def submitted(said):
@@ -59,7 +68,7 @@ def test_shards_go_through_the_stages(cluster, build, tmp_path):
     cluster.slurm("scontrol", "release", ",".join(made.values()))
     build("here")
     cluster.wait_until(lambda: not cluster.squeue(), 300)
-    assert files(tmp_path / "there") == files(tmp_path / "here") != {}
+    assert_same(tmp_path / "there", tmp_path / "here")
 
 
 def test_sbatch_refuses_a_build(cluster, build, tmp_path):
@@ -87,5 +96,5 @@ def test_warned_and_broken_tasks(cluster, build, tmp_path):
     build("there", *SLURM)
     build("here")
     cluster.wait_until(lambda: not cluster.squeue(), 300)
-    assert files(tmp_path / "there") == files(tmp_path / "here") != {}
+    assert_same(tmp_path / "there", tmp_path / "here")
     assert "all done before" in build("there", *SLURM) and not cluster.squeue()
