@@ -2,6 +2,7 @@
 # make docs: docs/losses.md from conf/loss/ and the docstrings.
 PYTHON ?= python3
 BIN := .venv/bin
+TWO := --numprocesses 2 --no-loadscope-reorder # since the tests on Slurm mostly wait
 
 # make site: README, docs/ and results as a site, in site/. make coverage: the tests, and the lines that
 # they run. make versions: a subset of the tests on the oldest and the newest libraries (docs/versions.md).
@@ -10,9 +11,8 @@ BIN := .venv/bin
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
 
-# Two processes, a file of tests in one of them: those on Slurm mostly wait
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(TWO)
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak
@@ -26,7 +26,7 @@ site: .venv/installed
 	@echo open site/index.html
 
 coverage: .venv/installed
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered
 
 versions:
 	PYTHON=$(PYTHON) tests/versions.sh

@@ -14,6 +14,19 @@ from rmsweep import cli
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With several processes a file's tests stay in one, and all that use Slurm in one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            return "slurm" if path.startswith("tests/slurm/") else path
+
+    return ByFile(config, log)
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working directory, and a process as the command finds it."""
