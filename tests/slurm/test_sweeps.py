@@ -172,6 +172,7 @@ def test_no_more_jobs_than_the_cluster_accepts(launch, cluster, folder, call, en
     assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
 
 
+@pytest.mark.soak
 def test_held_tasks_are_said_and_retry_releases_them(launch, cluster, folder, call, ends):
     (job,) = launch()
     cluster.slurm("scontrol", "hold", job)
@@ -249,6 +250,7 @@ def test_cancel(launch, cluster, folder, call, ends):
     ends()
 
 
+@pytest.mark.soak
 def test_slurmctld_stops_and_starts(launch, cluster, folder, call, ends):
     launch()
     cluster.wait_until(lambda: n_done(folder))
@@ -287,6 +289,7 @@ def test_one_loss_raises(cluster, folder, call):
     assert "4 of 4 runs done" in call("retry", "some", "--wait")
 
 
+@pytest.mark.soak
 def test_two_launches_at_once(cluster, folder, ends):
     command = [RMSWEEP, "run", "-m", "--config-dir", "own", *SWEEP, *SLURM]
     both = [
@@ -361,6 +364,7 @@ def test_sbatch_refuses(call, cluster, folder, launch, ends):
     ends()
 
 
+@pytest.mark.soak
 def test_gpu_tasks_ask_for_gpus(cluster, folder, call):
     sweep = ["name=two", "loss=bt_mlp,clf_lgb", "seed=range(4)", *BASE, *SLURM, "wait=true"]
     sweep += ["launcher.gpu=true", "launcher.setup=['echo gpus $CUDA_VISIBLE_DEVICES']"]
