@@ -15,7 +15,7 @@ from rmsweep.inputs import Inputs
 from rmsweep.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.machine import Place
 from rmsweep.objectives.resolve import resolve
-from rmsweep.reward_models import classifiers, mlp, trees
+from rmsweep.reward_models import mlp  # the others where they are used: a fifth of the start-up
 from rmsweep.spec import Item, RunSpec
 from rmsweep.streams import stream
 
@@ -246,6 +246,8 @@ def _fit_trees(
     place: Place,
 ) -> list[FittedRun]:
     """One LightGBM model an item, one after the other; embeddings: (responses, D)."""
+    from rmsweep.reward_models import trees
+
     loss = items[0].spec.loss
     assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
     bins = None
@@ -274,6 +276,8 @@ def _fit_classifiers(
     place: Place,
 ) -> list[FittedRun]:
     """One classifier an item, one after the other; embeddings: (responses, D)."""
+    from rmsweep.reward_models import classifiers
+
     options = items[0].spec.loss.options
     assert isinstance(options, Classifier)
     fitted = []
@@ -294,6 +298,8 @@ def stack(runs: list[FittedRun]) -> Stacked:
     if runs[0].item.spec.loss.reward_model == "mlp":
         models = [torch.cat(layer) for layer in zip(*models, strict=True)]
     if runs[0].item.spec.loss.reward_model == "trees":
+        from rmsweep.reward_models import trees
+
         models = [trees.scorer(model) for model in models]
     return Stacked(models, np.array([run.centres for run in runs]))
 
@@ -301,8 +307,12 @@ def stack(runs: list[FittedRun]) -> Stacked:
 def predict(stacked: Stacked, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
     """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
     if spec.loss.reward_model == "trees":
+        from rmsweep.reward_models import trees
+
         predicted = trees.predict(stacked.models, x, place.threads)
     elif spec.loss.reward_model == "classifier":
+        from rmsweep.reward_models import classifiers
+
         predicted = classifiers.predict(stacked.models, x)
     else:
         on_device = torch.from_numpy(x).to(place.device, mlp.DTYPES[spec.precision])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -108,6 +107,8 @@ def load(name: str, key: str) -> SavedModel:
 
     FileNotFoundError without one, ValueError for one that is not as it was written.
     """
+    from lightgbm.basic import LightGBMError
+
     results.require_sweep(name)
     there = results.with_model(results.folder(name))
     matching = sorted(known for known in there if known.startswith(key))
@@ -121,7 +122,7 @@ def load(name: str, key: str) -> SavedModel:
     try:
         return _read(path)
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError,
-            SafetensorError, lightgbm.basic.LightGBMError) as error:  # fmt: skip
+            SafetensorError, LightGBMError) as error:  # fmt: skip
         what = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
 
@@ -137,6 +138,8 @@ def _read(path: Path) -> SavedModel:
         tensors = load_file(path / "model.safetensors")
         models: list[Any] = [_layers(tensors, i, about["dim"], spec) for i in range(spec.n_members)]
     else:
+        import lightgbm
+
         files = [path / f"model-{i}.txt" for i in range(spec.n_members)]
         models = [lightgbm.Booster(model_file=file) for file in files]
     centres = [float(centre) for centre in about["centres"]]
