@@ -96,7 +96,7 @@ def test_plan_runs_nothing_and_limit_some(rmsweep, tiny, tmp_path):
     plan = rmsweep(*SWEEP, *tiny, "--plan").stdout
     assert "sweep small: 4 runs" in plan and "bt_mlp (2), clf_mlp (2)" in plan
     assert "done: 0, missing: 4" in plan and not list(tmp_path.iterdir())
-    unknown = rmsweep("run", "-m", "sweeps=rbt_fig2", "precision=fp32", "--plan").stdout
+    unknown = rmsweep("run", "-m", "sweeps=alpacaeval", "precision=fp32", "--plan").stdout
     assert "done: unknown" in unknown and "cache.root" in unknown
     limited = rmsweep(*SWEEP, *tiny, "--limit", 1).stdout
     assert "1 of 1 runs done" in limited and "other 3 runs" in limited

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ADD_A_LOSS = (ROOT / "docs/add-a-loss.md").read_text()
@@ -14,6 +16,7 @@ COMMANDS = re.findall(r"`rmsweep ([^`]+)`", README)
 SWEEPS = re.findall(r"sweeps=(\w+)", README)
 
 
+@pytest.mark.soak  # tests/test_docs_commands.py has them one by one, on tiny data
 def test_readme_commands_in_order(rmsweep, tmp_path):
     run = [
         c for c in COMMANDS if not {"sweeps=", "DIR", "NAME"} & set(re.findall("sweeps=|[A-Z]+", c))

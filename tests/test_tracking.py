@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import RMSWEEP
@@ -35,8 +36,17 @@ def records(path):
             yield record
 
 
-def read_back(folder):
-    """Id, group, config, summary, history and tables of an offline run's folder."""
+def read_back(folder, patience_s=60):
+    """Id, group, config, summary, history and tables of an offline run's folder, once they are
+    written: the client's own process may lag behind.
+    """
+    end = time.monotonic() + patience_s
+    while "id" not in (found := _read_back(folder)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+
+
+def _read_back(folder):
     (file,) = folder.glob("*.wandb")
     found = {"config": {}, "summary": {}, "history": [], "tables": {}}
     for record in records(file):
