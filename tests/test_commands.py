@@ -193,6 +193,7 @@ hidden: [16]
 """
 
 
+@pytest.mark.soak  # test_readme.py runs docs/add-a-loss.md
 def test_a_loss_of_ones_own(rmsweep, tiny, tmp_path):
     (tmp_path / "groups/loss").mkdir(parents=True)
     (tmp_path / "groups/loss/hinge.yaml").write_text(YAML)
@@ -233,6 +234,7 @@ def test_progress_is_for_terminals(tmp_path, tiny):
     assert b"4/4" in shown and b"/min" in shown
 
 
+@pytest.mark.soak  # make quickstart runs it
 def test_demo(rmsweep, tmp_path):
     shown = rmsweep("demo")
     assert "60 of 60 runs done" in shown.stdout and shown.stderr == ""

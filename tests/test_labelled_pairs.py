@@ -422,6 +422,7 @@ def test_linear_bradley_terry_on_real_labels_is_what_logistic_regression_reaches
     assert (rows["subset_pairs"].map(sum) == 419 + len(rows["correct_by_pair"].iloc[0])).all()
 
 
+@pytest.mark.soak  # half a minute
 def test_the_docs_commands_run_as_written(rmsweep, tmp_path, root):
     rewardbench_file(tmp_path / "rewardbench.parquet")
     np.save(tmp_path / "embeddings.npy", np.random.default_rng(0).normal(size=(30, 2, D)))

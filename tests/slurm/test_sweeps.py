@@ -194,6 +194,7 @@ def test_requeue_in_the_middle(launch, cluster, folder, ends):
     ends()
 
 
+@pytest.mark.soak  # a minute
 def test_time_limits_again_and_again(launch, cluster, folder, ends):
     """submitit takes each warning under a limit of ten minutes for a time-out and counts 3."""
     (job,) = launch("launcher.target_minutes=1")
