@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the commands to those of `rmsweep`."""
+    _add_table(commands)
+    _add_figure(commands)
+    _add_claims(commands)
+    _add_report(commands)
+
+
+def _add_table(commands: argparse._SubParsersAction[Any]) -> None:
     table = commands.add_parser("table", help="the result table of one or several sweeps")
     add_names(table)
     table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
@@ -40,6 +47,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     )
     table.set_defaults(call=_table)
 
+
+def _add_figure(commands: argparse._SubParsersAction[Any]) -> None:
     figure = commands.add_parser(
         "figure",
         help="the figures of one or several sweeps, as files",
@@ -60,6 +69,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     )
     figure.set_defaults(call=_figure)
 
+
+def _add_claims(commands: argparse._SubParsersAction[Any]) -> None:
     claims = commands.add_parser("claims", help="the verdict of the runs on each published claim")
     add_names(claims)
     claims.add_argument(
@@ -68,6 +79,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
     claims.set_defaults(call=_claims)
 
+
+def _add_report(commands: argparse._SubParsersAction[Any]) -> None:
     report = commands.add_parser(
         "report",
         help="one HTML page: claims, what was run, tables, figures, provenance",

@@ -9,6 +9,11 @@ from rmsweep.arguments import add_config_dir, add_name, require_folders
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands to those of `rmsweep`."""
+    _add_of_sweeps(commands)
+    _add_of_runs(commands)
+
+
+def _add_of_sweeps(commands: "argparse._SubParsersAction[Any]") -> None:
     status = commands.add_parser(
         "status",
         help="how a sweep goes: done, failed, running, missing; its jobs",
@@ -39,6 +44,8 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     add_name(cancel)
     cancel.set_defaults(call=_cancel)
 
+
+def _add_of_runs(commands: "argparse._SubParsersAction[Any]") -> None:
     again = commands.add_parser(
         "reproduce",
         help="the one command that repeats a run; or the versions that it ran with",
