@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rmsweep import results
+from rmsweep import parquet, results
 
 AXES = {
     "base_llm": ["gemma2b", "gemma7b", "llama3_8b", "gemma2b_sft", "gemma7b_sft", "llama3_8b_sft"],
@@ -42,7 +42,7 @@ def write_sweep(directory: Path) -> None:
     for i, spec in enumerate(specs):
         spec |= {"key": f"{i:016x}", "spec_id": f"{i:016x}", "pairing": "same_prompt"}
     wanted = pa.Table.from_pylist(specs, schema=results.WANTED)
-    results.replace_parquet(wanted, directory / "specs.parquet")
+    parquet.replace(wanted, directory / "specs.parquet")
     for start in range(0, len(specs), RUNS_A_PART):
         part = specs[start : start + RUNS_A_PART]
         numbers = rng.normal(size=(len(part), 5, N_PROMPTS)).astype(np.float32)

@@ -13,9 +13,10 @@ import torch
 
 from rmsweep import losses, machine, results, saved_models, stopping
 from rmsweep import spec as specs
-from rmsweep.fitting import FittedRun, fit
+from rmsweep.fitting import fit
 from rmsweep.inputs import Inputs, read_by
 from rmsweep.machine import Place
+from rmsweep.predicting import FittedRun
 from rmsweep.provenance import keep_diff, provenance
 from rmsweep.scoring import score
 from rmsweep.spec import Item

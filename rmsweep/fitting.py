@@ -2,96 +2,25 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from rmsweep import annotation, diagnostics, ensembling, machine, pairing, protocols, results
+from rmsweep import diagnostics, machine, protocols, results
+from rmsweep.annotating import annotated, reward_scale, split
 from rmsweep.cache.checks import first_nonfinite
-from rmsweep.cache.layout import Cache, LabelledPairs
 from rmsweep.inputs import Inputs
 from rmsweep.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.machine import Place
 from rmsweep.objectives.resolve import resolve
+from rmsweep.predicting import FittedRun, nonfinite, nonfinite_pair, predict, stack
 from rmsweep.reward_models import mlp  # the others where they are used: a fifth of the start-up
 from rmsweep.spec import Item, RunSpec
 from rmsweep.streams import stream
 
 MEMORY_SHARE = 0.8  # of a GPU's free memory that a pack is planned to fill
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
-
-
-@dataclass(frozen=True)
-class FittedRun:
-    item: Item
-    models: list[Any]  # one, or an ensemble's members: MLP parameters with a leading dimension of
-    # 1, LightGBM boosters, or scikit-learn pipelines
-    centres: list[float]  # each member's zero point; of a run that is no ensemble 0
-    facts: dict[str, Any]  # what the row says of annotation and training
-    error: str | None  # why there is no valid model
-    held_out_margins: list[np.ndarray] = field(default_factory=list)  # predicted reward of the
-    # chosen minus that of the rejected response, of the validation pairs; of an ensemble none
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """Reward models of several runs as one argument of `predict`."""
-
-    models: list[Any]
-    centres: np.ndarray  # (runs, members)
-
-
-def reward_scale(spec: RunSpec, cache: Cache) -> float:
-    """What a margin is divided by before beta multiplies it."""
-    scale = spec.dataset.reward_scale
-    assert scale is not None, "annotations are simulated"
-    return float(cache.train_golden.std()) if isinstance(scale, str) else scale
-
-
-def annotated(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str, float]]:
-    """Annotated pairs, (quantity, 2) response indices, chosen first; and facts for the row."""
-    if inputs.golden is None:
-        return _labelled(spec, inputs), {}
-    golden, a = inputs.golden.train_golden, spec.annotation
-    assert spec.selection and spec.pairing and a.beta is not None and a.link
-    pairs = pairing.pairs(
-        golden, spec.selection, spec.pairing, spec.quantity, stream(spec, "selection")
-    )
-    margin = np.subtract(*golden.reshape(-1)[pairs].T)
-    probability = annotation.preference_probability(
-        margin / reward_scale(spec, inputs.golden), a.beta, a.link
-    )
-    uniforms = stream(spec, "annotator").random(spec.quantity)
-    first = annotation.prefers_first(probability, uniforms)
-    facts = {
-        "annotation_error": annotation.error_rate(margin, first),
-        "mean_margin": float(np.abs(margin).mean()),
-    }
-    return np.where(first[:, None], pairs, pairs[:, ::-1]), facts
-
-
-def _labelled(spec: RunSpec, inputs: Inputs) -> np.ndarray:
-    """As `annotated`, of labelled pairs; some labels turned round, more with a larger flip_rate."""
-    flip_rate = spec.annotation.flip_rate
-    assert flip_rate is not None
-    order = stream(spec, "selection").permutation(len(inputs.trainable))
-    chosen = 2 * inputs.trainable[order[: spec.quantity]]
-    pairs = np.stack([chosen, chosen + 1], axis=1)
-    is_flipped = stream(spec, "annotator").random(spec.quantity) < flip_rate
-    return np.where(is_flipped[:, None], pairs[:, ::-1], pairs)
-
-
-def split(spec: RunSpec, pairs: np.ndarray, inputs: Inputs) -> protocols.Split:
-    rngs = stream(spec, "validation split"), stream(spec, "batches")
-    t = spec.training
-    if inputs.trained is not None:
-        prompts = inputs.prompts[pairs[:, 0] // 2]
-        return protocols.by_prompts(pairs, prompts, spec.n_validation, t.batch_pairs, *rngs)
-    if t.protocol == "pairs":
-        return protocols.by_pairs(pairs, spec.n_validation, t.batch_pairs, *rngs)
-    return protocols.rbt_scripts(pairs, spec.loss.rows, t.validation_share, *rngs)
 
 
 def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
@@ -292,39 +221,6 @@ def _fit_classifiers(
 FITS = {"mlp": _fit_mlp, "trees": _fit_trees, "classifier": _fit_classifiers}
 
 
-def stack(runs: list[FittedRun]) -> Stacked:
-    """Reward models of runs that share their loss, as one argument of `predict`."""
-    models = [model for run in runs for model in run.models]
-    if runs[0].item.spec.loss.reward_model == "mlp":
-        models = [torch.cat(layer) for layer in zip(*models, strict=True)]
-    if runs[0].item.spec.loss.reward_model == "trees":
-        from rmsweep.reward_models import trees
-
-        models = [trees.scorer(model) for model in models]
-    return Stacked(models, np.array([run.centres for run in runs]))
-
-
-def predict(stacked: Stacked, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
-    """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
-    if spec.loss.reward_model == "trees":
-        from rmsweep.reward_models import trees
-
-        predicted = trees.predict(stacked.models, x, place.threads)
-    elif spec.loss.reward_model == "classifier":
-        from rmsweep.reward_models import classifiers
-
-        predicted = classifiers.predict(stacked.models, x)
-    else:
-        on_device = torch.from_numpy(x).to(place.device, mlp.DTYPES[spec.precision])
-        predicted = mlp.predict(stacked.models, on_device).cpu().numpy()
-    if not np.isfinite(predicted).all():
-        raise ValueError("predicted rewards hold NaN or inf: the fit diverged")
-    if spec.loss.pick is None:
-        return predicted
-    members = predicted.reshape(*stacked.centres.shape, len(x)) - stacked.centres[..., None]
-    return ensembling.combine(members, spec.loss.pick)
-
-
 def _agreement(rewards: np.ndarray) -> float | None:
     """Share of annotated pairs, (pairs, 2) chosen first, ordered alike; a tie is 1/2."""
     difference = rewards[:, 0] - rewards[:, 1]
@@ -357,16 +253,3 @@ def _refuse_nonfinite(embeddings: np.ndarray, rows: np.ndarray, inputs: Inputs) 
     if inputs.golden is None:
         raise ValueError(nonfinite_pair(inputs.trained, row // 2, row % 2))
     raise ValueError(nonfinite("train", *divmod(row, inputs.golden.train_responses)))
-
-
-def nonfinite(name: str, prompt: int, response: int) -> str:
-    return (
-        f"{name} embeddings hold NaN or inf at prompt {prompt}, response {response} (from 0); "
-        "make that file anew"
-    )
-
-
-def nonfinite_pair(pairs: LabelledPairs | None, row: int, response: int) -> str:
-    assert pairs is not None
-    which = ("chosen", "rejected")[response]
-    return f"{pairs.path} holds NaN or inf at pair {row} (from 0), {which}; make that file anew"

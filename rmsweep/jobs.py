@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from rmsweep import parquet
 from rmsweep.machine import Place
-from rmsweep.results import read_parquet, replace_parquet
 from rmsweep.scheduler import Task
 
 SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
@@ -69,7 +69,7 @@ def _write(array: Array, path: Path) -> None:
     fields["place"] = vars(array.place)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     table = table.replace_schema_metadata({"array": json.dumps(fields)})
-    replace_parquet(table, path)
+    parquet.replace(table, path)
 
 
 def remove(directory: Path, array: str) -> None:
@@ -97,7 +97,7 @@ def _path(directory: Path, array: str) -> Path:
 
 def _read(path: Path) -> Array:
     try:
-        return _array(read_parquet(path, kind="array"))
+        return _array(parquet.read(path, kind="array"))
     except FileNotFoundError:
         raise
     except (KeyError, TypeError, IndexError, ValueError) as error:

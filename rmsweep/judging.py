@@ -8,9 +8,9 @@ import numpy as np
 from rmsweep import rewardbench
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.calibration import calibration, temperature
-from rmsweep.fitting import Stacked, nonfinite_pair, predict
 from rmsweep.inputs import Judged
 from rmsweep.machine import Place
+from rmsweep.predicting import Stacked, nonfinite_pair, predict
 from rmsweep.spec import RunSpec
 
 BLOCK_PAIRS = 2048

@@ -1,6 +1,5 @@
 """The results of a sweep: outputs/NAME/runs/part-*.parquet, a row a run, and what was wanted."""
 
-import hashlib
 import os
 import secrets
 import tempfile
@@ -11,10 +10,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
-from rmsweep import naming
+from rmsweep import naming, parquet
 from rmsweep import spec as specs
 
 OUTPUTS = Path("outputs")
@@ -74,20 +72,6 @@ WANTED = pa.schema(
     + [("diagnostics", pa.bool_())]
 )
 
-COLUMNS_HASH = b"rmsweep.columns"
-UNREADABLE = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    MemoryError,
-    OverflowError,
-)  # what Arrow raises
-REQUIRED = {
-    "part": {"key", "spec_id", "status", "finished_at"},
-    "wanted": {"key", "spec_id", "canonical", "loss.label"},
-    "array": {"task", "pack", "key"},
-}
-
 
 def folder(name: str) -> Path:
     return OUTPUTS / name
@@ -100,28 +84,14 @@ def model_folder(directory: Path, key: str) -> Path:
 
 def with_model(directory: Path) -> set[str]:
     """Keys of the runs whose reward models are kept."""
-    return {path.name for path in (directory / "models").glob("[!.]*")}
+    folder = directory / "models"
+    return {name for name in os.listdir(folder) if name[0] != "."} if folder.is_dir() else set()
 
 
 def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
     """One part of the dataset, whole or not at all; a column that a row lacks is null."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    replace_parquet(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
-
-
-def replace_parquet(table: pa.Table, path: Path) -> None:
-    """A whole file or none. Its pages have checksums, and its column names a hash, so that a byte
-    that changes on the disk is not read as another number.
-    """
-    metadata = table.schema.metadata or {}
-    table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    parquet.replace(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
 
 
 def parts(directory: Path) -> list[Path]:
@@ -134,48 +104,15 @@ def parts(directory: Path) -> list[Path]:
 
 def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
-    tables = [read_parquet(path, columns) for path in parts(directory)]
+    tables = [parquet.read(path, columns) for path in parts(directory)]
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     try:
         return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
-    except UNREADABLE as error:
+    except parquet.UNREADABLE as error:
         raise ValueError(
-            f"{directory / 'runs'} has parts whose columns are of other types ({_short(error)})"
+            f"{directory / 'runs'} has parts whose columns are of other types "
+            f"({parquet.short(error)})"
         ) from None
-
-
-def read_parquet(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
-    """A whole file, of these columns those it has; ValueError names one that is not whole.
-
-    kind: of file, which says what it must have (REQUIRED).
-    """
-    try:  # three times faster than pq.read_table on many small files
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            stored = (file.schema_arrow.metadata or {}).get(COLUMNS_HASH)
-            if stored not in (None, _hash_of(names)):  # None: older, or another program's
-                raise pa.ArrowInvalid("its column names have changed")
-            if absent := REQUIRED[kind].difference(names):
-                raise pa.ArrowInvalid(f"it has no column {min(absent)}")
-            there = columns and [name for name in columns if name in names]
-            return file.read(there, use_threads=False)
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
-            raise ValueError(f"{path} cannot be read ({os.strerror(error.errno)})") from None
-        raise ValueError(
-            f"{path} is not a whole Parquet file of ours ({_short(error)}); delete "
-            "it and repeat the launch, which runs what is missing"
-        ) from None
-
-
-def _hash_of(names: Sequence[str]) -> bytes:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest().encode()
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -221,8 +158,8 @@ def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
     for path in parts(directory):
-        if pc.any(pc.is_in(read_parquet(path, ["key"])["key"], wanted)).as_py():
-            table = read_parquet(path)
+        if pc.any(pc.is_in(parquet.read(path, ["key"])["key"], wanted)).as_py():
+            table = parquet.read(path)
             tables.append(table.filter(pc.is_in(table["key"], wanted)))
     rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
@@ -276,12 +213,12 @@ def wanted_keys(name: str) -> set[str]:
     path = folder(name) / "specs.parquet"
     if not path.exists():
         return set(load(name, ["key"])["key"])
-    return set(read_parquet(path, ["key"], kind="wanted")["key"].to_pylist())
+    return set(parquet.read(path, ["key"], kind="wanted")["key"].to_pylist())
 
 
 def read_wanted(directory: Path) -> pa.Table:
     path = directory / "specs.parquet"
-    tables = [read_parquet(path, kind="wanted")] if path.exists() else []
+    tables = [parquet.read(path, kind="wanted")] if path.exists() else []
     return pa.concat_tables([WANTED.empty_table(), *tables], promote_options="permissive")
 
 
@@ -301,7 +238,7 @@ def spec_of(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
         return specs.from_canonical(canonical, label, diagnostics)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"a spec is not as it was written ({type(error).__name__}: {_short(error)})"
+            f"a spec is not as it was written ({type(error).__name__}: {parquet.short(error)})"
         ) from None
 
 
@@ -319,8 +256,8 @@ def launches(directory: Path) -> list[dict[str, Any]]:
                 raise ValueError("an override is no text")
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(
-            f"{path} is not as a launch wrote it ({_short(e)}); delete it, the launch's command "
-            "writes it anew"
+            f"{path} is not as a launch wrote it ({parquet.short(e)}); delete it, the launch's "
+            "command writes it anew"
         ) from None
     return list(found)
 
@@ -341,4 +278,4 @@ def add_wanted(directory: Path, items: list[specs.Item]) -> None:
         for item in items
     ]
     table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
-    replace_parquet(table, directory / "specs.parquet")
+    parquet.replace(table, directory / "specs.parquet")

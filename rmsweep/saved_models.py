@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from rmsweep import machine, results, scoring
 from rmsweep.cache.checks import first_nonfinite
-from rmsweep.fitting import FittedRun, predict, stack
 from rmsweep.losses import Mlp
 from rmsweep.machine import Place
+from rmsweep.predicting import FittedRun, predict, stack
 from rmsweep.provenance import versions
 from rmsweep.spec import SEMANTICS, Item, RunSpec
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from rmsweep import best_of_n as bon
 from rmsweep import judging, theory
+from rmsweep.annotating import reward_scale
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
-from rmsweep.fitting import FittedRun, Stacked, nonfinite, predict, reward_scale, stack
 from rmsweep.inputs import Inputs
 from rmsweep.machine import Place
+from rmsweep.predicting import FittedRun, Stacked, nonfinite, predict, stack
 from rmsweep.spec import Annotation
 
 BLOCK_ROWS = 4096  # responses of a block of test prompts

@@ -98,15 +98,15 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _retry(args: argparse.Namespace) -> int:
-    from rmsweep import launch
+    from rmsweep import relaunch
 
-    return launch.retry(args.name, waits=args.wait)
+    return relaunch.retry(args.name, waits=args.wait)
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    from rmsweep import launch
+    from rmsweep import relaunch
 
-    return launch.cancel(args.name)
+    return relaunch.cancel(args.name)
 
 
 def _reproduce(args: argparse.Namespace) -> int:

@@ -10,11 +10,13 @@ import torch
 from test_execute import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
 
 from rmsweep import results, sweep
+from rmsweep.annotating import annotated
 from rmsweep.ensembling import combine
-from rmsweep.fitting import CENTRE_PAIRS, annotated, fit, predict, stack
+from rmsweep.fitting import CENTRE_PAIRS, fit
 from rmsweep.inputs import read_by
 from rmsweep.launchers import Local
 from rmsweep.machine import Place
+from rmsweep.predicting import predict, stack
 from rmsweep.streams import stream
 
 PLACE = Place(None, "cpu", 1)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from rmsweep import execute, fitting, machine, results
+from rmsweep.annotating import annotated
 from rmsweep.cache import write as writing
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
 from rmsweep.compose import ROOT, compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.execute import run_pack
-from rmsweep.fitting import annotated
 from rmsweep.inputs import read_by
 from rmsweep.machine import Place
 from rmsweep.reward_models import mlp

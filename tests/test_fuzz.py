@@ -21,7 +21,18 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 from omegaconf.errors import OmegaConfBaseException
 
-from rmsweep import annotation, cells, claim_files, compose, jobs, lock, machine, results, sweep
+from rmsweep import (
+    annotation,
+    cells,
+    claim_files,
+    compose,
+    jobs,
+    lock,
+    machine,
+    parquet,
+    results,
+    sweep,
+)
 from rmsweep import best_of_n as bon
 from rmsweep import pairing as pairings
 from rmsweep.cache.layout import open_files, open_pairs
@@ -101,9 +112,7 @@ def some_results(root):
 def what_is_wanted(root):
     rows = [{"key": f"{i}", "spec_id": "a", "canonical": '{"loss": {}}', "loss.label": "A"}
             for i in range(9)]  # fmt: skip
-    results.replace_parquet(
-        pa.Table.from_pylist(rows, schema=results.WANTED), root / "specs.parquet"
-    )
+    parquet.replace(pa.Table.from_pylist(rows, schema=results.WANTED), root / "specs.parquet")
     return [root / "specs.parquet"], lambda: results.read_wanted(root).to_pydict()
 
 

@@ -17,9 +17,9 @@ from test_execute import (
 )
 
 from rmsweep import fitting, inputs
+from rmsweep.annotating import annotated, split
 from rmsweep.cache.layout import pair_embeddings_path, pair_table_path
 from rmsweep.compose import ROOT
-from rmsweep.fitting import annotated, split
 from rmsweep.inputs import read_by
 from rmsweep.machine import Place
 from rmsweep.spec import Item

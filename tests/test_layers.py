@@ -10,13 +10,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "rmsweep"
 LEVELS = (
     "objectives pairing annotation best_of_n ensembling statistics classical theory typed machine "
-    "stopping scheduler lock naming arguments",
+    "stopping scheduler lock naming arguments progress parquet",
     "losses protocols rewardbench calibration provenance tracking",
     "rules",
     "spec cache reward_models diagnostics launchers",
     "results streams compose cells cost",
     "inputs",
-    "fitting run_pairs claim_files jobs",
+    "annotating predicting run_pairs claim_files jobs",
+    "fitting",
     "judging status contrasts",
     "scoring",
     "saved_models",
@@ -24,7 +25,8 @@ LEVELS = (
     "sweep dispatch tables table_formats claims",
     "figures slurm reproduce",
     "plan task report verify mirror built_options cache_jobs cache_build_arguments",
-    "launch single cache_build",
+    "starting ending",
+    "launch relaunch single cache_build",
     "cache_commands result_commands sweep_commands text_demo",
     "cli",
 )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from rmsweep import cli, compose, machine, provenance, reproduce, results, sweep
+from rmsweep import cli, compose, machine, parquet, provenance, reproduce, results, sweep
 from rmsweep.spec import SEMANTICS
 
 MINE = """\
@@ -192,7 +192,7 @@ def rewritten(key, target, **changes):
     row = {k: v for k, v in row.items() if isinstance(v, np.ndarray | list) or v == v}
     (results.folder(target) / "runs").mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([row], schema=results.SCHEMA)
-    results.replace_parquet(table, results.folder(target) / "runs/part-0.parquet")
+    parquet.replace(table, results.folder(target) / "runs/part-0.parquet")
     return row["key"]
 
 

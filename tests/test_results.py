@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rmsweep
-from rmsweep import jobs, results
+from rmsweep import jobs, parquet, results
 from rmsweep import spec as specs
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -151,7 +151,7 @@ def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
     with pytest.raises(pa.ArrowException):
         results.write_part(sweep, [row("a", epochs="many")])
     with pytest.raises(OSError):
-        results.replace_parquet(results.SCHEMA.empty_table(), sweep)  # a folder is in the way
+        parquet.replace(results.SCHEMA.empty_table(), sweep)  # a folder is in the way
     assert not list((sweep / "runs").iterdir())
     assert [path.name for path in sweep.parent.iterdir()] == ["small"]
 

@@ -11,9 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 import rmsweep
 from rmsweep import cli, fitting, results, scoring
 from rmsweep.best_of_n import best_of_n
-from rmsweep.fitting import fit, predict, stack
+from rmsweep.fitting import fit
 from rmsweep.inputs import read_by
 from rmsweep.machine import Place
+from rmsweep.predicting import predict, stack
 from rmsweep.reproduce import spec_of
 from rmsweep.spec import Item
 

@@ -17,8 +17,8 @@ from hydra.errors import HydraException
 
 from rmsweep import rules
 from rmsweep import spec as specs
+from rmsweep.annotating import annotated
 from rmsweep.compose import ROOT, Config, compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.fitting import annotated
 from rmsweep.inputs import cache_of, read_by
 from rmsweep.spec import (
     GROUPS,

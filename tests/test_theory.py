@@ -4,19 +4,21 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import integrate, special, stats
 
-from rmsweep import results, theory
+from rmsweep import parquet, results, theory
 from rmsweep.annotation import error_rate, preference_probability, prefers_first
 from rmsweep.cache import synthetic
 from rmsweep.compose import compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.figures import convergence
 from rmsweep.figures import theory as figures
 from rmsweep.figures.style import save
-from rmsweep.fitting import fit, predict, stack
+from rmsweep.fitting import fit
 from rmsweep.inputs import read_by
 from rmsweep.machine import Place
+from rmsweep.predicting import predict, stack
 from rmsweep.scoring import score
 from rmsweep.spec import Item, parse
 
@@ -387,7 +389,7 @@ def test_parts_without_risks_read_as_null(tmp_path):
         old = old.remove(old.get_field_index(name))
     table = old.empty_table().to_pylist() + [{"key": "a", "status": "done"}]
     part = tmp_path / "runs" / "part-0.parquet"
-    results.replace_parquet(results.pa.Table.from_pylist(table, schema=old), part)
+    parquet.replace(pa.Table.from_pylist(table, schema=old), part)
     for columns in (None, ["key", *results.RISKS]):
         row = results.read_parts(tmp_path, columns).iloc[0]
         assert row["key"] == "a" and row[list(results.RISKS)].isna().all()
