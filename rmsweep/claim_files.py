@@ -100,6 +100,8 @@ class Claim:
                 raise ValueError(f"where: {field} must have below or above; got {value}")
             if isinstance(value, dict):
                 check_name("number", field, NUMBERS)
+        if self.kind == "slope" and self.metric == "oracle_share":
+            raise ValueError("metric oracle_share has no slope; use improvement or bon_golden")
         if self.x is not None:
             check_name("x", self.x.removeprefix("log2 "), NUMBERS)
         if entry := ENTRY.fullmatch(self.metric):

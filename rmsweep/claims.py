@@ -9,27 +9,35 @@ import pandas as pd
 from rmsweep import contrasts
 from rmsweep.cells import ENOUGH_SEEDS, N_DRAWS, Absent, describe, matches, spec_fields
 from rmsweep.claim_files import ENTRY, Claim
-from rmsweep.spec import column_types
+from rmsweep.spec import NOT_IN_ID, column_types
 from rmsweep.table_formats import render_strings
+
+COUNTS = ("n_seeds", "n_prompts", "n_pairs", "n_points")
+ENOUGH_POINTS = 5  # of a correlation: of four unrelated ones, a tenth correlate beyond 0.9
 
 
 def judge(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) -> pd.DataFrame:
     """A line a claim and way of training: name, claim, source, training, verdict, of, effect, low,
-    high, n_seeds, n_prompts, n_pairs, reason.
+    high, n_seeds, n_prompts, n_pairs, n_points (of a correlation), reason.
 
     rows: done runs, one a key, with `columns(claims)`. verdict: holds, fails, undecided or "not
-    tested", and then the reason. seed: of the bootstrap, which begins anew with each line.
+    tested", and then the reason. seed: of the bootstrap, which begins anew with each line. Ways of
+    training that can test a claim do so on the settings that all of them were run on.
     """
     lines = []
     for claim in claims:
         ways = _ways(rows, claim) if claim.protocols else {"": rows}
-        found = [_judge(part, claim, seed) | {"training": way} for way, part in ways.items()]
-        tested = [line for line in found if line["verdict"] != "not tested"]
-        lines += tested or [found[0] | {"training": ""}]
+        found = {way: _judge(part, claim, seed) for way, part in ways.items()}
+        tested = [way for way in found if found[way]["verdict"] != "not tested"]
+        for way, part in _alike({way: ways[way] for way in tested}, claim).items():
+            line = _judge(part, claim, seed)
+            found[way] = found[way] if line["verdict"] == "not tested" else line
+        lines += [found[way] | {"training": way} for way in tested]
+        if not tested:
+            lines.append(next(iter(found.values())) | {"training": ""})
     names = ["name", "claim", "source", "training", "verdict", "of", "effect", "low", "high"]
-    counts = ["n_seeds", "n_prompts", "n_pairs"]
-    table = pd.DataFrame(lines, columns=[*names, *counts, "reason"])
-    return table.astype(dict.fromkeys(counts, "Int64"))
+    table = pd.DataFrame(lines, columns=[*names, *COUNTS, "reason"])
+    return table.astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def render(lines: pd.DataFrame, notes: Sequence[str], format: str, width: int = 120) -> str:
@@ -76,13 +84,9 @@ def _effect(line: dict[str, Any]) -> str:
 
 
 def counts(line: dict[str, Any]) -> str:
-    """Numbers of seeds, prompts and pairs of a line of `judge`, in words."""
-    words = [
-        f"{line[name]:,} {name[2:]}"
-        for name in ("n_seeds", "n_prompts", "n_pairs")
-        if not pd.isna(line[name])
-    ]
-    return ", ".join(words)
+    """Numbers of seeds, prompts, pairs and points of a line of `judge`, in words."""
+    there = [name for name in COUNTS if not pd.isna(line[name])]
+    return ", ".join(f"{line[name]:,} {name[2:]}" for name in there)
 
 
 def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
@@ -113,7 +117,10 @@ def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.
     if claim.kind == "slope":
         return contrasts.paired_slope(*sides, str(claim.x), str(claim.along), rng)
     if claim.kind == "correlation":
-        return contrasts.correlation_points(*sides, str(claim.x), claim.by or [], rng)[1]
+        points, line = contrasts.correlation_points(*sides, str(claim.x), claim.by or [], rng)
+        if 0 < len(points) < ENOUGH_POINTS:
+            raise Absent(f"a correlation needs {ENOUGH_POINTS} points, the sweep has {len(points)}")
+        return line.assign(n_points=len(points))
     if claim.here is not None and claim.there is not None:
         return contrasts.paired_interaction(*sides, claim.here, claim.there, rng)
     return contrasts.paired_differences(*sides, rng)
@@ -124,8 +131,7 @@ def _require_effect(found: pd.DataFrame, claim: Claim) -> None:
     if found.empty:
         raise Absent(f"no two runs differ in {claim.contrast['field']} alone")
     if np.isnan(found["estimate"][0]):
-        lacks = "fewer than three groups" if claim.kind == "correlation" else f"one {claim.along}"
-        raise Absent(f"the sweep has {lacks}")
+        raise Absent(f"the sweep has one {claim.x if claim.kind == 'correlation' else claim.along}")
 
 
 def _option(rows: pd.DataFrame, field: str, value: Any) -> Any:
@@ -194,3 +200,33 @@ def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
             [part, others], ignore_index=True
         )
     return ways or {"": rows}
+
+
+def _alike(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str, pd.DataFrame]:
+    """The rows of each way whose settings all ways have, where that leaves any and drops some.
+
+    A setting: the fields of the spec but those of training and the seed; of the loss its name, or
+    nothing where losses are contrasted, since other reward models stand against every way.
+    """
+    assert claim.contrast is not None or not ways
+    kept = {}
+    settings = {way: _settings(part, claim) for way, part in ways.items()}
+    mlps = {way: settings[way][ways[way]["loss.reward_model"] == "mlp"] for way in ways}
+    common = set.intersection(*map(set, mlps.values())) if len(ways) > 1 else set()
+    for way, part in ways.items():
+        is_common = settings[way].isin(common).to_numpy()
+        if common and not is_common.all():
+            kept[way] = part[is_common].reset_index(drop=True)
+    return kept
+
+
+def _settings(rows: pd.DataFrame, claim: Claim) -> pd.Series:
+    """Each row's setting, as one tuple."""
+    assert claim.contrast is not None
+    fields = [name for name in column_types() if name in rows and name not in NOT_IN_ID]
+    left_out = ("training.", "loss.", "seed")
+    fields = [name for name in fields if not name.startswith(left_out)]
+    if claim.contrast["field"] == "loss":
+        fields.remove("loss")
+    plain = rows[fields].astype(object).where(rows[fields].notna(), None)
+    return pd.Series(list(plain.itertuples(index=False, name=None)), rows.index, dtype=object)

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rmsweep import cli
 
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
+INSTALL = Path(__file__).with_name("install.sh")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -25,6 +26,16 @@ def pytest_xdist_make_scheduler(config, log):
             return "slurm" if path.startswith("tests/slurm/") else path
 
     return ByFile(config, log)
+
+
+def install(command, *packages):
+    """Debian's command, installed first where it is absent and can be; else one reason to skip."""
+    found = subprocess.run(
+        [INSTALL, command, *packages], capture_output=True, text=True, timeout=600
+    )
+    if found.returncode:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up(f"no {command} for this test: {found.stderr.strip()}")
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def runs(effect, n_prompts=40, **axes):
     effects = np.array([effect(run) for run in rows.to_dict("records")])[:, None]
     rows["improvement_by_prompt"] = list(effects + common + noise)
     rows["pairwise_accuracy_by_prompt"] = rows["improvement_by_prompt"]
-    rows["decile_accuracy"] = [np.linspace(0.6 + e, 0.9, 10) for (e,) in effects]
+    rows["test_decile_accuracy"] = [np.linspace(0.6 + e, 0.9, 10) for (e,) in effects]
     return rows.reindex(columns=list(dict.fromkeys([*rows, *columns(published())])))
 
 
@@ -133,6 +133,27 @@ def test_ways_of_training_stand_side_by_side(tmp_path):
     assert text.count("CLF-MLP is better.") == 1 and "2 holds, 2 fails" in text
 
 
+def test_ways_of_training_are_compared_on_the_settings_that_all_have(tmp_path):
+    """Fixed epochs were run with 200 pairs alone, where the effect is another one."""
+    rows = runs(
+        lambda run: (1.0 if run["quantity"] == 200 else -3.0) * is_(run, loss="clf_mlp"),
+        loss=["bt_mlp", "clf_mlp", "clf_lgb"],
+        training__patience=[3, None],
+    )
+    is_tree = rows["loss"] == "clf_lgb"
+    rows = rows[(rows["training.patience"] == 3) | (rows["quantity"] == 200) & ~is_tree]
+    rows = rows.reset_index(drop=True)
+    lines = judge(rows, claims_of(tmp_path, protocols=True))
+    assert lines["effect"].tolist() == pytest.approx([1, 1], abs=0.05)
+    assert lines["n_pairs"].tolist() == [60, 60]
+    alone = rows[rows["training.patience"] == 3].reset_index(drop=True)
+    (line,) = judge(alone, claims_of(tmp_path, protocols=True)).to_dict("records")
+    assert line["effect"] == pytest.approx(-1, abs=0.05) and line["n_pairs"] == 120
+    trees = {"field": "loss", "a": "clf_lgb", "b": "bt_mlp"}
+    lines = judge(rows, claims_of(tmp_path, protocols=True, contrast=trees))
+    assert lines["n_pairs"].tolist() == [60, 60]
+
+
 def test_trees_stand_against_every_way_of_training(tmp_path):
     rows = runs(
         lambda run: is_(run, loss="clf_lgb"),
@@ -159,7 +180,7 @@ def test_trees_stand_against_every_way_of_training(tmp_path):
         ),
         ({"metric": "spearman"}, "the sweep has no spearman_by_prompt"),
         ({"metric": "kl_risk"}, "the sweep has no kl_risk"),
-        ({"metric": "decile_accuracy[10]"}, "the sweep has no decile_accuracy[10]"),
+        ({"metric": "test_decile_accuracy[10]"}, "the sweep has no test_decile_accuracy[10]"),
         (
             {"contrast": {"field": "seed", "a": "largest", "b": "smallest"}, "where": {"seed": 1}},
             "the sweep has one seed, 1",
@@ -170,7 +191,7 @@ def test_trees_stand_against_every_way_of_training(tmp_path):
         ),
         (
             {"test": "correlation_less", "x": "mean_margin", "by": ["pairing"]},
-            "the sweep has fewer than three groups",
+            "a correlation needs 5 points, the sweep has 2",
         ),
         (
             {"here": {"quantity": 100}, "there": {"quantity": 300}},
@@ -231,6 +252,10 @@ def test_what_the_sweep_lacks_is_not_tested(changes, reason, tmp_path):
             "mine: largest and smallest are for numbers, contrast has field loss",
         ),
         ({"metric": "improvement[0]"}, "mine: unknown column 'improvement'"),
+        (
+            {"test": "slope_less", "x": "quantity", "along": "quantity", "metric": "oracle_share"},
+            "mine: metric oracle_share has no slope",
+        ),
         ({"protocols": "yes"}, "mine: protocols must be bool, got 'yes'"),
     ],
 )
@@ -252,22 +277,26 @@ def test_a_bad_file_is_named(text, rule, tmp_path):
 
 def test_one_seed_has_no_interval_where_only_seeds_are_resampled(tmp_path):
     rows = runs(lambda run: 0.1 * is_(run, loss="clf_mlp"), seed=[3])
-    lines = judge(rows, claims_of(tmp_path, metric="decile_accuracy[0]"))
+    lines = judge(rows, claims_of(tmp_path, metric="test_decile_accuracy[0]"))
     assert lines["verdict"].tolist() == ["undecided"] and lines["low"].isna().all()
     text = render(lines, notes(lines, 1, 1), "text", 200)
-    assert "+0.1 [no interval] decile_accuracy[0]" in text and "nan" not in text
+    assert "+0.1 [no interval] test_decile_accuracy[0]" in text and "nan" not in text
     assert "fewer than 5 seeds" in text
 
 
 def test_base_llms_told_apart_by_their_stem_alone_are_points_of_the_correlation():
-    stems = {"weak": 1.0, "middling": 2.0, "strong": 4.0}
+    stems = {"feeble": 0.5, "weak": 1.0, "middling": 2.0, "good": 3.0, "strong": 4.0}
     rows = runs(
         lambda run: stems[run["base_llm.stem"]] * is_(run, pairing="cross_prompt"),
         base_llm=["synthetic"],
         base_llm__stem=list(stems),
     )
     rows["mean_margin"] = rows["base_llm.stem"].map(stems)
-    assert verdicts(rows)["gain_of_cross_prompt_follows_margins"] == "holds"
+    lines = judge(rows, published()).set_index("name")
+    found = lines.loc["gain_of_cross_prompt_follows_margins"]
+    assert (found["verdict"], found["n_points"]) == ("holds", 5)
+    assert "5 points" in render(lines.reset_index(), [], "text", 300)
+    assert lines["n_points"].count() == 1
 
 
 def test_text_from_a_file_is_escaped(tmp_path):

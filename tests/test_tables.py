@@ -3,12 +3,12 @@
 import io
 import itertools
 import json
-import shutil
 import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import install
 
 from rmsweep.cells import full_part, select
 from rmsweep.contrasts import paired_differences
@@ -328,9 +328,9 @@ def test_latex(odd_sweep):
     assert not any(line.startswith(("[", "*")) for line in text.splitlines())
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 @pytest.mark.parametrize("against", [None, "bt_mlp"])
 def test_latex_compiles(odd_sweep, against, tmp_path):
+    install("pdflatex", "texlive-latex-base", "texlive-latex-recommended")
     text = page(*odd_sweep, format="latex", against=against)
     head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
     (tmp_path / "page.tex").write_text(f"{head}\n{text}\n\\end{{document}}\n")

@@ -416,7 +416,8 @@ def convergence_rows():
 
 def consistency_rows():
     error = np.linspace(0, 0.5, 11)
-    return pd.DataFrame({"annotation_error": error, "order_consistency": 0.95 - 0.8 * error})
+    rows = pd.DataFrame({"annotation_error": error, "order_consistency": 0.95 - 0.8 * error})
+    return rows.assign(**{"training.protocol": "pairs"})
 
 
 DRAWN = {
@@ -437,6 +438,17 @@ def test_figures_are_drawn_and_depend_on_the_seed_alone(name, suffix, tmp_path):
             assert ax.get_xlabel() and ax.get_ylabel()
         save(figure, tmp_path / f"{path}.{suffix}")
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_agreement_with_labels_that_were_trained_on_is_not_drawn():
+    """rbt_scripts holds out rows whose pairs are mostly trained on."""
+    rows = consistency_rows()
+    scripts = rows.assign(**{"training.protocol": "rbt_scripts", "order_consistency": 1.0})
+    figure = figures.theory_order_consistency(pd.concat([rows, scripts], ignore_index=True))
+    (runs,) = (line for line in figure.axes[0].lines if line.get_label() == "a run")
+    np.testing.assert_array_equal(runs.get_ydata(), rows["order_consistency"])
+    with pytest.raises(ValueError, match="training.protocol=pairs"):
+        figures.theory_order_consistency(scripts)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -24,8 +24,10 @@ GROUPS = {
     "fig": "Figures of Rethinking Bradley-Terry Models (arXiv:2411.04991)",
     "nbt": "Figures of When Distance Distracts (arXiv:2512.06343)",
     "": "Beyond the papers",
+    "runs": "Theory, applied to these runs",
     "theory": "Theory, from formulas and simulation, not from these runs",
 }
+THEORY_OF_RUNS = ("theory_order_consistency", "theory_convergence")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def draw(runs: Runs, request: Request) -> Pictures:
 
 
 def _heading(name: str) -> str:
+    if name in THEORY_OF_RUNS:
+        return GROUPS["runs"]
     return next(GROUPS[start] for start in ("fig", "nbt", "theory", "") if name.startswith(start))
 
 

@@ -1,12 +1,10 @@
 """The report in a real, headless Chromium, opened from file://, by mouse and by keyboard."""
 
-import os
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
+from conftest import install
 from report_data import IMAGE, SCRIPT, write_sweep
 
 from rmsweep import results
@@ -39,13 +37,8 @@ CONTRASTS = """() => {
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's chromium, installed first where it is absent and can be; else one reason to skip."""
-    found = subprocess.run(
-        [Path(__file__).with_name("install.sh")], capture_output=True, text=True, timeout=600
-    )
-    if found.returncode:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"no Chromium for tests/browser: {found.stderr.strip()}")
+    """Debian's chromium."""
+    install("chromium", "chromium", "fonts-dejavu-core")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
