@@ -1,4 +1,4 @@
-"""Tables, claims and report of rbt_full: 12,960 runs with values for 2,000 prompts, written here first.
+"""Tables, claims and report of rbt_full: 12,960 runs, values for 2,000 prompts, written here first.
 
 Prints the size of the dataset, then for each command its seconds and peak resident set, imports
 included: each is a process of its own. The aims for a table are 5 s and 2 GiB, for the page of
