@@ -11,7 +11,7 @@ from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any
 
-from rmsweep import stopping
+from rmsweep import results, stopping
 from rmsweep.machine import Place
 from rmsweep.spec import Item
 
@@ -80,8 +80,12 @@ def _in_pool(
             finished(_or_launch_error(future.result))
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
+        killed = multiprocessing.active_children()
+        for worker in killed:
             worker.kill()  # parts are whole or not there, so this loses no row
+        for worker in killed:
+            worker.join()
+            results.remove_unfinished(directory, worker.pid)
         raise
     pool.shutdown()
 

@@ -94,6 +94,12 @@ def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
     parquet.replace(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
 
 
+def remove_unfinished(directory: Path, pid: int | None) -> None:
+    """Remove the part that a process of this machine, which was killed, had not finished."""
+    for path in (directory / "runs").glob(f".part-*.parquet.{pid}"):
+        path.unlink(missing_ok=True)
+
+
 def parts(directory: Path) -> list[Path]:
     """The files of the dataset; OSError where they may not be listed (glob would find none)."""
     folder = directory / "runs"

@@ -141,6 +141,17 @@ def test_a_part_cut_short_is_named(sweep):
     assert len(results.load("small")) == 2
 
 
+def test_the_unfinished_part_of_a_killed_process_is_removed_and_no_other(tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    names = [".part-a.parquet.17", ".part-b.parquet.117", ".part-c.parquet.171", "part-17.parquet"]
+    for name in names:
+        (runs / name).touch()
+    results.remove_unfinished(tmp_path, 17)
+    assert sorted(path.name for path in runs.iterdir()) == sorted(names[1:])
+    results.remove_unfinished(tmp_path / "absent", 17)
+
+
 def test_unfinished_parts_are_ignored(sweep):
     results.write_part(sweep, [full_row("a")])
     (sweep / "runs" / ".part-00.parquet.12").write_bytes(b"PAR1")
