@@ -266,7 +266,7 @@ def test_batches_hold_the_rows_embeddings_and_margins():
     rows, golden = pairs_of(1, 20), np.random.default_rng(3).normal(size=N_RESPONSES)
     data = mlp.load(EMBEDDINGS, [rows, rows[::-1]], "fp32", "cpu", golden)
     parameters = mlp.initial([np.random.default_rng(s) for s in (0, 1)], (D, 8, 1), "cpu")
-    taken = data.take(np.array([[3, 1, 4], [0, 5, 2]])).keep(torch.tensor([1]))
+    taken = data.take(torch.tensor([[3, 1, 4], [0, 5, 2]])).keep(torch.tensor([1]))
     batch = mlp.pair_batch([p[1:] for p in parameters], taken)
     drawn = rows[::-1][[0, 5, 2]]
     np.testing.assert_array_equal(batch.embeddings_chosen[0], EMBEDDINGS[drawn[:, 0]])
@@ -289,7 +289,7 @@ def test_responses_give_the_gradient_of_the_classification_loss_on_the_drawn_row
     rows = responses_of(1, N_TRAIN + N_VALIDATION)[:N_TRAIN]
     drawn = np.random.default_rng(5).permutation(N_TRAIN)[:64]
     pack = pack_of([1], responses_of)
-    found = gradients(pack, drawn[None], classification)
+    found = gradients(pack, torch.from_numpy(drawn[None]), classification)
     x = torch.from_numpy(EMBEDDINGS[rows[drawn].max(axis=1)].astype(np.float32))
     is_chosen = torch.from_numpy((rows[drawn, 0] >= 0).astype(np.float32))
     rewards, _ = mlp.forward(pack.parameters, x[None])
@@ -314,7 +314,7 @@ def test_absent_halves_have_zero_features_and_infinite_rewards():
 
 def test_take_gathers_each_runs_own_rows():
     pack = pack_of([0, 1])
-    columns = np.array([[3, 1, 4], [0, 149, 2]])
+    columns = torch.tensor([[3, 1, 4], [0, 149, 2]])
     taken = pack.train.take(columns)
     for run in (0, 1):
         assert torch.equal(taken.x[run], pack.train.x[run, columns[run]])
