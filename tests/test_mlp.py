@@ -1,6 +1,7 @@
 """The MLP engine: against plain torch, alone as in a pack, early stopping, failures."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -371,3 +372,35 @@ def test_initial_weights_of_a_run_do_not_depend_on_its_pack_mates():
     alone = mlp.initial([np.random.default_rng(7)], (D, 8, 1), "cpu")
     pack = mlp.initial([np.random.default_rng(s) for s in (3, 7)], (D, 8, 1), "cpu")
     assert all(torch.equal(own[0], together[1]) for own, together in zip(alone, pack, strict=True))
+
+
+def peak_bytes(work, path):
+    """The most memory that torch held while work() ran, beyond what it held before."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        work()
+    profile.export_chrome_trace(str(path))
+    found = [e for e in json.loads(path.read_text())["traceEvents"] if e["name"] == "[memory]"]
+    found.sort(key=lambda event: event["ts"])
+    held = [event["args"]["Total Allocated"] for event in found]
+    return max(held) - (held[0] - found[0]["args"]["Bytes"])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("objective", [bradley_terry, weighted])
+@pytest.mark.parametrize("batch", [32, N_TRAIN])
+def test_memory_of_a_pack_is_bounded_by_what_is_planned(batch, objective, precision, tmp_path):
+    """A run leaves first, so that the others are copied, and nothing else may hold their data."""
+    seeds, hidden = [0, 1, 2, 3, 4, 5], (8, 4)  # so that most of it is data
+
+    def work():
+        pack = pack_of(seeds, hidden=hidden, precision=precision)
+        pack.validation.x[0, 3] = torch.nan
+        fitted = fit(pack, seeds, objective, batch=batch, max_epochs=3)
+        assert fitted.epochs.tolist() == [1, 3, 3, 3, 3, 3]
+
+    planned = mlp.bytes_of_a_run(
+        (D, *hidden, 1), 2 * N_TRAIN, 2 * N_VALIDATION, 2 * batch, precision
+    )
+    assert 0.5 < peak_bytes(work, tmp_path / "trace.json") / len(seeds) / planned <= 1

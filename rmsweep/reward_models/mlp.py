@@ -84,16 +84,17 @@ def bytes_of_a_run(
 ) -> int:
     """Memory that training one run of a pack takes at most, about; n_*: responses.
 
-    Its data twice, since the runs that are left are copied when others leave; of a batch the
-    gathered embeddings, of each hidden layer output, gradient and mask, and the fp32 head's.
+    Its data, and what is largest of the rest: its data again, since the runs that are left are
+    copied when others leave; of a batch the gathered embeddings, of each hidden layer output,
+    gradient and mask, and the fp32 head's; the held-out rows' layers.
     """
     size, hidden = DTYPES[precision].itemsize, widths[1:-1]
     head = 12 * widths[-2]
-    data = 2 * (n_train + n_held_out) * widths[0] * size
+    data = (n_train + n_held_out) * widths[0] * size
     batch = n_batch * ((widths[0] + 3 * sum(hidden)) * size + head)
     held_out = n_held_out * (sum(hidden) * size + head)
     weights = sum(a * b for a, b in itertools.pairwise(widths)) * (6 * 4 + size)
-    return data + max(batch, held_out) + weights
+    return data + max(data, batch, held_out) + weights
 
 
 def initial(
