@@ -3,6 +3,8 @@
 All but pinned memory and the GPU's own arithmetic is what a CUDA device runs.
 """
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -157,3 +159,14 @@ def test_packs_on_a_gpu_run_while_the_others_run_on_the_cpu(tmp_path, monkeypatc
     rows = results.read_parts(tmp_path).set_index("loss")
     assert set(rows["status"]) == {"done"}
     assert rows.loc["clf_lgb", "device"] == "cpu" and set(rows.loc["bt_mlp", "device"]) == {GPU}
+
+
+def test_the_benchmark_of_parity_runs_and_finds_the_cpu_equal_to_itself():
+    command = [sys.executable, Path(__file__).parents[1] / "benchmarks/parity.py", "--seeds", "1"]
+    sizes = {"dim": 16, "quantity": 60, "test-prompts": 6, "test-responses": 10}
+    command += [f"--{name}={value}" for name, value in sizes.items()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert last == "0 metrics of runs beyond what is allowed"
+    assert sum("largest 0.0e+00  beyond 0" in line for line in lines) >= 4 * 6
