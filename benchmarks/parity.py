@@ -87,7 +87,8 @@ def main() -> None:
                 print(f" and {now['epochs'].astype(int).tolist()}")
                 for metric in OF_MODEL:
                     gap = (now[metric] - was[metric]).to_numpy()
-                    beyond = np.abs(gap) > CUDA_TOLERANCE * np.maximum(1, was[metric].abs())
+                    near = np.abs(gap) <= CUDA_TOLERANCE * np.maximum(1, was[metric].abs())
+                    beyond = ~near & ~(was[metric].isna() & now[metric].isna())
                     n_beyond += int(beyond.sum())
                     print(
                         f"  {metric:>18} {was[metric].mean():+.4f}  mean {gap.mean():+.1e}", end=""
