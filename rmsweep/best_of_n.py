@@ -202,8 +202,9 @@ def _inversions(values: np.ndarray) -> np.ndarray:
         merged[:, half:] += 1
         merged.sort(axis=1)
         padded = merged >> 1
-        places = ((merged & 1) @ np.arange(2.0 * half)).reshape(n_rows, -1)  # sums of right ones'
+        place = np.arange(2 * half, dtype=np.int32)
+        places = np.einsum("ij,j->i", merged & 1, place)  # sum of those of the right values
         most = half * (3 * half - 1) // 2  # that sum where no left value is larger
-        found += (most - places.astype(np.int64)).sum(axis=1)
+        found += (most - places.reshape(n_rows, -1)).sum(axis=1)
         half *= 2
     return found
