@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 Orders = Sequence[tuple[np.ndarray, np.ndarray]]
+COMPARED = 16  # values of a block in which each is compared with each
 
 
 def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
@@ -84,17 +85,19 @@ def pairwise_accuracy_within_prompt(
     ranks = np.empty(golden.shape, dtype=np.int64)  # 0 the best, equal where golden rewards are
     np.put_along_axis(ranks, order, _groups(order.shape, ties), axis=1)
     n_pairs = _inversions(m - 1 - np.take_along_axis(ranks, order, axis=1))
-    accuracy = np.full(predicted.shape[:2], np.nan)
+    ranked, n_right = np.empty(predicted.shape, np.int32), {}
     for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
-        ranked = np.take_along_axis(ranks, order, axis=1)
-        groups = m * _groups(order.shape, ties)  # a tie is no inversion where its ranks ascend
-        n_wrong = _inversions(np.sort(groups + ranked, axis=1) % m)
-        n_right = n_pairs - n_wrong
+        ranked[run] = np.take_along_axis(ranks, order, axis=1)
         if ties.size < order.size:
-            n_right = _inversions(np.sort(groups + m - 1 - ranked, axis=1) % m)
-        n_agree = n_pairs + n_right - n_wrong  # twice a right pair, once a tie
-        np.divide(n_agree, 2 * n_pairs, out=accuracy[run], where=n_pairs > 0)
-    return accuracy
+            groups = m * _groups(order.shape, ties)  # a tie is no inversion where its ranks ascend
+            n_right[run] = _inversions(np.sort(groups + m - 1 - ranked[run], axis=1) % m)
+            ranked[run] = np.sort(groups + ranked[run], axis=1) % m
+    n_wrong = _inversions(ranked.reshape(-1, m)).reshape(ranked.shape[:2])
+    n_agree = 2 * (n_pairs - n_wrong)  # twice a right pair, once a tie
+    for run, n in n_right.items():
+        n_agree[run] = n_pairs + n - n_wrong[run]
+    accuracy = np.full(n_agree.shape, np.nan)
+    return np.divide(n_agree, 2 * n_pairs, out=accuracy, where=n_pairs > 0)
 
 
 def accuracy_by_distance(
@@ -179,19 +182,29 @@ def _groups(shape: tuple[int, int], starts: np.ndarray) -> np.ndarray:
 def _inversions(values: np.ndarray) -> np.ndarray:
     """Pairs i < j of each row with values[i] > values[j]: (rows,), of integers (rows, M) in [0, M).
 
-    Halves of ever longer blocks are merged; a left value stands behind as many right ones as are
-    smaller.
+    Within short blocks by comparing, then by merging halves of ever longer blocks: where a right
+    value stands in the merged block tells how many left ones are not larger. Counts are exact.
     """
     n_rows, m = values.shape
-    size = 1 << (m - 1).bit_length()
+    size = max(COMPARED, 1 << (m - 1).bit_length())
     padded = np.full((n_rows, size), m, dtype=np.int32)
     padded[:, :m] = values
-    found, half = np.zeros(n_rows, dtype=np.int64), 1
+    padded = padded.reshape(-1, COMPARED)
+    across = np.ascontiguousarray(padded.T)
+    within = np.zeros(len(padded), np.uint8)  # at most 120
+    for j in range(1, COMPARED):
+        within += (across[:j] > across[j]).sum(axis=0, dtype=np.uint8)
+    found = within.reshape(n_rows, -1).sum(axis=1, dtype=np.int64)
+    padded.sort(axis=1)
+    half = COMPARED
     while half < size:
-        is_right = np.arange(2 * half) >= half
-        merged = 2 * padded.reshape(-1, 2 * half) + is_right
+        merged = 2 * padded.reshape(-1, 2 * half)
+        merged[:, half:] += 1
         merged.sort(axis=1)
-        places = (1 - (merged & 1)).reshape(n_rows, -1, 2 * half) @ np.arange(2 * half)
-        found += places.sum(axis=1) - size // (2 * half) * (half * (half - 1) // 2)
-        padded, half = merged >> 1, 2 * half
+        padded = merged >> 1
+        place = np.arange(2 * half, dtype=np.int32)
+        places = np.einsum("ij,j->i", merged & 1, place)  # sum of those of the right values
+        most = half * (3 * half - 1) // 2  # that sum where no left value is larger
+        found += (most - places.reshape(n_rows, -1)).sum(axis=1)
+        half *= 2
     return found

@@ -1,17 +1,18 @@
-"""Packs run: in a process pool that never oversubscribes the cores, or in this process on a GPU."""
+"""Packs run: in a process pool that never oversubscribes the cores, on a GPU in this process."""
 
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any
 
-from rmsweep import results, stopping
+from rmsweep import machine, results, stopping
 from rmsweep.machine import Place
 from rmsweep.spec import Item
 
@@ -41,43 +42,26 @@ def run_packs(
 ) -> None:
     """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
 
-    On a GPU the MLPs run in this process, and before them all else in a pool on the CPU.
+    On a GPU the MLPs run in this process, with all of the launch's threads for what the GPU does
+    not do, while all else runs in a pool on the CPU: workers of place.threads threads each.
     listens: end early, with what is fitted written, when `stopping` is asked for.
     """
-    if place.device == "cpu":
-        return _in_pool(packs, place, workers, directory, finished, listens)
-    others = [pack for pack in packs if pack[0].spec.loss.reward_model != "mlp"]
-    if others:
-        on_cpu = dataclasses.replace(place, device="cpu")
-        _in_pool(others, on_cpu, workers, directory, finished, listens)
-    for pack in packs:
-        if pack not in others:
-            finished(_or_launch_error(_run_pack, pack, place, directory))
-
-
-def _in_pool(
-    packs: Sequence[list[Item]],
-    place: Place,
-    workers: int,
-    directory: Path,
-    finished: Callable[[Any], None],
-    listens: bool,
-) -> None:
-    """Run packs in worker processes of place.threads threads each."""
+    is_on_gpu = [place.device != "cpu" and p[0].spec.loss.reward_model == "mlp" for p in packs]
+    cpu = dataclasses.replace(place, device="cpu")
+    gpu = dataclasses.replace(place, threads=min(workers * place.threads, machine.cores()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rmsweep.execute"])
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_in_worker, initargs=(listens,)
     )
-    futures = [pool.submit(_run_pack, pack, place, directory) for pack in packs]
+    others = itertools.compress(packs, [not on_gpu for on_gpu in is_on_gpu])
+    waiting = {pool.submit(_run_pack, pack, cpu, directory) for pack in others}
     try:
-        for future in as_completed(futures):
-            if stopping.asked():
-                for other in futures:
-                    other.cancel()
-            if future.cancelled():
-                continue
-            finished(_or_launch_error(future.result))
+        for pack in itertools.compress(packs, is_on_gpu):
+            finished(_or_launch_error(_run_pack, pack, gpu, directory))
+            waiting = _collect(waiting, finished, 0)
+        while waiting:
+            waiting = _collect(waiting, finished, None)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         killed = multiprocessing.active_children()
@@ -88,6 +72,20 @@ def _in_pool(
             results.remove_unfinished(directory, worker.pid)
         raise
     pool.shutdown()
+
+
+def _collect(
+    waiting: set[Future[object]], finished: Callable[[Any], None], timeout: float | None
+) -> set[Future[object]]:
+    """Call finished with what has ended, once something has or in `timeout` seconds; the rest."""
+    ended, left = wait(waiting, timeout, FIRST_COMPLETED)
+    if stopping.asked():
+        for other in left:
+            other.cancel()
+    for future in ended:
+        if not future.cancelled():
+            finished(_or_launch_error(future.result))
+    return left
 
 
 def _or_launch_error(run: Callable[..., Any], *arguments: object) -> object:

@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from rmsweep.inputs import Inputs
 from rmsweep.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.machine import Place
 from rmsweep.objectives.resolve import resolve
-from rmsweep.predicting import FittedRun, nonfinite, nonfinite_pair, predict, stack
+from rmsweep.predicting import Array, FittedRun, nonfinite, nonfinite_pair, predict, stack
+from rmsweep.resident import resident
 from rmsweep.reward_models import mlp  # the others where they are used: a fifth of the start-up
 from rmsweep.spec import Item, RunSpec
 from rmsweep.streams import stream
@@ -30,8 +33,9 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     model is fitted at a time, since one fills it and its bits then do not depend on the others; on
     a GPU as many as its free memory holds.
     """
-    embeddings = inputs.train_embeddings().reshape(-1, inputs.dim)
-    found = [annotated(item.spec, inputs) for item in items]
+    embeddings = _embeddings(items, inputs, place)
+    with ThreadPoolExecutor(place.threads) as pool:
+        found = list(pool.map(lambda item: annotated(item.spec, inputs), items))
     for pairs, _ in found:
         _refuse_nonfinite(embeddings, pairs, inputs)
     members = [
@@ -54,6 +58,15 @@ def fit(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     return runs
 
 
+def _embeddings(items: list[Item], inputs: Inputs, place: Place) -> Array:
+    """Training embeddings (responses, D); those of MLPs on a GPU, where that is worth a copy."""
+    embeddings = inputs.train_embeddings().reshape(-1, inputs.dim)
+    if place.device == "cpu" or items[0].spec.loss.reward_model != "mlp":
+        return embeddings
+    n_wanted = sum(2 * item.spec.quantity for item in items)
+    return resident(embeddings, inputs.fingerprint, place.device, n_wanted)
+
+
 def _at_once(spec: RunSpec, dim: int, place: Place) -> int:
     """Reward models to train together."""
     if place.device == "cpu" or not isinstance(spec.loss.options, Mlp):
@@ -69,7 +82,7 @@ def _at_once(spec: RunSpec, dim: int, place: Place) -> int:
 
 
 def _fit_members(
-    members: list[tuple[Item, np.ndarray]], embeddings: np.ndarray, inputs: Inputs, place: Place
+    members: list[tuple[Item, np.ndarray]], embeddings: Array, inputs: Inputs, place: Place
 ) -> list[FittedRun]:
     """One reward model an item, of its annotated pairs."""
     items = [item for item, _ in members]
@@ -96,7 +109,7 @@ def _fit_members(
     return fitted
 
 
-def _ensemble(item: Item, members: list[FittedRun], x: np.ndarray, place: Place) -> FittedRun:
+def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> FittedRun:
     """One run of its members: means of what they say of training, sums of what they counted.
 
     x: (rows, D) embeddings on which each member's mean predicted reward becomes its zero point.
@@ -122,7 +135,7 @@ def _ensemble(item: Item, members: list[FittedRun], x: np.ndarray, place: Place)
 
 def _fit_mlp(
     items: list[Item],
-    embeddings: np.ndarray,
+    embeddings: Array,
     splits: list[protocols.Split],
     inputs: Inputs,
     place: Place,
@@ -133,14 +146,18 @@ def _fit_mlp(
     objective = resolve(spec.loss.objective, "loss.objective")
     validation = spec.loss.validation_objective
     golden = _golden(spec, inputs)
-    train, held_out = (
-        mlp.load(embeddings, rows, spec.precision, place.device, golden)
-        for rows in ([s.train for s in splits], [s.validation for s in splits])
-    )
     widths = (embeddings.shape[1], *spec.loss.options.hidden, 1)
     rngs = [stream(item.spec, "weights", widths=widths) for item in items]
-    fitted = mlp.fit(
-        mlp.Pack(train, held_out, mlp.initial(rngs, widths, place.device)),
+
+    def load(rows: list[np.ndarray]) -> mlp.Data:
+        return mlp.load(embeddings, rows, spec.precision, place.device, golden)
+
+    fitted = mlp.fit(  # the pack alone holds its data, which it drops as runs leave
+        mlp.Pack(
+            load([s.train for s in splits]),
+            load([s.validation for s in splits]),
+            mlp.initial(rngs, widths, place.device, place.threads),
+        ),
         [s.epochs for s in splits],
         objective,
         objective if validation is None else resolve(validation, "loss.validation_objective"),
@@ -218,7 +235,11 @@ def _fit_classifiers(
     return fitted
 
 
-FITS = {"mlp": _fit_mlp, "trees": _fit_trees, "classifier": _fit_classifiers}
+FITS: dict[str, Callable[..., list[FittedRun]]] = {
+    "mlp": _fit_mlp,
+    "trees": _fit_trees,
+    "classifier": _fit_classifiers,
+}
 
 
 def _agreement(rewards: np.ndarray) -> float | None:
@@ -228,7 +249,7 @@ def _agreement(rewards: np.ndarray) -> float | None:
 
 
 def _diagnostics(
-    run: FittedRun, embeddings: np.ndarray, pairs: np.ndarray, inputs: Inputs, place: Place
+    run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
 ) -> dict[str, np.ndarray]:
     """Gradients by representation distance of a run's training pairs, (pairs, 2) chosen first.
 
@@ -244,12 +265,18 @@ def _diagnostics(
     return diagnostics.by_distance(batch, resolve(spec.loss.objective, "loss.objective"))
 
 
-def _refuse_nonfinite(embeddings: np.ndarray, rows: np.ndarray, inputs: Inputs) -> None:
+def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> None:
     responses = np.unique(rows[rows >= 0])
-    bad = first_nonfinite(embeddings[responses][:, None])
+    x = embeddings[responses]
+    if isinstance(x, torch.Tensor):
+        is_bad = ~torch.isfinite(x).all(dim=1).cpu().numpy()
+        bad = None if not is_bad.any() else int(is_bad.argmax())
+    else:
+        found = first_nonfinite(x[:, None])
+        bad = None if found is None else found[0]
     if bad is None:
         return
-    row = int(responses[bad[0]])
+    row = int(responses[bad])
     if inputs.golden is None:
         raise ValueError(nonfinite_pair(inputs.trained, row // 2, row % 2))
     raise ValueError(nonfinite("train", *divmod(row, inputs.golden.train_responses)))

@@ -12,6 +12,8 @@ from rmsweep.machine import Place
 from rmsweep.reward_models import mlp  # the others where they are used: a fifth of the start-up
 from rmsweep.spec import Item, RunSpec
 
+Array = np.ndarray | torch.Tensor
+
 
 @dataclass(frozen=True)
 class FittedRun:
@@ -45,24 +47,33 @@ def stack(runs: list[FittedRun]) -> Stacked:
     return Stacked(models, np.array([run.centres for run in runs]))
 
 
-def predict(stacked: Stacked, x: np.ndarray, spec: RunSpec, place: Place) -> np.ndarray:
+def predict(stacked: Stacked, x: Array, spec: RunSpec, place: Place) -> np.ndarray:
     """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
+    return finished(begun(stacked, x, spec, place), stacked, spec)
+
+
+def begun(stacked: Stacked, x: Array, spec: RunSpec, place: Place) -> Array:
+    """The first half of `predict`: (models, rows), which a GPU may still be computing."""
     if spec.loss.reward_model == "trees":
         from rmsweep.reward_models import trees
 
-        predicted = trees.predict(stacked.models, x, place.threads)
-    elif spec.loss.reward_model == "classifier":
+        return trees.predict(stacked.models, np.asarray(x), place.threads)
+    if spec.loss.reward_model == "classifier":
         from rmsweep.reward_models import classifiers
 
-        predicted = classifiers.predict(stacked.models, x)
-    else:
-        on_device = torch.from_numpy(x).to(place.device, mlp.DTYPES[spec.precision])
-        predicted = mlp.predict(stacked.models, on_device).cpu().numpy()
+        return classifiers.predict(stacked.models, np.asarray(x))
+    on_device = torch.as_tensor(x).to(place.device, non_blocking=True)
+    return mlp.predict(stacked.models, on_device.to(mlp.DTYPES[spec.precision]))
+
+
+def finished(rewards: Array, stacked: Stacked, spec: RunSpec) -> np.ndarray:
+    """The second half of `predict`, of what `begun` returned."""
+    predicted = rewards.cpu().numpy() if isinstance(rewards, torch.Tensor) else rewards
     if not np.isfinite(predicted).all():
         raise ValueError("predicted rewards hold NaN or inf: the fit diverged")
     if spec.loss.pick is None:
         return predicted
-    members = predicted.reshape(*stacked.centres.shape, len(x)) - stacked.centres[..., None]
+    members = predicted.reshape(*stacked.centres.shape, -1) - stacked.centres[..., None]
     return ensembling.combine(members, spec.loss.pick)
 
 

@@ -1,10 +1,12 @@
 """Metrics of fitted reward models, in one pass over the blocks of what they are tested on."""
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
 
 from rmsweep import best_of_n as bon
 from rmsweep import judging, theory
@@ -13,10 +15,11 @@ from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.layout import Cache
 from rmsweep.inputs import Inputs
 from rmsweep.machine import Place
-from rmsweep.predicting import FittedRun, Stacked, nonfinite, predict, stack
+from rmsweep.predicting import Array, FittedRun, Stacked, begun, finished, nonfinite, stack
 from rmsweep.spec import Annotation
 
 BLOCK_ROWS = 4096  # responses of a block of test prompts
+GPU_BLOCKS_AHEAD = 4  # a read takes longer than a GPU takes for a block
 N_GROUPS = 10  # of a prompt's pairs by distance
 
 
@@ -51,13 +54,11 @@ def _best_of_n(
     spearman, accuracy, risks = np.empty(shape), np.empty(shape), np.empty((*shape, 2))
     by_distance, distance = np.empty((*shape, N_GROUPS)), np.empty((shape[1], N_GROUPS))
     scale = 1.0 if inputs.golden is None else reward_scale(spec, inputs.golden)
-    for first, last, x in _read_ahead(cache):
-        here = slice(first, last)
+
+    def measure(here: slice, rewards: Array, x: Array | None) -> None:
+        """Fill in a block of prompts, of what `begun` gave."""
         golden = cache.test_golden[here]
-        if (bad := first_nonfinite(x)) is not None:
-            raise ValueError(nonfinite("test", first + bad[0], bad[1]))
-        predicted = predict(models, x.reshape(-1, cache.dim), spec, place)
-        predicted = predicted.reshape(len(runs), last - first, m)
+        predicted = finished(rewards, models, spec).reshape(len(runs), *golden.shape)
         orders = bon.descending(predicted)
         by_n[:, here] = bon.best_of_n(predicted, golden, ns, orders)
         spearman[:, here] = bon.spearman_within_prompt(predicted, golden, orders)
@@ -65,10 +66,22 @@ def _best_of_n(
         for i, run in enumerate(runs):
             risks[i, here] = _risks(predicted[i], golden / scale, run.item.spec.annotation)
         oracle[here] = bon.best_of_n(golden[None], golden, ns)[0]
-        if spec.evaluation.diagnostics:
+        if x is not None:
             distance[here], by_distance[:, here] = bon.accuracy_by_distance(
-                predicted, golden, x, N_GROUPS
+                predicted, golden, np.asarray(x), N_GROUPS
             )
+
+    n_waiting = 0 if place.device == "cpu" else 2 * place.threads  # while a GPU goes on
+    with ThreadPoolExecutor(place.threads) as pool:
+        blocks_left: deque[Future[None]] = deque()
+        for here, x in _read_ahead(cache, place):
+            rewards = begun(models, x.reshape(-1, cache.dim), spec, place)
+            kept = x if spec.evaluation.diagnostics else None
+            blocks_left.append(pool.submit(measure, here, rewards, kept))
+            while len(blocks_left) > n_waiting:
+                blocks_left.popleft().result()
+        for block in blocks_left:
+            block.result()
     found = [
         _metrics(by_n[i], oracle, spearman[i], accuracy[i], risks[i], ns, ns.index(n))
         for i in range(len(runs))
@@ -80,16 +93,27 @@ def _best_of_n(
     return found
 
 
-def _read_ahead(cache: Cache) -> Iterator[tuple[int, int, np.ndarray]]:
-    """First and last prompt of each block and its embeddings; the next is read meanwhile."""
+def _read_ahead(cache: Cache, place: Place) -> Iterator[tuple[slice, Array]]:
+    """Each block's prompts and embeddings; the next is read meanwhile, several for a GPU."""
     edges = blocks(cache.test_prompts, cache.test_responses)
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(cache.read_test, *edges[0])
-        for edge, after in zip(edges, [*edges[1:], None], strict=True):
-            x = coming.result()
-            if after is not None:
-                coming = reader.submit(cache.read_test, *after)
-            yield *edge, x
+    n_ahead = 1 if place.device == "cpu" else GPU_BLOCKS_AHEAD
+    with ThreadPoolExecutor(n_ahead) as readers:
+        coming = deque(readers.submit(_read, cache, *edge, place) for edge in edges[:n_ahead])
+        for i, edge in enumerate(edges):
+            x = coming.popleft().result()
+            coming.extend(
+                readers.submit(_read, cache, *later, place)
+                for later in edges[i + n_ahead : i + n_ahead + 1]
+            )
+            yield slice(*edge), x
+
+
+def _read(cache: Cache, first: int, last: int, place: Place) -> Array:
+    """Embeddings of test prompts [first, last), for a GPU in memory that it copies from unasked."""
+    x = cache.read_test(first, last)
+    if (bad := first_nonfinite(x)) is not None:
+        raise ValueError(nonfinite("test", first + bad[0], bad[1]))
+    return torch.from_numpy(x).pin_memory() if place.device.startswith("cuda") else x
 
 
 def _mean_over_prompts(groups: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The MLP engine: against plain torch, alone as in a pack, early stopping, failures."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -266,7 +267,7 @@ def test_batches_hold_the_rows_embeddings_and_margins():
     rows, golden = pairs_of(1, 20), np.random.default_rng(3).normal(size=N_RESPONSES)
     data = mlp.load(EMBEDDINGS, [rows, rows[::-1]], "fp32", "cpu", golden)
     parameters = mlp.initial([np.random.default_rng(s) for s in (0, 1)], (D, 8, 1), "cpu")
-    taken = data.take(np.array([[3, 1, 4], [0, 5, 2]])).keep(torch.tensor([1]))
+    taken = data.take(torch.tensor([[3, 1, 4], [0, 5, 2]])).keep(torch.tensor([1]))
     batch = mlp.pair_batch([p[1:] for p in parameters], taken)
     drawn = rows[::-1][[0, 5, 2]]
     np.testing.assert_array_equal(batch.embeddings_chosen[0], EMBEDDINGS[drawn[:, 0]])
@@ -289,7 +290,7 @@ def test_responses_give_the_gradient_of_the_classification_loss_on_the_drawn_row
     rows = responses_of(1, N_TRAIN + N_VALIDATION)[:N_TRAIN]
     drawn = np.random.default_rng(5).permutation(N_TRAIN)[:64]
     pack = pack_of([1], responses_of)
-    found = gradients(pack, drawn[None], classification)
+    found = gradients(pack, torch.from_numpy(drawn[None]), classification)
     x = torch.from_numpy(EMBEDDINGS[rows[drawn].max(axis=1)].astype(np.float32))
     is_chosen = torch.from_numpy((rows[drawn, 0] >= 0).astype(np.float32))
     rewards, _ = mlp.forward(pack.parameters, x[None])
@@ -314,7 +315,7 @@ def test_absent_halves_have_zero_features_and_infinite_rewards():
 
 def test_take_gathers_each_runs_own_rows():
     pack = pack_of([0, 1])
-    columns = np.array([[3, 1, 4], [0, 149, 2]])
+    columns = torch.tensor([[3, 1, 4], [0, 149, 2]])
     taken = pack.train.take(columns)
     for run in (0, 1):
         assert torch.equal(taken.x[run], pack.train.x[run, columns[run]])
@@ -371,3 +372,35 @@ def test_initial_weights_of_a_run_do_not_depend_on_its_pack_mates():
     alone = mlp.initial([np.random.default_rng(7)], (D, 8, 1), "cpu")
     pack = mlp.initial([np.random.default_rng(s) for s in (3, 7)], (D, 8, 1), "cpu")
     assert all(torch.equal(own[0], together[1]) for own, together in zip(alone, pack, strict=True))
+
+
+def peak_bytes(work, path):
+    """The most memory that torch held while work() ran, beyond what it held before."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        work()
+    profile.export_chrome_trace(str(path))
+    found = [e for e in json.loads(path.read_text())["traceEvents"] if e["name"] == "[memory]"]
+    found.sort(key=lambda event: event["ts"])
+    held = [event["args"]["Total Allocated"] for event in found]
+    return max(held) - (held[0] - found[0]["args"]["Bytes"])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("objective", [bradley_terry, weighted])
+@pytest.mark.parametrize("batch", [32, N_TRAIN])
+def test_memory_of_a_pack_is_bounded_by_what_is_planned(batch, objective, precision, tmp_path):
+    """A run leaves first, so that the others are copied, and nothing else may hold their data."""
+    seeds, hidden = [0, 1, 2, 3, 4, 5], (8, 4)  # so that most of it is data
+
+    def work():
+        pack = pack_of(seeds, hidden=hidden, precision=precision)
+        pack.validation.x[0, 3] = torch.nan
+        fitted = fit(pack, seeds, objective, batch=batch, max_epochs=3)
+        assert fitted.epochs.tolist() == [1, 3, 3, 3, 3, 3]
+
+    planned = mlp.bytes_of_a_run(
+        (D, *hidden, 1), 2 * N_TRAIN, 2 * N_VALIDATION, 2 * batch, precision
+    )
+    assert 0.5 < peak_bytes(work, tmp_path / "trace.json") / len(seeds) / planned <= 1

@@ -43,7 +43,7 @@ def normbt(
         if "scale" in state and scale != "batch":
             m = decay * state["scale"] + (1 - decay) * m if scale == "ema" else state["scale"]
         weight = (m[:, None] / d.clamp_min(epsilon)).pow(power).clamp_max(clip)
-        weight = torch.where(d == 0, 1.0, weight)
+        weight = weight.masked_fill(d == 0, 1.0)
         n_zero = state.get("n_zero_distances", 0) + (d == 0).sum(dim=1)
     loss, _ = bradley_terry(batch, {})
     return weight * loss, {**state, "scale": m, "n_zero_distances": n_zero}

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +24,13 @@ class Data:
     is_chosen: torch.Tensor | None  # (runs, rows), of single responses
     margin: torch.Tensor | None = None  # (runs, rows), of pairs, where golden rewards are wanted
 
-    def take(self, columns: np.ndarray | None) -> "Data":
-        """Some rows of each run: columns (runs, batch) positions, or None for all."""
+    def take(self, columns: torch.Tensor | None) -> "Data":
+        """Some rows of each run: columns (runs, batch) on x's device, or None for all."""
         if columns is None:
             return self
         runs, rows, slots, dim = self.x.shape
-        flat = torch.from_numpy(columns + rows * np.arange(runs)[:, None]).to(self.x.device)
-        x = self.x.view(runs * rows, slots * dim).index_select(0, flat.view(-1))
+        flat = columns + rows * torch.arange(runs, device=columns.device)[:, None]
+        x = self.x.view(runs * rows, slots * dim).index_select(0, flat.reshape(-1))
         by_row = (self.is_chosen, self.margin)
         return Data(
             x.view(runs, -1, slots, dim), *(None if t is None else t.view(-1)[flat] for t in by_row)
@@ -53,7 +54,7 @@ class Fitted:
 
 
 def load(
-    embeddings: np.ndarray,
+    embeddings: np.ndarray | torch.Tensor,
     rows: list[np.ndarray],
     precision: str,
     device: str,
@@ -61,8 +62,8 @@ def load(
 ) -> Data:
     """Gather each run's rows: (rows, 2) response indices, -1 for an absent half.
 
-    embeddings: (responses, D) float16 or float32, possibly a memory map. golden: (responses,) in
-    units of reward_scale, where the objective reads margins.
+    embeddings: (responses, D) float16 or float32, an array, possibly a memory map, or a tensor on
+    the device. golden: (responses,) in units of reward_scale, where the objective reads margins.
     """
     single = rows[0].min() < 0
     wanted = [r.max(axis=1, keepdims=True) if single else r for r in rows]
@@ -70,7 +71,7 @@ def load(
         (len(rows), *wanted[0].shape, embeddings.shape[1]), dtype=DTYPES[precision], device=device
     )
     for run, index in enumerate(wanted):
-        x[run] = torch.from_numpy(np.ascontiguousarray(embeddings[index]))
+        x[run] = torch.as_tensor(embeddings[index]).to(device)  # there it gets its dtype
     chosen = torch.from_numpy(np.stack([r[:, 0] >= 0 for r in rows])).to(device) if single else None
     if golden is None or single:
         return Data(x, chosen)
@@ -83,26 +84,36 @@ def bytes_of_a_run(
 ) -> int:
     """Memory that training one run of a pack takes at most, about; n_*: responses.
 
-    Its data twice, since the runs that are left are copied when others leave; of a batch the
-    gathered embeddings, of each hidden layer output, gradient and mask, and the fp32 head's.
+    Its data, and what is largest of the rest: its data again, since the runs that are left are
+    copied when others leave; of a batch the gathered embeddings, of each hidden layer output,
+    gradient and mask, and the fp32 head's; the held-out rows' layers.
     """
     size, hidden = DTYPES[precision].itemsize, widths[1:-1]
     head = 12 * widths[-2]
-    data = 2 * (n_train + n_held_out) * widths[0] * size
+    data = (n_train + n_held_out) * widths[0] * size
     batch = n_batch * ((widths[0] + 3 * sum(hidden)) * size + head)
     held_out = n_held_out * (sum(hidden) * size + head)
     weights = sum(a * b for a, b in itertools.pairwise(widths)) * (6 * 4 + size)
-    return data + max(batch, held_out) + weights
+    return data + max(data, batch, held_out) + weights
 
 
-def initial(rngs: list[np.random.Generator], widths: tuple[int, ...], device: str) -> list[Any]:
+def initial(
+    rngs: list[np.random.Generator], widths: tuple[int, ...], device: str, threads: int = 1
+) -> list[torch.Tensor]:
     """Weights and biases between `widths`, uniform in +-1/sqrt(fan in), one set a run."""
-    layers = []
-    for fan_in, fan_out in itertools.pairwise(widths):
-        bound = 1 / math.sqrt(fan_in)
-        for shape in ((fan_in, fan_out), (1, fan_out)):
-            draws = np.stack([rng.random(shape, dtype=np.float32) for rng in rngs])
-            layers.append(torch.from_numpy((2 * draws - 1) * np.float32(bound)).to(device))
+    sizes = list(itertools.pairwise(widths))
+    shapes = [shape for fan_in, fan_out in sizes for shape in ((fan_in, fan_out), (1, fan_out))]
+    bounds = [np.float32(1 / math.sqrt(fan_in)) for fan_in, _ in sizes for _ in range(2)]
+
+    def drawn(rng: np.random.Generator) -> list[np.ndarray]:
+        draws = [rng.random(shape, dtype=np.float32) for shape in shapes]
+        return [(2 * draw - 1) * bound for draw, bound in zip(draws, bounds, strict=True)]
+
+    layers = [torch.empty((len(rngs), *shape), device=device) for shape in shapes]
+    with ThreadPoolExecutor(threads) as pool:
+        for run, arrays in enumerate(pool.map(drawn, rngs)):
+            for layer, array in zip(layers, arrays, strict=True):
+                layer[run] = torch.from_numpy(array)
     return layers
 
 
@@ -129,12 +140,12 @@ def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
             rewards[..., 0], rewards[..., 1], h[:, :, 0], h[:, :, 1], x[:, :, 0], x[:, :, 1],
             data.margin,
         )  # fmt: skip
-    here, reward, zero = data.is_chosen, rewards[..., 0], torch.zeros((), dtype=h.dtype)
-    return PairBatch(
-        torch.where(here, reward, torch.inf),
-        torch.where(here, -torch.inf, reward),
-        torch.where(here[..., None], h[:, :, 0], zero),
-        torch.where(here[..., None], zero, h[:, :, 0]),
+    here, reward, h = data.is_chosen, rewards[..., 0], h[:, :, 0]
+    return PairBatch(  # by masked_fill, since `where` would copy its scalar to a GPU at each step
+        reward.masked_fill(~here, torch.inf),
+        reward.masked_fill(here, -torch.inf),
+        h.masked_fill(~here[..., None], 0),
+        h.masked_fill(here[..., None], 0),
     )
 
 
@@ -148,7 +159,7 @@ class Pack:
         self.state: dict[str, torch.Tensor] = {}
 
     def step(
-        self, columns: np.ndarray | None, objective: Callable[..., Any], learning_rate: float
+        self, columns: torch.Tensor | None, objective: Callable[..., Any], learning_rate: float
     ) -> torch.Tensor:
         """One Adam step on a batch; the loss of each run, (runs,)."""
         for p in self.parameters:
@@ -204,15 +215,14 @@ def fit(
     curves: list[list[np.ndarray]] = [[] for _ in range(n_runs)]
     n_epochs, history = np.zeros(n_runs, int), []
     alive = np.arange(n_runs)
+    coming = _draw(epochs, pack.train.x.device)
     for epoch in range(1, max_epochs + 1):
-        batches = [next(epochs[run]) for run in alive]
-        losses = [
-            pack.step(None if of_run[0] is None else np.stack(of_run), objective, learning_rate)
-            for of_run in zip(*batches, strict=True)
-        ]
+        losses = [pack.step(columns, objective, learning_rate) for columns in coming]
         total = torch.stack(losses).sum(dim=0)
         validation = pack.validation_loss(validation_objective)
-        seen = torch.stack([validation + 0 * total, total / len(losses), validation]).cpu().numpy()
+        curve_points = torch.stack([validation + 0 * total, total / len(losses), validation])
+        coming = _draw([epochs[run] for run in alive], total.device)  # while a GPU computes
+        seen = curve_points.cpu().numpy()
         history.append(seen[0])
         for run, curve in zip(alive, seen[1:].T, strict=True):
             curves[run].append(curve)
@@ -228,11 +238,26 @@ def fit(
                 for i in np.flatnonzero(stop):
                     counts[alive[i]][name] = int(pack.state[name][i])
             pack.leave(np.flatnonzero(~stop))
+            coming = [None if c is None else c[np.flatnonzero(~stop)] for c in coming]
             history = [losses[~stop] for losses in history]
             alive = alive[~stop]
         if not len(alive):
             break
     return Fitted(final, n_epochs, failures, counts, curves)
+
+
+def _draw(
+    epochs: list[Iterator[list[np.ndarray | None]]], device: torch.device
+) -> list[torch.Tensor | None]:
+    """The batches of each run's next epoch, (runs, batch) by batch, put on the device at once."""
+    batches = list(zip(*(next(epoch) for epoch in epochs), strict=True))
+    if batches[0][0] is None:
+        return [None] * len(batches)
+    columns = torch.from_numpy(np.concatenate([np.stack(of_runs) for of_runs in batches], axis=1))
+    if device.type == "cuda":
+        columns = columns.pin_memory()  # so that the copy does not wait for what the GPU computes
+    sizes = [len(of_runs[0]) for of_runs in batches]
+    return list(torch.split(columns.to(device, non_blocking=True), sizes, dim=1))
 
 
 def _stops(history: list[np.ndarray], patience: int | None) -> np.ndarray:

@@ -1,0 +1,39 @@
+"""Training embeddings put on a GPU once, for all the runs that read them there."""
+
+import numpy as np
+import torch
+
+from rmsweep import machine
+
+MEMORY_SHARE = 0.25  # of a GPU's free memory that a cache's training embeddings may take
+CHUNK_ROWS = 16_384  # responses copied at a time
+DTYPES = {2: torch.float16, 4: torch.float32}  # by bytes of a value
+
+_resident: dict[tuple[str, str], torch.Tensor] = {}  # of the cache that this process met last
+
+
+def resident(
+    embeddings: np.ndarray, fingerprint: str, device: str, n_wanted: int
+) -> np.ndarray | torch.Tensor:
+    """Embeddings (responses, D) on the device, in their own dtype; copied once for a fingerprint.
+
+    As they are, in the host's memory, where runs want fewer rows (n_wanted) than a copy would read,
+    or where a copy would leave the runs too little memory.
+    """
+    key = (fingerprint, device)
+    if key in _resident:
+        return _resident[key]
+    if n_wanted < len(embeddings):
+        return embeddings
+    _resident.clear()  # before the memory is asked for
+    if embeddings.nbytes > MEMORY_SHARE * machine.free_bytes(device):
+        return embeddings
+    dtype = DTYPES[embeddings.dtype.itemsize]
+    copied = torch.empty(embeddings.shape, dtype=dtype, device=device)
+    for first in range(0, len(embeddings), CHUNK_ROWS):
+        rows = slice(first, first + CHUNK_ROWS)
+        copied[rows] = torch.from_numpy(
+            np.array(embeddings[rows])
+        )  # torch warns of a read-only one
+    _resident[key] = copied
+    return copied
