@@ -54,6 +54,7 @@ def run_of(values, i):
     distance = rng.uniform(0.1, 2, size=40)
     return {
         "key": f"k{i}", **values, "loss.label": values["loss"].upper(), "status": "done",
+        "training.protocol": "pairs",
         "improvement": improvement.mean(), "improvement_by_prompt": improvement.astype(np.float32),
         "annotation_error": 0.5 - 0.2 * values["annotation.beta"] + 0.001 * values["seed"],
         "order_consistency": 0.6, "mean_margin": 1.0 + (values["pairing"] == "cross_prompt"),

@@ -11,6 +11,7 @@ import sys
 import typing
 from pathlib import Path
 
+import keys
 import numpy as np
 import pytest
 from hydra.errors import HydraException
@@ -30,7 +31,6 @@ from rmsweep.spec import (
 )
 from rmsweep.streams import STREAMS, stream
 
-GOLDEN = Path(__file__).parent / "golden_spec_ids.json"
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 FILES = ("base_llm=gemma2b_sft", "backbone=gemma2b", "dataset=hh_harmless")
 SMALL = tuple(
@@ -54,10 +54,6 @@ def composed(*overrides) -> Config:
 def spec_of(*overrides):
     config = composed(*overrides)
     return parse(config.values, config.choices)
-
-
-def ids_of_golden(golden):
-    return [spec_of(*entry["overrides"]).spec_id for entry in golden["specs"]]
 
 
 def leaves(value, path=()):
@@ -91,23 +87,16 @@ def another(value, hint):
     return changes[type(value)]()
 
 
-def test_spec_ids_are_those_of_the_golden_file():
-    golden = json.loads(GOLDEN.read_text())
-    assert golden["SEMANTICS"] == SEMANTICS
-    assert len(golden["specs"]) >= 20
-    assert ids_of_golden(golden) == [entry["spec_id"] for entry in golden["specs"]]
-    assert len({entry["spec_id"] for entry in golden["specs"]}) == len(golden["specs"])
-
-
 def test_spec_ids_are_the_same_in_another_process(tmp_path):
-    code = "import json, test_spec as t; print(t.ids_of_golden(json.loads(t.GOLDEN.read_text())))"
-    path = f"{GOLDEN.parent}{os.pathsep}{GOLDEN.parents[1]}"
+    code = "import keys; print(keys.keys(keys.SWEEPS[1:2]))"
+    path = f"{Path(keys.__file__).parent}{os.pathsep}{ROOT}"
     env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    expected = [entry["spec_id"] for entry in json.loads(GOLDEN.read_text())["specs"]]
+    expected = keys.keys(keys.SWEEPS[1:2])
+    assert len(expected) > 5 and set(expected) <= set(keys.read_keys()[1])
     assert done.stdout.strip() == str(expected)
 
 

@@ -9,10 +9,15 @@ import time
 import pytest
 from conftest import RMSWEEP
 
-from rmsweep import mirror, results, tracking
+from rmsweep import cli, mirror, results, tracking
 from rmsweep.tracking import Mirrored, Wandb
 
 OFFLINE = Wandb("demo", None, "offline", "sweep")
+SHAPE = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
+SHAPE |= {"dim": 16, "n_clusters": 2, "intrinsic_dim": 4}
+SWEEP = ["run", "-m", "name=small", "loss.hidden=[4]", "seed=0,1", "quantity=30"]
+SWEEP += [f"dataset.synthetic.{name}={value}" for name, value in SHAPE.items()]
+SWEEP += ["training.max_epochs=3", "logger=wandb", "logger.mode=offline"]
 BLOCK = 1 << 15  # of LevelDB's log format, which a .wandb file has after 7 bytes
 
 
@@ -71,12 +76,9 @@ def _read_back(folder):
 def here(tmp_path_factory):
     """A working directory whose sweep of two runs was mirrored offline by the command."""
     root = tmp_path_factory.mktemp("tracking")
-    shape = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
-    shape |= {"dim": 16, "n_clusters": 2, "intrinsic_dim": 4}
-    tiny = [f"dataset.synthetic.{name}={value}" for name, value in shape.items()]
-    command = [RMSWEEP, "run", "-m", "name=small", "loss.hidden=[4]", "seed=0,1", *tiny]
-    command += ["quantity=30", "training.max_epochs=3", "logger=wandb", "logger.mode=offline"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=1500)
+    done = subprocess.run(
+        [RMSWEEP, *SWEEP], cwd=root, capture_output=True, text=True, timeout=1500
+    )
     assert done.returncode == 0 and "W&B: 1 kept; `wandb sync" in done.stdout, done
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -121,14 +123,25 @@ def test_a_run_each_has_its_losses_and_is_sent_once(here):
     assert "0 kept" in mirror.mirror("small", per_run)
 
 
-def test_a_failure_is_said_and_fails_nothing(tmp_path, monkeypatch):
+def test_a_failure_is_said_and_fails_nothing(tmp_path):
     run = Mirrored("a", "a", None, {}, {})
-    (tmp_path / "wandb").write_text("in the way of W&B's folder")
-    n_sent, failure = tracking.send(OFFLINE, tmp_path, [run])
-    assert n_sent == 1 or failure
     (tmp_path / "file").write_text("")
     n_sent, failure = tracking.send(OFFLINE, tmp_path / "file", [run])
     assert n_sent == 0 and "file" in failure.lower()
+    bad = Mirrored("b", "b", None, {}, {}, history=[{"epoch": 1}, 3])
+    n_sent, failure = tracking.send(OFFLINE, tmp_path, [run, bad, run])
+    assert n_sent == 1 and "TypeError" in failure
+
+
+def test_a_sweep_that_wandb_refuses_ends_with_0(here, capfd):
+    rows = results.load("small")
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*SWEEP, "logger.per=run", "logger.project=no/such"])
+    out, err = capfd.readouterr()
+    assert ended.value.code == 0, out + err
+    assert "2 of 2 runs done" in out and "Traceback" not in out + err
+    assert "W&B: 0 of 2 sent (" in out and "'no/such'" in out
+    assert results.load("small").equals(rows)
 
 
 def test_what_makes_no_sense_is_refused():

@@ -28,9 +28,9 @@ print(*(need for need in project["dependencies"] if not need.startswith("torch")
     tests+=("${engine[@]}")
   fi
   "$here/bin/pip" list 2>/dev/null | grep -iE '^(hydra-core|omegaconf|torch|pandas|numpy|pyarrow|scikit-learn|lightgbm|scipy|matplotlib) '
+  tests=("${tests[@]/#/tests/test_}")
   # Other libraries' deprecations are errors in the suite, and no news on old or on new versions.
-  "$here/bin/python" -m pytest --override-ini filterwarnings=ignore \
-    "${tests[@]/#/tests/test_}" 2>&1 | tail -40
+  "$here/bin/python" -m pytest --override-ini filterwarnings=ignore "${tests[@]/%/.py}" 2>&1 | tail -40
 }
 
 set -- ${@:-oldest newest}

@@ -159,9 +159,9 @@ def loss_labels(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def of(ax: Axes) -> Figure:
-    """The figure that a panel is in."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    """The figure that a panel is in; no figure here has another inside."""
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
     return figure
 
 
