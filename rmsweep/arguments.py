@@ -1,6 +1,7 @@
 """Command-line arguments that several commands share, and how they are read."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +35,15 @@ def require_folders(config_dirs: list[str]) -> None:
     for folder in config_dirs:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"--config-dir {folder} must be a folder of config groups")
+
+
+def import_from_here() -> None:
+    """Import from the working directory, too, as `python -m` does: a user's own losses.
+
+    Not for commands that run no code of the user's: outputs/ in it may be someone else's.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def listed(text: str | None) -> list[str]:

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from rmsweep import __version__, cache_commands, result_commands, sweep_commands
-from rmsweep.arguments import Parser, add_config_dir, require_folders
+from rmsweep.arguments import Parser, add_config_dir, import_from_here, require_folders
 
 EPILOG = """\
 first steps:
@@ -30,8 +30,6 @@ UNQUOTED = ("mismatched input", "NoViableAlt", "no viable alternative")  # of Hy
 def main(argv: list[str] | None = None) -> None:
     """The `rmsweep` command; exits with 0 all done, 1 runs failed or missing, 2 bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a user's own losses, as with `python -m`
     command, *rest = argv or ["--help"]
     if command in ("table", "claims", "list") and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head; a sweep must outlive its workers
@@ -95,6 +93,7 @@ def _run(argv: list[str]) -> int:
     flags += [argument for argument in rest if argument.startswith("-")]
     overrides = [argument for argument in rest if not argument.startswith("-")]
     require_folders(args.config_dir)
+    import_from_here()
     if not args.multirun:
         if args.plan or args.limit is not None:
             raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")

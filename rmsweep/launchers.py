@@ -78,9 +78,9 @@ def settle(values: dict[str, Any], device: str | None) -> tuple[Local | Slurm, s
 
     device: as configured, null for what there is. ValueError names a field that makes no sense.
     """
-    kind = KINDS.get(values.get("cluster") or "")
+    given = values.get("cluster")
+    kind = KINDS.get(given) if isinstance(given, str) else None
     if kind is None:
-        given = values.get("cluster")
         raise ValueError(f"launcher.cluster {given!r} is unknown; {nearest(given, KINDS)}")
     if kind is Slurm:
         slurm = build(Slurm, values, "launcher")
@@ -126,10 +126,24 @@ def _checked(slurm: Slurm, device: str | None) -> str:
             f"launcher.cpus must be a multiple of launcher.threads, so that workers x threads fill "
             f"a task; got {slurm.cpus} and {slurm.threads}"
         )
+    for asked in (slurm, slurm.for_gpu()):
+        for name in ("partition", "account", "qos", "gres", "constraint"):
+            _require_one_line(name, getattr(asked, name))
     for line in slurm.setup:
         if not isinstance(line, str):
             raise ValueError(f"launcher.setup must be a list of shell lines, got {line!r}")
-    for name, value in slurm.sbatch.items():
+    _check_sbatch(slurm.sbatch)
+    on = "cuda" if slurm.gpu else "cpu"
+    if device not in (None, on):
+        raise ValueError(f"device={device} disagrees with launcher.gpu={slurm.gpu}; leave it null")
+    return on
+
+
+def _check_sbatch(options: dict[Any, Any]) -> None:
+    """ValueError for an option of sbatch that is ours, or that a line of a script cannot hold."""
+    for name, value in options.items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise ValueError(f"launcher.sbatch must map options of sbatch to values, got {name!r}")
         if name.replace("-", "_") in OURS:
             raise ValueError(
                 f"launcher.sbatch.{name} cannot be given: rmsweep sets it, where it can be chosen "
@@ -139,10 +153,13 @@ def _checked(slurm: Slurm, device: str | None) -> str:
             raise ValueError(
                 f"launcher.sbatch.{name} must be text, a number or true (a flag), got {value!r}"
             )
-    on = "cuda" if slurm.gpu else "cpu"
-    if device not in (None, on):
-        raise ValueError(f"device={device} disagrees with launcher.gpu={slurm.gpu}; leave it null")
-    return on
+        _require_one_line(f"sbatch.{name}", value)
+
+
+def _require_one_line(name: str, value: object) -> None:
+    """ValueError for text that would be more than a line of a task's script."""
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"launcher.{name} must be one line of printable text, got {value!r}")
 
 
 def _require_positive(launcher: Local | Slurm, *names: str) -> None:

@@ -13,6 +13,7 @@ from rmsweep import (
     jobs,
     launchers,
     lock,
+    named_code,
     progress,
     results,
     scheduler,
@@ -25,9 +26,12 @@ from rmsweep.launchers import Local, Slurm
 from rmsweep.spec import Item
 
 
-def retry(name: str, *, waits: bool) -> int:
+def retry(name: str, config_dirs: Sequence[str], *, waits: bool) -> int:
     """Run again what failed or is missing, as it was launched last; what was killed, in smaller
     packs with more memory. What Slurm holds is released.
+
+    config_dirs: where the user's own options are; code that the sweep's files name and no config
+    file does is not run.
     """
     results.require_sweep(name)
     directory = results.folder(name)
@@ -37,10 +41,14 @@ def retry(name: str, *, waits: bool) -> int:
     known = results.wanted_items(directory, results.wanted_keys(name))
     starting.require_able(launcher, [item.spec for item in known.values()], device)
     with lock.only_launch(directory, runs=isinstance(launcher, Local)):
-        if isinstance(launcher, Slurm):
-            _release(directory)
         saves = settings.get("save_model", False)
         missing = starting.missing_of(directory, list(known.values()), launcher, saves)
+        if missing:
+            named_code.require_launcher(launcher, config_dirs)
+        for item in missing:
+            named_code.require_loss(item.spec, config_dirs)
+        if isinstance(launcher, Slurm):
+            _release(directory)
         items = sweep.keyed([item.spec for item in missing], settings["cache_root"])
         if changed := {item.key for item in items} - known.keys():
             raise ValueError(
@@ -111,10 +119,16 @@ def _require_own(directory: Path) -> None:
 def _settings(directory: Path) -> dict[str, Any]:
     """Launcher, device and cache root of the last launch."""
     found = results.launches(directory)
-    names = {"launcher", "device", "cache_root"}
-    if not found or not names <= set(found[-1].get("settings", ())):
+    if not found or not {"launcher", "device", "cache_root"} <= set(found[-1]["settings"]):
         raise ValueError(f"{directory} was not launched as a sweep: sweep.yaml has no settings")
     settings: dict[str, Any] = found[-1]["settings"]
+    kinds = {"launcher": dict, "device": str, "cache_root": str | None, "logger": dict | None}
+    for name, kind in kinds.items():
+        if not isinstance(settings.get(name), kind):
+            raise ValueError(
+                f"settings.{name} in {directory / 'sweep.yaml'} is not as a launch wrote it, got "
+                f"{settings.get(name)!r}; launch the sweep itself again"
+            )
     return settings
 
 

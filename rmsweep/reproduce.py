@@ -47,23 +47,34 @@ def spec_of(row: Mapping[str, Any]) -> RunSpec:
 def command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> str:
     """For a shell: a sweep of this one run, in a folder of its own.
 
-    config_dirs: where a user's own options are; else those that the row's command line names.
+    config_dirs: where a user's own options are.
     """
-    folders = list(config_dirs) or config_dirs_of(row["command"])
-    words = ["rmsweep", "run", "-m", *(word for d in folders for word in ("--config-dir", d))]
-    words += overrides(spec, folders)
+    words = ["rmsweep", "run", "-m", *(word for d in config_dirs for word in ("--config-dir", d))]
+    words += overrides(row, spec, config_dirs)
     words += [f"device={row['device']}", f"name=reproduced-{row['key']}"]
     if isinstance(row["cache_root"], str):
         words.append(f"cache.root={_text(row['cache_root'])}")
     return shlex.join(words)
 
 
-def overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
-    """What composes to this spec: the option of each group, and each field that they do not set.
+def overrides(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
+    """What composes to a row's spec: the option of each group, and each field that they do not set.
 
     ValueError where nothing does, or where the spec names code that no config file names: specs
-    come from data files, which never can.
+    come from data files, which never can. Nor can they name a folder of config files: what a row's
+    command line had is said, and has to be given again.
     """
+    try:
+        return _overrides(spec, config_dirs)
+    except ValueError as error:
+        then = [] if config_dirs else config_dirs_of(row["command"])
+        if not then:
+            raise
+        given = shlex.join(word for folder in then for word in ("--config-dir", folder))
+        raise ValueError(f"{error}; its command line had {given}") from None
+
+
+def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     wanted = json.loads(spec.canonical)
     known = compose.options(list(config_dirs))
     chosen = []
@@ -83,7 +94,7 @@ def overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     with compose.hydra_at_conf():
         base = _parsed(chosen, config_dirs)
         found = chosen + _differences(_flat(base), _flat(spec))
-        if _parsed(found, config_dirs).spec_id != spec.spec_id:
+        if _parsed(found, config_dirs).canonical != spec.canonical:
             raise ValueError(
                 f"{spec.spec_id} cannot be composed here: the source of loss={spec.loss.name} "
                 "has changed since"

@@ -105,21 +105,23 @@ def _table(args: argparse.Namespace) -> int:
     rows, wanted = _rows_and_wanted(args.names, cells.needs(args.metric))
     if args.where:
         wanted = cells.select(wanted, conditions_of(args.where))
-    row_fields = listed(args.rows) or tables.default_rows(wanted, listed(args.columns))
-    column_fields = listed(args.columns)
+    row_fields, column_fields = listed(args.rows), listed(args.columns)
+    fields, _ = cells.spec_fields(wanted)
+    tables.checked_fields(fields, row_fields, column_fields)  # before defaults are made of them
+    row_fields = row_fields or tables.default_rows(wanted, column_fields)
     if args.columns is None:
         column_fields = tables.default_columns(wanted, row_fields)
-    fields = (row_fields, column_fields, args.metric)
+    what = (row_fields, column_fields, args.metric)
     rng = np.random.default_rng(args.seed)
-    compared = tables.compare(rows, wanted, *fields, rng, args.against)
+    compared = tables.compare(rows, wanted, *what, rng, args.against)
     if compared["n_runs"].any() and compared["mean"].isna().all():
         raise ValueError(
             f"no done run has {args.metric}; where responses have golden rewards runs have "
             "improvement, where labelled pairs are judged accuracy"
         )
-    notes = tables.notes(compared, wanted, *fields, args.against)
+    notes = tables.notes(compared, wanted, *what, args.against)
     width = shutil.get_terminal_size((120, 24)).columns
-    print(table_formats.render(compared, *fields, notes, args.format, width))
+    print(table_formats.render(compared, *what, notes, args.format, width))
     return int((compared["n_runs"] < compared["n_wanted"]).any())
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rmsweep.arguments import add_config_dir, add_name, require_folders
+from rmsweep.arguments import add_config_dir, add_name, import_from_here, require_folders
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -32,9 +32,11 @@ def _add_of_sweeps(commands: "argparse._SubParsersAction[Any]") -> None:
         help="run again what failed or is missing",
         description="Launch again, with the settings of the last launch, what has no done row and "
         "is in no job. Runs of tasks that were killed, as for memory, get packs half as large and "
-        "twice the memory.",
+        "twice the memory. Code of your own (a loss, launcher.setup) must be in a config file: "
+        "give the launch's --config-dir again.",
     )
     add_name(retry)
+    add_config_dir(retry)
     retry.add_argument("--wait", action="store_true", help="on a cluster: follow to the end")
     retry.set_defaults(call=_retry)
 
@@ -86,6 +88,13 @@ def _add_of_runs(commands: "argparse._SubParsersAction[Any]") -> None:
     score.set_defaults(call=_score)
 
 
+def _use(config_dirs: list[str]) -> None:
+    """Folders of the user's own groups, whose yamls may name code in the working directory."""
+    require_folders(config_dirs)
+    if config_dirs:
+        import_from_here()
+
+
 def _status(args: argparse.Namespace) -> int:
     """Print how a sweep goes, or one run of it."""
     from rmsweep import status_view
@@ -100,7 +109,8 @@ def _status(args: argparse.Namespace) -> int:
 def _retry(args: argparse.Namespace) -> int:
     from rmsweep import relaunch
 
-    return relaunch.retry(args.name, waits=args.wait)
+    _use(args.config_dir)
+    return relaunch.retry(args.name, args.config_dir, waits=args.wait)
 
 
 def _cancel(args: argparse.Namespace) -> int:
@@ -112,14 +122,14 @@ def _cancel(args: argparse.Namespace) -> int:
 def _reproduce(args: argparse.Namespace) -> int:
     from rmsweep import reproduce
 
-    require_folders(args.config_dir)
+    _use(args.config_dir)
     return reproduce.show(args.name, args.key, args.config_dir, lock=args.lock)
 
 
 def _verify(args: argparse.Namespace) -> int:
     from rmsweep import dispatch, verify
 
-    require_folders(args.config_dir)
+    _use(args.config_dir)
     dispatch.warm_up()
     asked = {name: vars(args)[name] for name in ("sample", "key", "seed")}
     return verify.show(args.name, **asked, config_dirs=args.config_dir)

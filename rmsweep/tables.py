@@ -61,7 +61,8 @@ def compare(
     p_holm, corrected for all differences of the table.
     """
     fields, codes = spec_fields(wanted)
-    cell_fields = _checked(fields.columns, row_fields, column_fields, metric)
+    check_metric(metric)
+    cell_fields = checked_fields(fields, row_fields, column_fields)
     against_field = _field_of(against, fields[cell_fields]) if against is not None else None
     runs = _assign(codes, row_fields, column_fields, against_field)
     runs["dataset"] = dataset_ids(fields, metric)
@@ -155,13 +156,13 @@ def notes(
     return lines
 
 
-def _checked(
-    fields: Iterable[str], row_fields: Sequence[str], column_fields: Sequence[str], metric: str
+def checked_fields(
+    fields: Iterable[str], row_fields: Sequence[str], column_fields: Sequence[str]
 ) -> list[str]:
-    check_metric(metric)
+    """Row and column fields together; ValueError for one that specs have not, or stands twice."""
     cell_fields = [*row_fields, *column_fields]
     for field in cell_fields:
-        check_name("field", field, list(fields))
+        check_name("field", field, fields)
     if len(set(cell_fields)) < len(cell_fields):
         raise ValueError(f"a field may stand once in rows and columns, got {cell_fields}")
     return cell_fields

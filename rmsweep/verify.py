@@ -107,7 +107,7 @@ def _item(
     try:
         spec = reproduce.spec_of(row)
         verdict.unlike += differences(row, machine.device(place.device))
-        reproduce.overrides(spec, config_dirs or reproduce.config_dirs_of(row["command"]))
+        reproduce.overrides(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
         if spec.loss.reward_model == "mlp":

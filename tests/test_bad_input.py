@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from report_data import write_sweep
 
-from rmsweep import cli
+from rmsweep import cli, results
 
 FROM_FILES = ["dataset=alpacaeval", "base_llm=synthetic", "backbone=synthetic", "quantity=30"]
 
@@ -323,6 +324,15 @@ def test_files_of_the_user(refused, here, monkeypatch, kind, multirun):
     (here / "broken_loss.py").write_text("def mine(batch, state)\n")
     (here / "raising_loss.py").write_text("1 / 0\n")
     refused(["run", *multirun, "--config-dir", "groups", "loss=mine"], *words)
+
+
+def test_fields_of_tables(refused, here):
+    write_sweep(results.folder("small"))
+    for names in (["--rows", "los"], ["--columns", "los"], ["--columns", "loss,los"]):
+        refused(["table", "small", *names], "unknown field 'los'; did you mean loss?")
+    for name in ("status", "key", "spec_id", "improvement"):  # columns of rows, not of specs
+        refused(["table", "small", "--rows", name], f"unknown field '{name}'")
+        refused(["table", "small", "--columns", name], f"unknown field '{name}'")
 
 
 @pytest.fixture

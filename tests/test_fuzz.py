@@ -1,10 +1,13 @@
 """Hostile input: each is refused in one clear message or read right; no trace, hang or code run."""
 
+import contextlib
+import io
 import itertools
 import json
 import os
 import pickle
 import resource
+import signal
 import string
 import time
 
@@ -25,6 +28,7 @@ from rmsweep import (
     annotation,
     cells,
     claim_files,
+    cli,
     compose,
     jobs,
     lock,
@@ -397,6 +401,59 @@ def test_best_of_n_is_the_mean_over_all_subsets(m, seed, ties):
             picks.append(np.mean(best))
         # ties share their ranks' weights: the same as a random order of the tied
         np.testing.assert_allclose(value, np.mean(picks), atol=1e-9)
+
+
+NAMES = st.one_of(
+    st.lists(st.sampled_from(["loss", "seed", "annotation.beta", "quantity", "los", "key", "status",
+                              "loss.label", "loss.hidden", "base_llm", ""]), max_size=3)
+    .map(",".join),
+    TEXT,
+)  # fmt: skip
+WORDS = st.one_of(
+    st.tuples(st.sampled_from(["--rows", "--columns"]), NAMES),
+    st.tuples(st.just("--metric"), st.one_of(TEXT, st.sampled_from(
+        [*cells.HIGHER_IS_BETTER, *cells.NOT_RANKED, "accuracy:chat", "key", "loss"]))),
+    st.tuples(st.just("--against"), st.one_of(TEXT, st.sampled_from(["bt_mlp", "1", "null"]))),
+    st.tuples(st.just("--where"), st.one_of(TEXT, st.tuples(
+        st.sampled_from(["loss", "seed", "annotation.beta", "status"]), VALUES).map("=".join))),
+    st.tuples(st.just("--format"), st.sampled_from(["text", "md", "latex", "csv", "html", "pdf"])),
+    st.tuples(st.just("--seed"), st.one_of(TEXT, st.integers().map(str))),
+    st.tuples(TEXT),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def few_runs(tmp_path_factory):
+    """A working directory with a small sweep of made-up runs: 2 losses, 2 betas, 3 seeds."""
+    root = tmp_path_factory.mktemp("few")
+    runs = [
+        {"key": f"{i:016x}", "spec_id": f"{i:016x}", "loss": loss, "loss.label": loss, "seed": seed,
+         "annotation.beta": beta, "quantity": 5, "loss.options": '{"hidden": [4]}'}
+        for i, (loss, beta, seed) in enumerate(
+            itertools.product(["bt_mlp", "<b>"], [0.5, float("inf")], range(3)))
+    ]  # fmt: skip
+    directory = root / "outputs/few"
+    parquet.replace(pa.Table.from_pylist(runs, schema=results.WANTED), directory / "specs.parquet")
+    done = {"status": "done", "improvement_by_prompt": [0.1, 0.2], "improvement": 0.15}
+    ended = pd.Timestamp(0, tz="UTC")
+    results.write_part(directory, [run | done | {"finished_at": ended} for run in runs[:-1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        yield root
+
+
+@settings(QUICK, max_examples=25)
+@given(st.lists(WORDS, max_size=4))
+def test_any_command_line_of_a_table_prints_one_or_is_refused(few_runs, words):
+    words = [word for several in words for word in several]
+    err, before = io.StringIO(), signal.getsignal(signal.SIGPIPE)
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["table", "few", *words])
+    signal.signal(signal.SIGPIPE, before)
+    assert stop.value.code in (0, 1, 2)
+    if stop.value.code == 2:
+        assert err.getvalue().startswith("rmsweep: "), err.getvalue()
 
 
 @QUICK

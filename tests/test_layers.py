@@ -15,7 +15,7 @@ LEVELS = (
     "rules",
     "spec cache reward_models diagnostics launchers",
     "results streams compose cells cost",
-    "inputs resident",
+    "inputs resident named_code",
     "annotating predicting run_pairs claim_files jobs",
     "fitting",
     "judging status contrasts",

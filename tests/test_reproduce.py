@@ -88,7 +88,7 @@ def printed(capsys, tiny):
         call("run", *overrides, *tiny)
         (key,) = set(results.load("single")["key"]) - before
         capsys.readouterr()
-        call("reproduce", "single", key)
+        call("reproduce", "single", key, *overrides[: 2 * (overrides[0] == "--config-dir")])
         (line,) = capsys.readouterr().out.splitlines()
         return results.done_row("single", key), shlex.split(line)[1:]
 

@@ -81,7 +81,8 @@ def test_a_hundred_faults(cluster, tmp_path):
         cluster.resume()
         tasks = running(cluster)
         if all(task.is_held for task in scheduler.queued()) and cluster.squeue():
-            done = subprocess.run([RMSWEEP, "retry", "small"], cwd=root, capture_output=True)
+            command = [RMSWEEP, "retry", "small", "--config-dir", "own"]
+            done = subprocess.run(command, cwd=root, capture_output=True)
             assert done.returncode == 0, done  # Slurm holds a task whose start failed
         elif not cluster.squeue():
             for part in (root / "outputs/small/runs").glob("part-*"):

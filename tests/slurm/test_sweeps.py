@@ -216,7 +216,7 @@ def test_kill_a_task_and_retry(launch, cluster, folder, call, ends):
     cluster.wait_until(lambda: not cluster.squeue(), 60)
     report = call("status", "small", status=1)
     assert "missing" in report and "FAILED" in report, report
-    said = call("retry", "small", "--wait")
+    said = call("retry", "small", "--wait", "--config-dir", "own")
     assert "in packs of at most 2, with 4 GB" in said and "12 of 12 runs done" in said, said
     assert records(folder)[-1].launcher["mem_gb"] == 4
     ends()
@@ -287,7 +287,7 @@ def test_one_loss_raises(cluster, folder, call):
     one = call("status", "some", "--key", failure["key"], status=1)
     assert "raise RuntimeError" in one and "log, the last" in one
     (folder / "broken").unlink()
-    assert "4 of 4 runs done" in call("retry", "some", "--wait")
+    assert "4 of 4 runs done" in call("retry", "some", "--wait", "--config-dir", "own")
 
 
 @pytest.mark.soak
