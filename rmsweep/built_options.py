@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
 
 from rmsweep import compose, pairing
 from rmsweep.cache.building.stages import replace
@@ -30,9 +32,16 @@ def command(root: Path, names: Mapping[str, str]) -> str:
         cache = open_files(root, names["base_llm"], names["backbone"], names["dataset"])
         shape = (cache.train_prompts, cache.train_responses)
         most = pairing.maximum(*shape, "random", "same_prompt")
-    options = " ".join(f"{group}={option}" for group, option in given.items())
-    asked = f"quantity={min(QUANTITY, most)} cache.root={root}"
-    return f"rmsweep run --config-dir {folder} {options} {asked}"
+    options = [f"{group}={option}" for group, option in given.items()]
+    options += [f"quantity={min(QUANTITY, most)}", f"cache.root={_hydra(root)}"]
+    return shlex.join(["rmsweep", "run", "--config-dir", str(folder), *options])
+
+
+def _hydra(root: Path) -> str:
+    """A path as a value of Hydra's grammar."""
+    text = str(root)
+    is_plain = re.fullmatch(r"[\w./ -]+", text, re.ASCII) and " " not in (text[0], text[-1])
+    return text if is_plain else QuotedString(text, Quote.single).with_quotes()
 
 
 def _option(folder: Path, group: str, name: str, is_pairs: bool) -> str:

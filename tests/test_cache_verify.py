@@ -10,6 +10,7 @@ import tiny_models
 from test_cache_build import texts_file
 
 from rmsweep import cli
+from rmsweep.cache.building import records
 from rmsweep.cache.building.stages import file_digest
 
 
@@ -39,6 +40,8 @@ def cache(tmp_path, capsys):
 def test_a_sound_cache(cache, capsys):
     said = call(capsys, "verify", cache)
     assert "WRONG" not in said and said.count("texts embedded again: smallest cosine") == 3
+    for file, n in (("x_backbone_t_train", 18), ("x_backbone_t_test", 6), ("pairs_p_backbone", 10)):
+        assert f"embd_{file}.npy, {n} texts embedded again" in said
     assert "cosine" not in call(capsys, "verify", cache, "--sample", 0)
 
 
@@ -63,6 +66,7 @@ def test_what_changed_is_named(cache, capsys):
     (mark,) = cache.glob("stages/embeddings-p-backbone-pairs/part-00001.json")
     mark.unlink()
     (cache / "reward_x_backbone_t_test.npy").unlink()
+    (cache / "pairs_p.parquet").unlink()
     np.save(cache / "embd_other.npy", np.zeros((2, 2, 2)))
     said = call(capsys, "verify", cache, "--sample", 0, status=1)
     for text in (
@@ -70,10 +74,44 @@ def test_what_changed_is_named(cache, capsys):
         "WRONG stages/rewards-x-t-test: part-00000.parquet changed",
         "WRONG stages/embeddings-p-backbone-pairs: 1 of 2 parts are missing",
         "WRONG reward_x_backbone_t_test.npy: is missing",
+        "WRONG pairs_p.parquet: is missing",
         "ok    embd_other.npy: not built here",
     ):
         assert text in said, said
-    assert said.count("WRONG") == 4
+    assert said.count("WRONG") == 5
+
+
+def test_a_cache_that_was_not_joined(cache, capsys):
+    """As where the job that joins failed: all parts are there."""
+    for path in [*cache.glob("*.npy"), *cache.glob("stages/*.json")]:
+        path.unlink()
+    said = call(capsys, "verify", cache, "--sample", 0, status=1)
+    for name in ("embd_x_backbone_t_train", "reward_x_backbone_t_test", "embd_pairs_p_backbone"):
+        assert f"WRONG {name}.npy: is missing or not whole: repeat the build" in said
+
+
+def test_parts_of_another_input_and_files_of_other_parts(cache, capsys):
+    stages = {stage.folder.name: stage for stage in records.stages(cache).values()}
+    rewards = stages["rewards-x-t-train"]
+    rewards.write_table(0, rewards.read_table(0).slice(1), {})
+    embeddings = stages["embeddings-p-backbone-pairs"]
+    array = embeddings.read_array(0)
+    embeddings.write_array(0, -array, embeddings.mark(0)["counts"])
+    said = call(capsys, "verify", cache, "--sample", 0, status=1)
+    for text in (
+        "stages/embeddings-x-backbone-t-train: 1 of 3 parts were made of another input",
+        "embd_pairs_p_backbone.npy: holds parts that are made anew since",
+        "reward_x_backbone_t_train.npy: holds parts that are made anew since",
+    ):
+        assert f"WRONG {text}" in said, said
+
+
+def test_inspect_while_parts_are_missing(cache, capsys):
+    for path in cache.glob("stages/embeddings-x-backbone-t-train/part-*"):
+        path.unlink()
+    (report,) = json.loads(call(capsys, "inspect", cache / "embd_x_backbone_t_train.npy", "--json"))
+    assert report["splits"]["train"]["built"]["share_cut"] is None
+    assert report["splits"]["test"]["built"]["share_cut"] == 0
 
 
 def test_embeddings_of_other_texts_are_found_out(cache, capsys):
@@ -95,4 +133,5 @@ def test_another_model_in_the_same_folder(cache, tmp_path, capsys):
 
 
 def test_a_folder_that_was_not_built(tmp_path, capsys):
-    assert "rmsweep cache inspect" in call(capsys, "verify", tmp_path, status=2)
+    said = call(capsys, "verify", tmp_path, status=2)
+    assert "removed, or nothing was built here" in said and "rmsweep cache inspect" in said

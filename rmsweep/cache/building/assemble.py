@@ -1,18 +1,21 @@
 """Parts become the files of the released layout, and what a sweep needs to name them."""
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rmsweep.cache.building.records import record_path
-from rmsweep.cache.building.stages import Stage, read_json, replace, replace_json, unwritable
+from rmsweep.cache.building import records
+from rmsweep.cache.building.stages import Stage, file_digest, replace, whole
 from rmsweep.cache.layout import (
+    SPLITS,
     embeddings_path,
     pair_embeddings_path,
     pair_table_path,
@@ -22,25 +25,46 @@ from rmsweep.cache.layout import (
 Names = Mapping[str, str]
 
 
-def golden(root: Path, names: Names, split: str, embeddings: Stage, rewards: Stage) -> list[Path]:
-    """Embeddings and golden rewards of a split, from all parts; the files."""
-    stems = (names["base_llm"], names["backbone"], names["dataset"], split)
-    paths = [embeddings_path(root, *stems), rewards_path(root, *stems)]
+@dataclass(frozen=True)
+class Joined:
+    """A file to be. blocks(): its parts, n_rows in all, from the parts of source, in order."""
 
-    def values() -> Iterable[np.ndarray]:
-        for part in range(rewards.n_parts):
-            found = rewards.read_table(part)
-            k = 1 + found["response_id"].to_numpy().max()
-            yield found["golden_reward"].to_numpy().astype(np.float32).reshape(-1, k, 1)
+    path: Path
+    n_rows: int
+    source: Stage
+    blocks: Callable[[], Iterable[np.ndarray]]
 
-    _write(root, paths, [_arrays(embeddings), values()], embeddings)
-    return paths
+
+def files(root: Path, names: Names) -> dict[str, list[Path]]:
+    """The files of a cache that a build writes, by split, or of pairs: embeddings come first."""
+    if "base_llm" not in names:
+        stems = (names["dataset"], names["backbone"])
+        return {"pairs": [pair_embeddings_path(root, *stems), pair_table_path(root, stems[0])]}
+    stems = (names["base_llm"], names["backbone"], names["dataset"])
+    return {
+        split: [embeddings_path(root, *stems, split), rewards_path(root, *stems, split)]
+        for split in SPLITS
+    }
+
+
+def golden(
+    root: Path, names: Names, embeddings: Mapping[str, Stage], rewards: Mapping[str, Stage]
+) -> list[Path]:
+    """Embeddings and golden rewards of both splits, from all parts; the files."""
+    joined = []
+    for split, (path, path_of_rewards) in files(root, names).items():
+        stage, scored = embeddings[split], rewards[split]
+        joined += [
+            Joined(path, _rows(stage), stage, partial(_arrays, stage)),
+            Joined(path_of_rewards, _rows(stage), scored, partial(_golden, scored)),
+        ]
+    _write(root, joined)
+    return [each.path for each in joined]
 
 
 def pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Path]:
     """Embeddings and table of labelled pairs; another backbone's table is the same."""
-    stems = (names["dataset"], names["backbone"])
-    path, table_path = pair_embeddings_path(root, *stems), pair_table_path(root, stems[0])
+    path, table_path = files(root, names)["pairs"]
     table = _pair_table(texts)
     if not table_path.exists():
         sink = pa.BufferOutputStream()
@@ -48,7 +72,8 @@ def pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Pat
         replace(table_path, sink.getvalue().to_pybytes())
     elif not pq.read_table(table_path).select(table.column_names).equals(table):
         raise ValueError(f"{table_path} holds other pairs; choose another --dataset or --out")
-    _write(root, [path], [_arrays(embeddings)], embeddings)
+    records.note(root, table_path, texts, file_digest(table_path))
+    _write(root, [Joined(path, _rows(embeddings), embeddings, partial(_arrays, embeddings))])
     return [path, table_path]
 
 
@@ -66,46 +91,51 @@ def _pair_table(texts: Stage) -> pa.Table:
 def require_free(root: Path, paths: Iterable[Path]) -> None:
     """FileExistsError where one of the files is there and no build wrote it."""
     for path in paths:
-        if path.exists() and not record_path(root, path).exists():
+        if path.exists() and not records.record_path(root, path).exists():
             raise FileExistsError(
-                f"{path} is there and was not built here; choose other names or another --out"
+                f"{path} is there, and no build that left its stages in {root / 'stages'} wrote "
+                "it; choose other names or another --out"
             )
 
 
+def _rows(embeddings: Stage) -> int:
+    return sum(embeddings.mark(part)["rows"] for part in range(embeddings.n_parts))
+
+
 def _arrays(stage: Stage) -> Iterable[np.ndarray]:
+    return map(stage.read_array, range(stage.n_parts))
+
+
+def _golden(stage: Stage) -> Iterable[np.ndarray]:
     for part in range(stage.n_parts):
-        yield np.load(stage.path(part), allow_pickle=False)
+        found = stage.read_table(part)
+        k = 1 + found["response_id"].to_numpy().max()
+        yield found["golden_reward"].to_numpy().astype(np.float32).reshape(-1, k, 1)
 
 
-def _write(
-    root: Path, paths: list[Path], contents: list[Iterable[np.ndarray]], embeddings: Stage
-) -> None:
-    """Each file whole or not at all; one that is there from the same stage stays."""
-    n_rows = sum(embeddings.mark(part)["rows"] for part in range(embeddings.n_parts))
-    for path, blocks in zip(paths, contents, strict=True):
-        record = record_path(root, path)
-        if path.exists() and record.exists() and read_json(record)["stage"] == embeddings.identity:
-            continue
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            sha256 = _write_npy(unfinished, n_rows, blocks)
-            noted = {"file": path.name, "sha256": sha256, "stage": embeddings.identity}
-            replace_json(record, noted)
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise unwritable(path, error) from None
-        finally:
-            unfinished.unlink(missing_ok=True)
+def _write(root: Path, joined: list[Joined]) -> None:
+    """Each file whole or not at all; those that are there, of the same parts, stay.
+
+    What is there of other parts is removed before the first is written: a killed build leaves
+    files missing, and never old ones beside new ones.
+    """
+    due = [each for each in joined if not records.is_joined(root, each.path, each.source)]
+    for each in due:
+        records.note(root, each.path, each.source, None)
+        each.path.unlink(missing_ok=True)
+    for each in due:
+        with whole(each.path) as file:
+            sha256 = _write_npy(file, each.n_rows, each.blocks())
+        records.note(root, each.path, each.source, sha256)
 
 
-def _write_npy(path: Path, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
+def _write_npy(file: BinaryIO, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
     """A .npy file of the blocks, one after the other, n_rows in all; its SHA-256."""
-    with open(path, "wb+") as file:
-        for number, block in enumerate(blocks):
-            if not number:
-                header = {"descr": block.dtype.str, "fortran_order": False}
-                shape = (n_rows, *block.shape[1:])
-                np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
-            file.write(np.ascontiguousarray(block).data)
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    for number, block in enumerate(blocks):
+        if not number:
+            header = {"descr": block.dtype.str, "fortran_order": False}
+            shape = (n_rows, *block.shape[1:])
+            np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
+        file.write(np.ascontiguousarray(block).data)
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()

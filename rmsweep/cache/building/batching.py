@@ -1,6 +1,6 @@
 """Batches by length, as large as memory takes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +63,3 @@ def padded(
         ids[row, place] = sequence
         mask[row, place] = 1
     return ids, mask
-
-
-def chunks(n: int, size: int) -> Iterator[slice]:
-    for first in range(0, n, size):
-        yield slice(first, min(first + size, n))

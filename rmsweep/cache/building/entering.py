@@ -1,6 +1,7 @@
 """Where texts enter a build: as prompts, with responses, with golden rewards, or as pairs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from rmsweep.cache.building import models, sources, texts
 from rmsweep.cache.building.request import Request
 from rmsweep.cache.building.stages import (
+    FORMAT,
     Stage,
     digest,
     file_digest,
@@ -23,27 +25,50 @@ from rmsweep.cache.building.texts import Entered
 SPLITS = ("test", "train")  # in this order: train goes without the prompts of test
 
 
-def enter(request: Request) -> dict[str, Stage]:
-    """The first stage of each split, all its parts written: prompts, responses or rewards."""
+@dataclass(frozen=True)
+class Plan:
+    """A first stage of a build. table: the texts to write; null: they are all there."""
+
+    folder: Path
+    identity: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    table: pd.DataFrame | None
+
+    def write(self) -> Stage:
+        """The stage with all its parts; ValueError where the folder holds other texts."""
+        stage = open_stage(self.folder, self.manifest, self.identity)
+        if self.table is None:
+            return stage
+        part_of = self.table["prompt_id"] // self.identity["prompts_a_part"]
+        for part in stage.left():
+            rows = pa.Table.from_pandas(self.table[part_of == part], preserve_index=False)
+            stage.write_table(part, rows, {})
+        return stage
+
+
+def plan(request: Request) -> dict[str, Plan]:
+    """The first stage of each split: prompts, responses or rewards; or of pairs."""
+    if request.is_pairs:
+        return {"pairs": _plan_pairs(request)}
     kind = "prompts" if request.base_llm else "responses" if request.reward_model else "rewards"
     paths = {split: sources.locate(source) for split, source in request.sources.items()}
-    settings = _settings(request, paths)
     names = (request.names["base_llm"], request.names["dataset"])
     folders = {split: request.folder(kind, *names, split) for split in SPLITS}
-    found = {split: _entered(folders[split], settings) for split in SPLITS}
+    settings = {split: _settings(request, paths) for split in SPLITS}
+    if kind == "prompts":
+        for split in SPLITS:
+            settings[split]["responses"] = request.sampling[split].responses
+    found = {split: _entered(folders[split], settings[split]) for split in SPLITS}
     if all(found.values()):
-        return {split: stage for split, stage in found.items() if stage}
+        return {split: each for split, each in found.items() if each}
     entered = _enter_prompts(request, paths) if kind == "prompts" else _enter_texts(request, paths)
-    stages = {}
-    for split, each in entered.items():
-        k = request.sampling[split].responses
-        if kind != "prompts":
-            k = len(each.table) // each.n_prompts
-        stages[split] = _write(folders[split], kind, settings, each, request, k)
-    return stages
+    return {
+        split: _plan(folders[split], kind, settings[split], entered[split], request)
+        for split in SPLITS
+    }
 
 
-def enter_pairs(request: Request) -> Stage:
+def _plan_pairs(request: Request) -> Plan:
     """Labelled pairs as prompts with two responses each, chosen first."""
     path = sources.locate(request.sources["pairs"])
     settings = _settings(request, {"pairs": path})
@@ -51,6 +76,7 @@ def enter_pairs(request: Request) -> Stage:
     if (found := _entered(folder, settings)) is not None:
         return found
     table, n_parted = sources.pairs(sources.read(path, request.columns), path)
+    table["prompt"] = texts.formatted(table["prompt"], request.prompt_format)
     entered = texts.enter_pairs(table, request.empty, path.name)
     kept = entered.table
     rows = pd.DataFrame({"prompt_id": np.repeat(np.arange(len(kept)), 2)})
@@ -60,7 +86,7 @@ def enter_pairs(request: Request) -> Stage:
     if "subset" in kept:
         rows["subset"] = np.repeat(kept["subset"].to_numpy(), 2)
     counts = {"rows": len(table) + n_parted, "parted_before_the_last_turn": n_parted}
-    return _write(folder, "pairs", settings, Entered(rows, counts | entered.counts), request, 2)
+    return _plan(folder, "pairs", settings, Entered(rows, counts | entered.counts), request)
 
 
 def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
@@ -80,14 +106,15 @@ def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _entered(folder: Path, settings: Mapping[str, Any]) -> Stage | None:
-    """The stage if these settings made it and it is whole, so that texts need no second reading."""
+def _entered(folder: Path, settings: Mapping[str, Any]) -> Plan | None:
+    """A stage that these settings made and that is whole, so that texts need no second reading."""
     path = folder / "manifest.json"
-    identity = read_json(path)["identity"] if path.exists() else {}
-    if identity.get("settings") != settings:
+    manifest = read_json(path) if path.exists() else {"identity": {}}
+    identity = manifest["identity"]
+    if (identity.get("format"), identity.get("settings")) != (FORMAT, settings):
         return None
     stage = Stage(folder, identity["n_parts"], digest(identity))
-    return None if stage.left() else stage
+    return None if stage.left() else Plan(folder, identity, manifest, None)
 
 
 def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, Entered]:
@@ -118,16 +145,20 @@ def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, Ent
 def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, Entered]:
     found = {}
     for split, path in paths.items():
-        rows = sources.responses(sources.read(path, request.columns), path)
+        rows, n_bare = sources.responses(sources.read(path, request.columns), path)
         if "golden_reward" not in rows and not request.reward_model:
             raise ValueError(
                 f"{path} has no column 'golden_reward': name it with --columns golden_reward=COLUMN"
                 ", or let a model score: --reward-model ID"
             )
-        found[split] = texts.enter_responses(rows, request.empty, request.unequal, path.name)
-    if "test" in found:
-        return {split: _first(found[split], request.n_prompts[split]) for split in SPLITS}
-    return _held_out(request, found["train"])
+        rows["prompt"] = texts.formatted(rows["prompt"], request.prompt_format)
+        policies = (request.empty, request.unequal)
+        found[split] = texts.enter_responses(rows, *policies, path.name, n_bare)
+    if "test" not in found:
+        return _held_out(request, found["train"])
+    test = _first(found["test"], request.n_prompts["test"])
+    train = texts.without(found["train"], test)
+    return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
 def _held_out(request: Request, whole: Entered) -> dict[str, Entered]:
@@ -143,6 +174,7 @@ def _held_out(request: Request, whole: Entered) -> dict[str, Entered]:
     test, train = (
         Entered(_renumbered(whole.table[mask]), whole.counts) for mask in (is_test, ~is_test)
     )
+    train = texts.without(train, test)  # a prompt may be there under two prompt_ids
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
@@ -155,18 +187,15 @@ def _renumbered(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
 
 
-def _write(
-    folder: Path, kind: str, settings: Any, each: Entered, request: Request, k: int
-) -> Stage:
-    """The stage with all its parts: so many prompts each that a part has part_responses."""
+def _plan(folder: Path, kind: str, settings: Any, each: Entered, request: Request) -> Plan:
+    """A stage to be: so many prompts in a part that it holds, or will, part_responses responses."""
+    k = settings.get("responses") or len(each.table) // each.n_prompts
     size = max(1, request.part_responses // k)
-    shape = {"n_parts": -(-each.n_prompts // size), "prompts": each.n_prompts, "responses": k}
-    identity = {"stage": kind, "settings": settings, **shape}
+    shape = {"n_parts": -(-each.n_prompts // size), "prompts_a_part": size,
+             "prompts": each.n_prompts, "responses": k}  # fmt: skip
+    words = request.prompt_tokenizer or request.base_llm
     manifest = {
         "sources": dict(request.sources), "counts": each.counts, "versions": text_versions(),
+        "prompt_tokenizer": words and {"id": words.id, "revision": words.revision},
     }  # fmt: skip
-    stage = open_stage(folder, manifest, identity)
-    part_of = each.table["prompt_id"] // size
-    for part, rows in each.table.groupby(part_of):
-        stage.write_table(int(part), pa.Table.from_pandas(rows, preserve_index=False), {})
-    return stage
+    return Plan(folder, {"stage": kind, "settings": settings, **shape}, manifest, each.table)

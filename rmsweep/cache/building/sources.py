@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -58,7 +59,7 @@ def _read(path: Path) -> pd.DataFrame:
     if path.name.endswith(".parquet"):
         return pd.read_parquet(path)
     opened = gzip.open if path.name.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8", newline="") as file:
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         if ".jsonl" in path.name:
             return pd.DataFrame([json.loads(line) for line in file if line.strip()], dtype=object)
         if ".json" in path.name:
@@ -74,18 +75,15 @@ def prompts(table: pd.DataFrame, path: Path) -> list[str]:
     return texts(table, "prompt", path)
 
 
-def responses(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """A row a response: prompt, response and, where there is one, golden_reward and prompt_id.
+def responses(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+    """A row a response: prompt, response and, where there is one, golden_reward and prompt_id; and
+    how many prompts have no response.
 
     UltraFeedback's column completions, a list of responses with an overall_score, is unfolded.
     """
+    n_bare = 0
     if "response" not in table and "completions" in table:
-        table = table.reset_index(names="prompt_id") if "prompt_id" not in table else table
-        table = table.explode("completions", ignore_index=True)
-        folded = pd.DataFrame(list(table.pop("completions")))
-        names = {"response": "response", "overall_score": "golden_reward"}
-        folded = folded[[name for name in names if name in folded]].rename(columns=names)
-        table = pd.concat([table, folded], axis=1)
+        table, n_bare = _unfolded(table, path)
     found: dict[str, Any] = {name: texts(table, name, path) for name in ("prompt", "response")}
     if "prompt_id" in table:
         found["prompt_id"] = table["prompt_id"].to_numpy()
@@ -100,7 +98,25 @@ def responses(table: pd.DataFrame, path: Path) -> pd.DataFrame:
                 f"{int(bad.sum())} of {len(table)} are not"
             )
         found["golden_reward"] = golden.to_numpy(float)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found), n_bare
+
+
+def _unfolded(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+    """A row for each of a row's completions; how many rows have none."""
+    for row, given in enumerate(table["completions"]):
+        is_list = isinstance(given, list | np.ndarray)
+        if not is_list or not all(isinstance(one, dict) for one in given):
+            raise ValueError(
+                f"{path}: completions must be a list of maps with response and overall_score, got "
+                f"{str(given)[:60]!r} in row {row}"
+            )
+    table = table.reset_index(names="prompt_id") if "prompt_id" not in table else table
+    is_bare = table["completions"].map(len) == 0
+    table = table[~is_bare].explode("completions", ignore_index=True)
+    folded = pd.DataFrame(list(table.pop("completions")))
+    names = {"response": "response", "overall_score": "golden_reward"}
+    folded = folded[[name for name in names if name in folded]].rename(columns=names)
+    return pd.concat([table, folded], axis=1), int(is_bare.sum())
 
 
 def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
@@ -133,12 +149,20 @@ def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def texts(table: pd.DataFrame, name: str, path: Path) -> list[str]:
-    """A column of text; of a list of chat messages, the last one's. ValueError for others."""
+    """A column of text; of a list of chat messages, the last one's. ValueError for others, and for
+    a prompt of several messages, whose last one says little.
+    """
     if name not in table:
         raise ValueError(
             f"{path} has no column {name!r}; it has {_names(table)}: name it with "
             f"--columns {name}=COLUMN"
         )
+    for row, value in enumerate(table[name] if name == "prompt" else []):
+        if _is_chat(value) and len(value) > 1:
+            raise ValueError(
+                f"{path}: prompt must be text or one message, got a chat of {len(value)} messages "
+                f"in row {row}: join them to one text"
+            )
     found = [_text(value) for value in table[name]]
     bad = [row for row, text in enumerate(found) if text is None]
     if bad:
@@ -152,9 +176,12 @@ def texts(table: pd.DataFrame, name: str, path: Path) -> list[str]:
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
-    is_chat = hasattr(value, "__len__") and len(value) and isinstance(value[-1], dict)
-    content = value[-1].get("content") if is_chat else None
+    content = value[-1].get("content") if _is_chat(value) else None
     return content if isinstance(content, str) else None
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list | np.ndarray) and len(value) > 0 and isinstance(value[-1], dict)
 
 
 def _split(transcript: str, path: Path, row: int) -> tuple[str, str]:

@@ -2,16 +2,18 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import io
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,24 +21,29 @@ import pyarrow.parquet as pq
 
 from rmsweep import provenance
 
-FORMAT = 1  # of stage folders; raised when an old one can no longer be gone on with
+FORMAT = 2  # of stage folders; raised when an old one can no longer be gone on with
 PACKAGES = ("transformers", "tokenizers", "safetensors", "peft", "huggingface_hub")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one split. Part i is done when its mark part-i.json is there, written last."""
+    """One stage of one split. Part i is done when its mark part-i.json, written last, is there, and
+    names the same part i of the stage before as is there now.
+    """
 
     folder: Path
     n_parts: int
     identity: str  # hash of all that determines the parts, the stages before included
+    before: "Stage | None" = None  # whose part i is the input of part i
 
     @property
     def manifest(self) -> dict[str, Any]:
         return read_json(self.folder / "manifest.json")
 
     def is_done(self, part: int) -> bool:
-        return self._mark(part).exists()
+        if not self._mark(part).exists() or not self.path(part).exists():
+            return False
+        return self.before is None or self.mark(part).get("input") == self.before.sha256(part)
 
     def left(self, shard: tuple[int, int] = (0, 1)) -> list[int]:
         """Parts of shard i of n that are not done."""
@@ -47,21 +54,47 @@ class Stage:
         return self.folder / self.mark(part)["file"]
 
     def mark(self, part: int) -> dict[str, Any]:
-        """What was noted when the part was written: file, sha256, rows, counts."""
+        """What was noted when the part was written: file, sha256, rows, input, counts, more."""
         return read_json(self._mark(part))
 
-    def write_table(self, part: int, table: pa.Table, counts: Mapping[str, Any]) -> None:
+    def sha256(self, part: int) -> str | None:
+        """As noted when the part was written; null where it was not."""
+        return self.mark(part)["sha256"] if self._mark(part).exists() else None
+
+    def contents(self) -> str:
+        """A hash of all parts' bytes, as noted."""
+        return digest([self.sha256(part) for part in range(self.n_parts)])
+
+    def write_table(
+        self, part: int, table: pa.Table, counts: Mapping[str, Any], **noted: Any
+    ) -> None:
         memory = io.BytesIO()
         pq.write_table(table, memory, compression="zstd")
-        self._write(part, "parquet", memory.getvalue(), len(table), counts)
+        self._write(part, "parquet", memory.getvalue(), len(table), {"counts": counts, **noted})
 
-    def write_array(self, part: int, array: np.ndarray, counts: Mapping[str, Any]) -> None:
+    def write_array(
+        self, part: int, array: np.ndarray, counts: Mapping[str, Any], **noted: Any
+    ) -> None:
         memory = io.BytesIO()
         np.save(memory, array, allow_pickle=False)
-        self._write(part, "npy", memory.getvalue(), len(array), counts)
+        self._write(part, "npy", memory.getvalue(), len(array), {"counts": counts, **noted})
 
     def read_table(self, part: int) -> pa.Table:
-        return pq.read_table(self.path(part), use_threads=False)
+        return pq.read_table(pa.BufferReader(self._read(part)), use_threads=False)
+
+    def read_array(self, part: int) -> np.ndarray:
+        found: np.ndarray = np.load(io.BytesIO(self._read(part)), allow_pickle=False)
+        return found
+
+    def _read(self, part: int) -> bytes:
+        """ValueError where a part is not what was written."""
+        path = self.path(part)
+        if not path.exists():
+            raise ValueError(f"{path} is missing: repeat the build")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.sha256(part):
+            raise ValueError(f"{path} changed since it was written: remove it and repeat the build")
+        return data
 
     def totals(self) -> dict[str, Any]:
         """The counts of all parts that are done, added up."""
@@ -75,32 +108,52 @@ class Stage:
     def _mark(self, part: int) -> Path:
         return self.folder / f"part-{part:05}.json"
 
-    def _write(self, part: int, suffix: str, data: bytes, rows: int, counts: Any) -> None:
+    def _write(self, part: int, suffix: str, data: bytes, rows: int, noted: Any) -> None:
         path = self.folder / f"part-{part:05}.{suffix}"
+        self._mark(part).unlink(missing_ok=True)
         replace(path, data)
         mark = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "rows": rows}
-        replace_json(self._mark(part), mark | {"counts": dict(counts)})
+        if self.before is not None:
+            mark["input"] = self.before.sha256(part)
+        replace_json(self._mark(part), mark | noted)
 
 
-def open_stage(folder: Path, manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> Stage:
+def open_stage(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    before: Stage | None = None,
+) -> Stage:
     """The stage in folder, begun where there is none.
 
     identity: what determines the parts, plain JSON, n_parts among it. manifest: what else is
-    noted when the stage is begun. ValueError where the folder holds what something else made.
+    noted when the stage is begun. before: the stage whose parts are its input. ValueError where
+    the folder holds what something else made.
     """
     path = folder / "manifest.json"
     identity = json.loads(json.dumps({"format": FORMAT, **identity}))
     if path.exists():
-        before = read_json(path)["identity"]
-        if before != identity:
+        was = read_json(path)["identity"]
+        require_format(folder, was)
+        if was != identity:
             raise ValueError(
-                f"{folder} was made with other settings: {_difference(before, identity)}; give "
+                f"{folder} was made with other settings: {_difference(was, identity)}; give "
                 "them again, choose another --out or name, or remove that folder"
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
         replace_json(path, {"identity": identity, **manifest})
-    return Stage(folder, identity["n_parts"], digest(identity))
+    return Stage(folder, identity["n_parts"], digest(identity), before)
+
+
+def require_format(folder: Path, identity: Mapping[str, Any]) -> None:
+    """ValueError where another version of rmsweep made a stage in another way."""
+    if identity["format"] != FORMAT:
+        raise ValueError(
+            f"{folder} was made by another version of rmsweep (its format is {identity['format']}, "
+            f"this version's {FORMAT}): remove the folders in {folder.parent}, or choose another "
+            "--out"
+        )
 
 
 def digest(value: Any) -> str:
@@ -125,17 +178,37 @@ def file_digest(path: Path) -> str:
 
 def replace(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with whole(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which is path once all is written, and nothing before."""
+    remove_unfinished(path)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        with open(unfinished, "wb+") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, however that ends
+            yield file
+            file.flush()
+            os.replace(unfinished, path)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise _unwritable(path, error) from None
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def unwritable(path: Path, error: OSError) -> OSError:
+def remove_unfinished(path: Path) -> None:
+    """Remove what a killed process had written of a file."""
+    for unfinished in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError), open(unfinished, "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: being written
+            unfinished.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> OSError:
     """The same error, saying what a user can do."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error

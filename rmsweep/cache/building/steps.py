@@ -1,7 +1,7 @@
 """The stages that run a model: responses, golden rewards, embeddings, part by part."""
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rmsweep.cache.building import batching, embed, generate, models, score
+from rmsweep import machine
+from rmsweep.cache.building import assemble, batching, embed, generate, models, score, tokens
 from rmsweep.cache.building.batching import Budget
 from rmsweep.cache.building.hub import Located
 from rmsweep.cache.building.models import Loaded
@@ -64,7 +65,7 @@ def responses(request: Request, stages: Stages) -> Step:
         identity = _identity("responses", before, base_llm, request)
         identity["adapter"] = adapter.revision if adapter else None
         identity["sampling"] = asdict(request.sampling[split])
-        made[split] = _open(folder, identity, base_llm, adapter)
+        made[split] = _open(folder, identity, before, base_llm, adapter=adapter)
 
     def load() -> Loaded:
         return models.load(base_llm, "AutoModelForCausalLM", request.engine, adapter)
@@ -79,7 +80,8 @@ def responses(request: Request, stages: Stages) -> Step:
         table.insert(0, "prompt", np.repeat(np.array(prompts, object), k))
         table.insert(0, "response_id", np.tile(np.arange(k), len(prompts)))
         table.insert(0, "prompt_id", np.repeat(rows["prompt_id"].to_numpy(), k))
-        made[split].write_table(part, pa.Table.from_pandas(table, preserve_index=False), counts)
+        rows = pa.Table.from_pandas(table, preserve_index=False)
+        made[split].write_table(part, rows, counts, **_made_by(request, budget))
 
     return Step("responses", made, load, work)
 
@@ -93,7 +95,7 @@ def rewards(request: Request, stages: Stages) -> Step:
         folder = request.folder("rewards", names["base_llm"], names["dataset"], split)
         identity = _identity("rewards", before, located, request)
         identity |= {"output": request.reward_output, "stop": request.stop}
-        made[split] = _open(folder, identity, located)
+        made[split] = _open(folder, identity, before, located)
     output = models.require_head(located, request.reward_output, engine.remote_code)
     budget = Budget(request.batch_tokens)
 
@@ -106,7 +108,7 @@ def rewards(request: Request, stages: Stages) -> Step:
         columns = {name: rows[name] for name in ("prompt_id", "response_id", "prompt")}
         table = pa.table(columns | {"response": responses, "golden_reward": found.astype(float)})
         counts["cut_at_stop"] = sum(map(str.__ne__, responses, written))
-        made[split].write_table(part, table, counts)
+        made[split].write_table(part, table, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
         return models.load(located, "AutoModelForSequenceClassification", engine)
@@ -128,6 +130,12 @@ def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
             f"--embed-tokens must be at most {limit}, what {request.backbone.id} takes, got "
             f"{request.embed_tokens}"
         )
+    n_own = sum(map(len, tokens.specials(words)))
+    if request.embed_tokens is not None and request.embed_tokens <= n_own:
+        raise ValueError(
+            f"--embed-tokens must be above {n_own}, the tokens that {request.backbone.id} puts "
+            f"around a text, got {request.embed_tokens}"
+        )
     cut = Cut(request.embed_tokens or most, request.embed_prompt_tokens, request.embed_prompt_keep)
     return embed.Pooling(mode, normalize or request.normalize), cut
 
@@ -141,11 +149,12 @@ def embeddings_folder(request: Request, split: str) -> Path:
 def embeddings(request: Request, stages: Stages) -> Step:
     """The embedding of each response, (prompts, K, D) a part."""
     pooling, cut = pooling_and_cut(request)
-    made = {}
+    made, files_of = {}, assemble.files(request.root, request.names)
     for split, before in stages.items():
         identity = _identity("embeddings", before, request.backbone, request)
         identity |= {"pooling": asdict(pooling), "cut": asdict(cut), "dtype": request.dtype}
-        made[split] = _open(embeddings_folder(request, split), identity, request.backbone)
+        folder, files = embeddings_folder(request, split), [path.name for path in files_of[split]]
+        made[split] = _open(folder, identity, before, request.backbone, files=files)
     budget = Budget(request.batch_tokens)
 
     def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
@@ -154,7 +163,8 @@ def embeddings(request: Request, stages: Stages) -> Step:
         found, counts = embed.embed(loaded, *texts, pooling, cut, budget, progress)
         k = 1 + int(rows["response_id"].to_numpy().max())
         stored = embed.stored(found, request.dtype, loaded.id)
-        made[split].write_array(part, stored.reshape(-1, k, stored.shape[1]), counts)
+        array = stored.reshape(-1, k, stored.shape[1])
+        made[split].write_array(part, array, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
         return models.load(request.backbone, "AutoModel", request.engine)
@@ -175,8 +185,19 @@ def _identity(kind: str, before: Stage, located: Located, request: Request) -> d
     }
 
 
-def _open(folder: Path, identity: Any, located: Located, adapter: Located | None = None) -> Stage:
-    manifest = {"model": located.id, "revision": located.revision, "versions": text_versions()}
+def _made_by(request: Request, budget: Budget) -> dict[str, Any]:
+    """What a part's mark notes of the run that wrote it; a build may go on elsewhere."""
+    device = machine.gpu(request.engine.device) or machine.cpu()
+    return {"versions": text_versions(), "device": device, "batch_tokens": budget.tokens}
+
+
+def _open(
+    folder: Path, identity: Any, before: Stage, located: Located, adapter: Located | None = None,
+    files: Sequence[str] = (),
+) -> Stage:  # fmt: skip
+    manifest: dict[str, Any] = {"model": located.id, "revision": located.revision}
     if adapter is not None:
         manifest |= {"adapter": adapter.id, "adapter_revision": adapter.revision}
-    return open_stage(folder, manifest, identity)
+    if files:
+        manifest["files"] = list(files)
+    return open_stage(folder, manifest, identity, before)

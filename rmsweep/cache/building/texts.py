@@ -1,6 +1,6 @@
 """Prompts and responses as a build enters them: checked, unique, the same K for all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,24 @@ class Entered:
         return int(self.table["prompt_id"].iloc[-1]) + 1
 
 
+def formatted(prompts: Iterable[str], form: str) -> list[str]:
+    return [form.replace("{prompt}", prompt) for prompt in prompts]
+
+
+def without(entered: Entered, other: Entered) -> Entered:
+    """Texts without those whose prompt is among another split's, which are counted."""
+    table = entered.table
+    is_shared = table["prompt"].isin(set(other.table["prompt"]))
+    is_out = table["prompt_id"].isin(table.loc[is_shared, "prompt_id"])
+    counts = entered.counts | {"in_other_split": int(table.loc[is_out, "prompt_id"].nunique())}
+    if is_out.all():
+        raise ValueError(
+            f"no train prompts are left: all {counts['in_other_split']} are test prompts, too"
+        )
+    kept = table[~is_out]
+    return Entered(kept.assign(prompt_id=pd.factorize(kept["prompt_id"])[0]), counts)
+
+
 def enter_prompts(
     prompts: Sequence[str],
     form: str,
@@ -32,10 +50,9 @@ def enter_prompts(
     unique = [prompt for prompt in dict.fromkeys(prompts) if prompt.strip()]
     counts = {"rows": len(prompts), "empty": sum(not prompt.strip() for prompt in prompts)}
     counts["repeated"] = len(prompts) - counts["empty"] - len(unique)
-    formatted = [form.replace("{prompt}", prompt) for prompt in unique]
     others = set(held_out)
-    kept = [prompt for prompt in formatted if prompt not in others]
-    counts["in_other_split"] = len(formatted) - len(kept)
+    kept = [prompt for prompt in formatted(unique, form) if prompt not in others]
+    counts["in_other_split"] = len(unique) - len(kept)
     lengths = n_tokens(kept) if kept else []
     short = [prompt for prompt, n in zip(kept, lengths, strict=True) if n <= most_tokens]
     counts["too_long"] = len(kept) - len(short)
@@ -49,13 +66,20 @@ def enter_prompts(
     return Entered(table, counts)
 
 
-def enter_responses(table: pd.DataFrame, empty: str, unequal: str, name: str) -> Entered:
+def enter_responses(
+    table: pd.DataFrame, empty: str, unequal: str, name: str, n_bare: int = 0
+) -> Entered:
     """The same K responses to every prompt, by prompt_id if it is there, else by prompt.
 
     empty: responses without text are refused, kept, or dropped with their prompt. unequal: other
     than the commonest number of responses is refused, or dropped: prompts with fewer, and of those
-    with more the responses beyond it. name: of the source, in messages.
+    with more the responses beyond it. name: of the source, in messages. n_bare: prompts without
+    any response, which are not in the table.
     """
+    if n_bare and unequal == "refuse":
+        raise ValueError(
+            f"{name}: {n_bare} prompts have no responses: --unequal drop leaves them out"
+        )
     key = "prompt_id" if "prompt_id" in table else "prompt"
     rows = table.assign(prompt_id=pd.factorize(table[key])[0])
     counts = {"rows": len(rows), "empty_responses": int((rows["response"].str.strip() == "").sum())}
@@ -73,7 +97,7 @@ def enter_responses(table: pd.DataFrame, empty: str, unequal: str, name: str) ->
     rows = rows[rows.groupby("prompt_id").cumcount() < k]
     if k < 2:
         raise ValueError(f"{name}: prompts must have at least 2 responses, found {k} for most")
-    counts["unequal_prompts"] = int((k_of != k).sum())
+    counts["unequal_prompts"] = int((k_of != k).sum()) + n_bare
     rows = rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
     rows = rows.sort_values("prompt_id", kind="stable", ignore_index=True)
     rows["response_id"] = np.tile(np.arange(k), len(rows) // k)

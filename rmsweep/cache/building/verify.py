@@ -11,7 +11,7 @@ from rmsweep import machine
 from rmsweep.cache.building import embed, hub, models, records
 from rmsweep.cache.building.batching import Budget
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.stages import Stage, file_digest, read_json
+from rmsweep.cache.building.stages import Stage, file_digest, read_json, require_format
 from rmsweep.cache.building.tokens import Cut
 
 LEAST_COSINE = 0.999
@@ -35,64 +35,73 @@ def verify(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Fi
     """
     if not (root / "stages").is_dir():
         raise FileNotFoundError(
-            f"{root} has no folder stages: `rmsweep cache build` wrote no cache here. For others: "
-            "rmsweep cache inspect"
+            f"{root} has no folder stages, which tells what a build wrote: removed, or nothing "
+            "was built here. What there is to see: rmsweep cache inspect"
         )
     stages = records.stages(root)
     for stage in stages.values():
-        yield _parts(stage)
-    for path in sorted(root.glob("stages/*.json")):
-        record = read_json(path)
-        yield _file(root / record["file"], record["sha256"])
-        if sample and record["file"].startswith("embd_"):
-            yield _embedded_again(root, record, stages, sample, seed, remote_code)
-    built = {read_json(path)["file"] for path in root.glob("stages/*.json")}
+        require_format(stage.folder, stage.manifest["identity"])
+    sound = {}
+    for name, stage in stages.items():
+        found = _parts(stage)
+        sound[name] = found.wrong is None
+        yield found
+    wanted = {file for stage in stages.values() for file in stage.manifest.get("files", [])}
+    noted = {record["file"]: record for record in map(read_json, root.glob("stages/*.json"))}
+    for file in sorted(wanted | noted.keys()):
+        found = _file(root / file, noted.get(file), stages)
+        yield found
+        if sample and file.startswith("embd_") and found.wrong is None:
+            stage = stages.get(noted[file]["stage"])
+            before = None if stage is None else stage.before
+            if stage and before and sound[stage.identity] and sound[before.identity]:
+                yield _embedded_again(root / file, stage, sample, seed, remote_code)
     for path in sorted(root.glob("*.npy")):
-        if path.name not in built:
+        if path.name not in wanted | noted.keys():
             yield Finding(path.name, None, "not built here, so not checked")
 
 
 def _parts(stage: Stage) -> Finding:
-    """Are all parts there, and as they were written?"""
-    name, missing, changed = f"stages/{stage.folder.name}", [], []
+    """Are all parts there, as they were written, and made of what their inputs are now?"""
+    name, missing, changed, others = f"stages/{stage.folder.name}", 0, [], 0
     for part in range(stage.n_parts):
-        if not stage.is_done(part) or not stage.path(part).exists():
-            missing.append(part)
-        elif file_digest(stage.path(part)) != stage.mark(part)["sha256"]:
+        if stage.sha256(part) is None or not stage.path(part).exists():
+            missing += 1
+        elif file_digest(stage.path(part)) != stage.sha256(part):
             changed.append(stage.path(part).name)
+        elif not stage.is_done(part):
+            others += 1
     wrong = []
     if missing:
-        wrong.append(f"{len(missing)} of {stage.n_parts} parts are missing: repeat the build")
+        wrong.append(f"{missing} of {stage.n_parts} parts are missing: repeat the build")
     if changed:
         wrong.append(
-            f"{', '.join(changed[:3])} changed since it was written: remove it and its .json, and "
-            "repeat the build"
+            f"{', '.join(changed[:3])} changed since it was written: remove it and repeat the build"
+        )
+    if others:
+        wrong.append(
+            f"{others} of {stage.n_parts} parts were made of another input: repeat the build"
         )
     return Finding(name, "; ".join(wrong) or None, f"{stage.n_parts} parts")
 
 
-def _file(path: Path, sha256: str) -> Finding:
-    if not path.exists():
-        return Finding(path.name, "is missing: repeat the build")
-    if file_digest(path) != sha256:
+def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -> Finding:
+    """Is a file of the cache there, as it was written, and of the parts as they are now?"""
+    if not path.exists() or record is None or record["sha256"] is None:
+        return Finding(path.name, "is missing or not whole: repeat the build")
+    if file_digest(path) != record["sha256"]:
         return Finding(path.name, "changed since it was written: remove it and repeat the build")
-    return Finding(path.name, None, f"sha256 {sha256[:16]}")
+    stage = stages.get(record["stage"])
+    if stage is not None and not stage.left() and not records.is_joined(path.parent, path, stage):
+        return Finding(path.name, "holds parts that are made anew since: repeat the build")
+    return Finding(path.name, None, f"sha256 {record['sha256'][:16]}")
 
 
-def _embedded_again(
-    root: Path,
-    record: dict[str, Any],
-    stages: dict[str, Stage],
-    sample: int,
-    seed: int,
-    remote_code: bool,
-) -> Finding:
+def _embedded_again(path: Path, stage: Stage, sample: int, seed: int, remote_code: bool) -> Finding:
     """The smallest cosine of a sample with what the cache holds."""
-    what, stage = f"{record['file']}, {sample} texts embedded again", stages.get(record["stage"])
-    before = stage and stages.get(stage.manifest["identity"]["input"])
-    if stage is None or before is None or stage.left() or before.left():
-        return Finding(what, "its stages are not whole")
-    prompts, responses, stored = _sample(root / record["file"], before, sample, seed)
+    assert stage.before is not None
+    prompts, responses, stored = _sample(path, stage.before, sample, seed)
+    what = f"{path.name}, {len(prompts)} texts embedded again"
     found = _embed(stage.manifest, prompts, responses, remote_code)
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(stored, axis=1)
     cosine = (found * stored).sum(axis=1) / np.maximum(norms, 1e-12)

@@ -77,7 +77,7 @@ def _of_embeddings(statistics: Mapping[str, Any]) -> list[str]:
 
 
 def _of_texts(built: Mapping[str, Any] | None) -> list[str]:
-    if built is None or built["share_cut"] <= CUT:
+    if built is None or (built["share_cut"] or 0) <= CUT:
         return []
     return [
         f"{built['share_cut']:.0%} of texts were cut before they were embedded: their ends have no "
