@@ -1,9 +1,9 @@
 """What RBT's six base LLMs take: the table of docs/build-a-cache.md, computed, not measured.
 
 `python benchmarks/building.py` prints it. Every number follows from the published shapes of the
-models and from the assumptions below; nothing runs. Decoding reads all weights at each step, and the
-keys and values of every sequence so far. The forward pass over a prompt is done for each of its K
-responses, as `rmsweep cache build` does it.
+models and from the assumptions below; nothing runs. Decoding reads all weights at each step, and
+the keys and values of every sequence so far. The forward pass over a prompt is done for each of its
+K responses, as `rmsweep cache build` does it.
 """
 
 from dataclasses import dataclass
