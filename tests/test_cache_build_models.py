@@ -1,6 +1,7 @@
 """Models of a build as they are found: whole, the right one, and read where a text ends."""
 
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -116,6 +117,12 @@ def test_the_revision_of_a_folder_is_that_of_its_code_too(tmp_path):
         code.write_text(text)
         revisions.append(hub.locate(folder, "backbone").revision)
     assert len(set(revisions)) == 3
+
+
+def test_the_computed_table_is_that_of_its_script(capsys):
+    root = Path(__file__).parents[1]
+    runpy.run_path(str(root / "benchmarks/building.py"), run_name="__main__")
+    assert capsys.readouterr().out in (root / "docs/build-a-cache.md").read_text()
 
 
 def snapshot(cache, repository, source, names):

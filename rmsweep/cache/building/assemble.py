@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +38,8 @@ class Joined:
 def files(root: Path, names: Names) -> dict[str, list[Path]]:
     """The files of a cache that a build writes, by split, or of pairs: embeddings come first."""
     if "base_llm" not in names:
-        stems = (names["dataset"], names["backbone"])
-        return {"pairs": [pair_embeddings_path(root, *stems), pair_table_path(root, stems[0])]}
+        path = pair_embeddings_path(root, names["dataset"], names["backbone"])
+        return {"pairs": [path, pair_table_path(root, names["dataset"])]}
     stems = (names["base_llm"], names["backbone"], names["dataset"])
     return {
         split: [embeddings_path(root, *stems, split), rewards_path(root, *stems, split)]
@@ -129,7 +129,7 @@ def _write(root: Path, joined: list[Joined]) -> None:
         records.note(root, each.path, each.source, sha256)
 
 
-def _write_npy(file: BinaryIO, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
+def _write_npy(file: BufferedRandom, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
     """A .npy file of the blocks, one after the other, n_rows in all; its SHA-256."""
     for number, block in enumerate(blocks):
         if not number:

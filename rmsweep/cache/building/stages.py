@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -183,7 +183,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def whole(path: Path) -> Iterator[io.BufferedRandom]:
     """A file to write, which is path once all is written, and nothing before."""
     remove_unfinished(path)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

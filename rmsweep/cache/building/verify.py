@@ -52,10 +52,10 @@ def verify(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Fi
         found = _file(root / file, noted.get(file), stages)
         yield found
         if sample and file.startswith("embd_") and found.wrong is None:
-            stage = stages.get(noted[file]["stage"])
-            before = None if stage is None else stage.before
-            if stage and before and sound[stage.identity] and sound[before.identity]:
-                yield _embedded_again(root / file, stage, sample, seed, remote_code)
+            made = stages.get(noted[file]["stage"])
+            before = None if made is None else made.before
+            if made and before and sound[made.identity] and sound[before.identity]:
+                yield _embedded_again(root / file, made, sample, seed, remote_code)
     for path in sorted(root.glob("*.npy")):
         if path.name not in wanted | noted.keys():
             yield Finding(path.name, None, "not built here, so not checked")
