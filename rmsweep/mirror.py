@@ -5,13 +5,14 @@ import json
 import math
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from rmsweep import claim_files, claims, results, tracking
+from rmsweep import claim_files, claims, progress, results, tracking
 from rmsweep import spec as specs
 from rmsweep.figures import catalogue, making
 from rmsweep.figures.sheet import MissingData
@@ -20,13 +21,26 @@ from rmsweep.tracking import Mirrored, Wandb
 LEFT_OUT = {"traceback", "canonical", "loss.options"}  # of tables: long
 
 
-def mirror(name: str, logger: Wandb) -> str:
-    """Send a sweep's done runs; what to say of it, one line. It raises nothing of W&B's."""
+def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str:
+    """Send a sweep's done runs, or those of these keys; what to say of it, one line. It raises
+    nothing of W&B's, nor of what is prepared for it.
+    """
+    progress.say("sending to W&B" if logger.mode == "online" else "writing for W&B")
+    try:
+        return _mirror(name, logger, keys)
+    except (OSError, ValueError) as error:  # such as a full disk
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"W&B: not sent ({why}); the results are in {results.folder(name)}"
+
+
+def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
     directory = results.folder(name)
     rows = results.load(name)
+    rows = rows if keys is None else rows[rows["key"].isin(keys)]
     if rows.empty:
         return "W&B: no run is done yet; the same command sends what is done by then"
     state = _state(directory)
+    _keep(directory, state)  # or what is sent could not be continued
     if logger.per == "sweep":
         runs = [_sweep(name, rows, state["id"])]
     else:
@@ -126,5 +140,10 @@ def _state(directory: Path) -> dict[str, Any]:
 
 def _keep(directory: Path, state: dict[str, Any]) -> None:
     unfinished = directory / f".wandb.json.{os.getpid()}"
-    unfinished.write_text(json.dumps(state))
-    os.replace(unfinished, directory / "wandb.json")
+    try:
+        unfinished.write_text(json.dumps(state))
+        os.replace(unfinished, directory / "wandb.json")
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise

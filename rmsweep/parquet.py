@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 COLUMNS_HASH = b"rmsweep.columns"
 # What Arrow raises:
 UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+# Of a file, generously: a pack's 64 runs with 2,000 prompts have 3 million values.
+MOST = {"rows": 1_000_000, "values": 100_000_000, "bytes": 2**31}
 REQUIRED = {
     "part": {"key", "spec_id", "status", "finished_at"},
     "wanted": {"key", "spec_id", "canonical", "loss.label"},
@@ -46,6 +48,7 @@ def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa
                 raise pa.ArrowInvalid("its column names have changed")
             if absent := REQUIRED[kind].difference(names):
                 raise pa.ArrowInvalid(f"it has no column {min(absent)}")
+            _refuse_large(file.metadata)
             there = columns and [name for name in columns if name in names]
             return file.read(there, use_threads=False)
     except FileNotFoundError:
@@ -57,6 +60,21 @@ def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa
             f"{path} is not a whole Parquet file of ours ({short(error)}); delete "
             "it and repeat the launch, which runs what is missing"
         ) from None
+
+
+def _refuse_large(about: pq.FileMetaData) -> None:
+    """ArrowInvalid for a footer that claims more than a launch writes: equal values take no room in
+    a file, and all of it in memory.
+    """
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    claimed = {
+        "rows": about.num_rows,
+        "values": sum(g.column(i).num_values for g in groups for i in range(g.num_columns)),
+        "bytes": sum(group.total_byte_size for group in groups),
+    }
+    for what, most in MOST.items():
+        if claimed[what] > most:
+            raise pa.ArrowInvalid(f"{claimed[what]:,} {what}, more than a pack's or a sweep's")
 
 
 def _hash_of(names: Sequence[str]) -> bytes:

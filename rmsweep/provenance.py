@@ -6,10 +6,11 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,63 @@ def command() -> str:
     return shlex.join(["rmsweep", *sys.argv[1:]])
 
 
-def differences(row: Mapping[str, Any], on: str) -> list[str]:
-    """What a number hangs on beside its spec, and is not here what the row says: versions of
-    NUMERIC packages; device; CPU or GPU model. on: the device here.
+def recorded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with what `provenance` has said of it read: absent is None, versions are a dict, which
+    is empty in older rows. ValueError names a column that a run of rmsweep cannot have written:
+    rows come from files, and what they say is shown, printed as a command and installed.
     """
-    then = json.loads(row["versions"])
+    found = {
+        name: None if isinstance(value, float) and value != value else value
+        for name, value in row.items()
+    }
+    for name, (rule, holds) in RECORDED.items():
+        value = found[name]
+        if not (value is None and name not in ("key", "device")) and not holds(value):
+            raise ValueError(
+                f"{name} of run {found['key']!r} must be {rule}, got {value!r}: its row is "
+                "damaged, or not of rmsweep; run the sweep anew"
+            )
+    return found | {"versions": json.loads(found["versions"] or "{}")}
+
+
+def _is(pattern: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def are_versions(value: object) -> bool:
+    """Whether text is JSON of versions by package."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else None
+    except (ValueError, RecursionError):
+        return False
+    is_version = _is(r"[A-Za-z0-9][A-Za-z0-9.+!_-]*")
+    return isinstance(found, dict) and all(map(is_version, (*found, *found.values())))
+
+
+def _is_command(value: object) -> bool:
+    try:
+        return isinstance(value, str) and shlex.split(value) is not None
+    except ValueError:
+        return False
+
+
+VERSIONS_RULE = "JSON of a version for each package"
+RECORDED: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "key": ("16 hex digits", _is(r"[0-9a-f]{16}")),
+    "versions": (VERSIONS_RULE, are_versions),
+    "device": ("cpu, cuda or cuda:N", _is(r"cpu|cuda(:\d+)?")),
+    "git_commit": ("a commit", _is(r"[0-9a-f]{7,64}")),
+    "git_diff": ("a SHA-256", _is(r"[0-9a-f]{64}")),
+    "command": ("a command line of a shell", _is_command),
+}
+
+
+def differences(row: Mapping[str, Any], on: str) -> list[str]:
+    """What a number hangs on beside its spec, and is not here what the row, as `recorded` gives it,
+    says: versions of NUMERIC packages; device; CPU or GPU model. on: the device here.
+    """
     pairs: list[tuple[str, object, str | None]]
-    pairs = [(name, then.get(name), versions()[name]) for name in NUMERIC]
+    pairs = [(name, row["versions"].get(name), versions()[name]) for name in NUMERIC]
     pairs.append(("device", row["device"].partition(":")[0], on.partition(":")[0]))
     here = machine.cpu() if on == "cpu" else machine.gpu(on)
     pairs.append(("CPU" if on == "cpu" else "GPU", row["cpu" if on == "cpu" else "gpu"], here))

@@ -1,14 +1,12 @@
 """The one command that repeats a run, and the versions that it ran with."""
 
-import argparse
 import json
 import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
-
-import pandas as pd
 
 from rmsweep import compose, machine, provenance, results, sweep
 from rmsweep.spec import GROUPS, SEMANTICS, RunSpec
@@ -21,7 +19,7 @@ READS_AS_ELSE = {"null", "true", "false", "yes", "no", "on", "off", "inf", "nan"
 def show(name: str, key: str, config_dirs: Sequence[str], *, lock: bool) -> int:
     """Print the command, or a requirements file; on stderr, what is not here what it was."""
     results.require_sweep(name)
-    row = results.done_row(name, key)
+    row = provenance.recorded(results.done_row(name, key))
     if lock:
         print(requirements(row))
         return 0
@@ -71,7 +69,7 @@ def overrides(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str])
         if not then:
             raise
         given = shlex.join(word for folder in then for word in ("--config-dir", folder))
-        raise ValueError(f"{error}; its command line had {given}") from None
+        raise ValueError(f"{error}; its command line had {given!r}") from None
 
 
 def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
@@ -169,12 +167,11 @@ def _defaults() -> set[str]:
         return {f"{group}={option}" for group, option in compose.compose_one([]).choices.items()}
 
 
-def config_dirs_of(typed: object) -> list[str]:
+def config_dirs_of(typed: str | None) -> list[str]:
     """The --config-dir of a row's command line."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    words = shlex.split(typed) if isinstance(typed, str) else []
-    return parser.parse_known_args(words)[0].config_dir
+    words = shlex.split(typed) if typed is not None else []
+    after = [value for word, value in pairwise(words) if word in ("--config-dir", "-cd")]
+    return after + [w.partition("=")[2] for w in words if w.startswith(("--config-dir=", "-cd="))]
 
 
 def _notes(name: str, row: Mapping[str, Any]) -> list[str]:
@@ -182,20 +179,31 @@ def _notes(name: str, row: Mapping[str, Any]) -> list[str]:
     here = provenance.provenance()
     found = provenance.differences(row, machine.device(None) if row["device"] != "cpu" else "cpu")
     for column, what in (("git_commit", "commit"), ("git_diff", "changes not committed")):
-        was, now = (None if pd.isna(x) else x for x in (row[column], here[column]))
-        if was != now:
-            found.append(f"{what} {was or 'none'} then, {now or 'none'} here")
-    if isinstance(row["git_diff"], str):
+        if row[column] != here[column]:
+            found.append(f"{what} {row[column] or 'none'} then, {here[column] or 'none'} here")
+    if row["git_diff"] is not None:
         path = results.folder(name) / "diffs" / f"{row['git_diff']}.diff"
-        found.append(f"`git apply {path}` makes the changes that it was run with")
+        found.append(f"`git apply {shlex.quote(str(path))}` makes the changes that it was run with")
     return found
 
 
 def requirements(row: Mapping[str, Any]) -> str:
-    """A requirements file of the versions that a row was made with."""
-    versions = json.loads(row["versions"])
+    """A requirements file of the versions that a row was made with; ValueError without them, and
+    where it would install what no row of rmsweep's says.
+    """
+    versions = dict(row["versions"])
+    if absent := [name for name in ("python", "rmsweep", "torch") if name not in versions]:
+        raise ValueError(
+            f"versions of run {row['key']} have no {absent[0]}: its row is older than that; run it "
+            "anew for a requirements file"
+        )
+    if others := versions.keys() - {"python", *provenance.PACKAGES}:
+        raise ValueError(
+            f"versions of run {row['key']} have {min(others)}, which this rmsweep does not record: "
+            "its row is damaged, or newer"
+        )
     python, rmsweep = versions.pop("python"), versions.pop("rmsweep")
-    commit = "" if pd.isna(row["git_commit"]) else f", commit {row['git_commit']}"
+    commit = "" if row["git_commit"] is None else f", commit {row['git_commit']}"
     lines = [f"# run {row['key']}: Python {python}, rmsweep {rmsweep}{commit}"]
     _, _, build = versions["torch"].partition("+")
     if build:  # such as cpu or cu128: not on PyPI

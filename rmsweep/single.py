@@ -58,7 +58,7 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
     if logger is not None:
         from rmsweep import mirror
 
-        _say(mirror.mirror("single", dataclasses.replace(logger, per="run")))
+        _say(mirror.mirror("single", dataclasses.replace(logger, per="run"), [item.key]))
     return 0
 
 

@@ -12,7 +12,10 @@ import pandas as pd
 from rmsweep.typed import build, nearest
 
 MODES = ("online", "offline", "disabled")
+# For a server that does not answer; the client's own would take five minutes.
 INIT_TIMEOUT_S = 60
+REQUEST_TIMEOUT_S = 15
+RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,12 @@ def _send(logger: Wandb, folder: Path, mirrored: Mirrored) -> None:
             save_code=False,
             disable_git=True,
             init_timeout=INIT_TIMEOUT_S,
+            login_timeout=INIT_TIMEOUT_S,
+            x_graphql_retry_max=RETRIES,
+            x_graphql_timeout_seconds=REQUEST_TIMEOUT_S,
+            x_file_stream_retry_max=RETRIES,
+            x_file_stream_timeout_seconds=INIT_TIMEOUT_S,
+            x_file_transfer_retry_max=RETRIES,
             x_disable_stats=True,
             x_disable_meta=True,
         ),

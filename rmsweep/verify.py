@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep import dispatch, launchers, machine, reproduce, results, sweep
+from rmsweep import dispatch, launchers, machine, provenance, reproduce, results, sweep
 from rmsweep.losses import source_of
 from rmsweep.machine import Place
-from rmsweep.provenance import differences
 from rmsweep.spec import Item
 
 CUDA_TOLERANCE = 0.02  # of max(1, |metric|), of scalars; sums on a GPU have no fixed order
@@ -105,8 +104,9 @@ def _item(
 ) -> Item | None:
     """The run to do again; None, and why in the verdict, where this machine cannot."""
     try:
+        row = provenance.recorded(row)
         spec = reproduce.spec_of(row)
-        verdict.unlike += differences(row, machine.device(place.device))
+        verdict.unlike += provenance.differences(row, machine.device(place.device))
         reproduce.overrides(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")

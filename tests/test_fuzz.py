@@ -6,9 +6,10 @@ import itertools
 import json
 import os
 import pickle
-import resource
 import signal
 import string
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -217,19 +218,67 @@ def test_what_pandas_noted_in_a_file_of_pairs_is_not_read(tmp_path):
 # ---- what asks for the impossible, and what would run code
 
 
-@pytest.mark.parametrize("rows", [10**15, 2**62, 0, -3])
-def test_a_header_that_claims_what_is_not_there(rows, tmp_path):
-    files, read = a_cache(tmp_path)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for path in files:
-        whole = path.read_bytes()
-        with open(path, "wb") as file:
+PEAK = """
+import resource, sys
+from pathlib import Path
+{0}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for folder in sys.argv[1:]:
+    try:
+        {1}
+        print("read")
+    except ValueError as error:
+        print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def refused_in_little_memory(imports, read, folders):
+    """What a process of its own says of each folder; earlier tests cannot hide its peak."""
+    command = [sys.executable, "-c", PEAK.format(imports, read), *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *said, peak_kib = done.stdout.splitlines()
+    assert int(peak_kib) < 100_000 and len(said) == len(folders), done
+    return said
+
+
+def test_a_header_that_claims_what_is_not_there(tmp_path):
+    expected = {}
+    for rows, i in itertools.product([10**15, 2**62, 0, -3], range(4)):
+        root = tmp_path / f"{rows}-{i}"
+        root.mkdir()
+        files, _ = a_cache(root)
+        with open(files[i], "wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (rows, 3, 4)}
             npy.write_array_header_1_0(file, header)
-        with pytest.raises(ValueError, match=path.name):
-            read()
-        path.write_bytes(whole)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+        expected[root] = files[i].name
+    read = f"layout.open_files(Path(folder), *{STEMS}).fingerprint"
+    said = refused_in_little_memory("from rmsweep.cache import layout", read, expected)
+    for name, line in zip(expected.values(), said, strict=True):
+        assert name in line
+
+
+def test_a_small_part_that_claims_a_lot_takes_no_memory(tmp_path):
+    """A few kB of equal values."""
+    n = 3_000_000
+    columns = {name: pa.repeat("a", n) for name in ("key", "spec_id", "status")}
+    columns["finished_at"] = pa.repeat(pa.scalar(0, pa.timestamp("us", tz="UTC")), n)
+    (tmp_path / "runs").mkdir()
+    path = tmp_path / "runs/part-a.parquet"
+    pq.write_table(pa.table(columns), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    read = 'results.read_done(Path(folder), ["key"])'
+    (said,) = refused_in_little_memory("from rmsweep import results", read, [tmp_path])
+    assert path.name in said and "3,000,000 rows, more than a pack's" in said
+
+
+@pytest.mark.parametrize("what", parquet.MOST)
+def test_what_a_file_may_claim_is_bounded(what, tmp_path, monkeypatch):
+    _, read = some_results(tmp_path)
+    read()
+    monkeypatch.setitem(parquet.MOST, what, 19)
+    with pytest.raises(ValueError, match=f"{what}, more than a pack's"):
+        read()
 
 
 class Owned:
@@ -288,8 +337,6 @@ def test_a_spec_imports_nothing(tmp_path):
     text = (tmp_path / "spec.json").read_text()
     ours = "rmsweep.objectives.bradley_terry.bradley_terry"
     assert spec_of(text.replace(ours, "this.s"), "A", False).loss.objective["_target_"] == "this.s"
-    import sys
-
     assert "this" not in sys.modules
 
 

@@ -92,7 +92,7 @@ def test_no_command_runs_what_a_folder_names(target, tiny_run, here, capsys):
         out, err = capsys.readouterr()
         if command[0] in ("reproduce", "verify"):
             assert "loss=mine is no option here" in out + err
-            assert "had --config-dir outputs/evil/groups" in out + err
+            assert "had '--config-dir outputs/evil/groups" in out + err
         if command[0] == "retry":
             assert status == 2 and f"{target!r}, which a data file names" in err
         assert "Traceback" not in out + err, command

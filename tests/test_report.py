@@ -5,10 +5,11 @@ import re
 import shlex
 from html.parser import HTMLParser
 
+import pyarrow as pa
 import pytest
 from report_data import ERROR, IMAGE, N_RUNS, SCRIPT, write_sweep
 
-from rmsweep import cli, results
+from rmsweep import cli, parquet, results
 from rmsweep.figures import catalogue
 from rmsweep.report import page
 from rmsweep.report.request import Request
@@ -83,6 +84,20 @@ def made_up(tmp_path_factory):
         )
         made = page.build(Request(("half",), (), {}, 0))
     return made, Reader(made.html)
+
+
+@pytest.mark.parametrize("versions", ["3", "[]", "{", "", '{"torch": null}'])
+def test_versions_that_are_none_are_refused(versions, report, tmp_path):
+    write_sweep(tmp_path / "outputs/odd", is_done=lambda s: s["seed"] < 1)
+    (part,) = results.parts(tmp_path / "outputs/odd")
+    table = parquet.read(part)
+    column = pa.array([versions] * len(table), pa.string())
+    parquet.replace(
+        table.set_column(table.column_names.index("versions"), "versions", column), part
+    )
+    said, made = report("odd", status=2)
+    assert made is None and "versions of 48 runs must be JSON" in said.err
+    assert len(said.err.splitlines()) == 1
 
 
 def as_shown(markdown):

@@ -1,6 +1,9 @@
 """W&B with its real client, offline: what it wrote is read back; nothing of it otherwise."""
 
 import json
+import os
+import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import time
 
 import pytest
 from conftest import RMSWEEP
+from hydra.core.global_hydra import GlobalHydra
 
 from rmsweep import cli, mirror, results, tracking
 from rmsweep.tracking import Mirrored, Wandb
@@ -142,6 +146,51 @@ def test_a_sweep_that_wandb_refuses_ends_with_0(here, capfd):
     assert "2 of 2 runs done" in out and "Traceback" not in out + err
     assert "W&B: 0 of 2 sent (" in out and "'no/such'" in out
     assert results.load("small").equals(rows)
+
+
+def test_one_run_mirrors_no_other(here, tiny, capsys, monkeypatch):
+    """Also where one before it stands in the same folder, and asked for no copy."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for more in ([], ["seed=1", "logger=wandb", "logger.mode=offline"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["run", "loss.hidden=[3]", *tiny, *more])
+        assert stop.value.code == 0
+    GlobalHydra.instance().clear()
+    assert "W&B: 1 kept" in capsys.readouterr().out
+    rows = results.load("single").set_index("seed")
+    (folder,) = here.glob("outputs/single/wandb/offline-run-*")
+    assert folder.name.endswith(rows.at[1, "key"])
+
+
+@pytest.mark.parametrize("in_the_way", ["wandb.json", "figures", ".wandb.json"])
+def test_what_cannot_be_written_is_said_and_fails_nothing(in_the_way, here, monkeypatch):
+    """A folder where a file should be, a file where a folder should: as root, too."""
+    shutil.copytree("outputs/small", "outputs/stopped", ignore=lambda *_: ["wandb", "figures"])
+    stopped = results.folder("stopped")
+    if in_the_way == "figures":
+        (stopped / in_the_way).write_text("")
+    else:
+        (stopped / "wandb.json").unlink()
+        name = in_the_way if in_the_way[0] != "." else f"{in_the_way}.{os.getpid()}"
+        (stopped / name).mkdir()
+    said = mirror.mirror("stopped", OFFLINE)
+    shutil.rmtree(stopped)
+    assert said.startswith("W&B: not sent (") and "the results are in outputs/stopped" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_server_that_does_not_answer_is_given_up(tmp_path, tiny):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"  # bound, and nobody listens
+        command = [RMSWEEP, "run", "-m", "seed=0", "name=a", "loss.hidden=[3]", *tiny]
+        environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": 40 * "a"}
+        done = subprocess.run([*command, "logger=wandb"], cwd=tmp_path, env=environment,
+                              capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert done.returncode == 0, done
+    *_, first, last = done.stdout.splitlines()
+    assert first == "sending to W&B" and last.startswith("W&B: 0 of 1 sent (CommError"), done
+    assert f"giving up after {1 + tracking.RETRIES} attempt" in last
 
 
 def test_what_makes_no_sense_is_refused():

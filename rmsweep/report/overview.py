@@ -85,6 +85,11 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
     versions: Counter[str] = Counter()
     for text, n in Counter(done["versions"].dropna()).items():
+        if not provenance.are_versions(text):
+            raise ValueError(
+                f"versions of {n} runs must be {provenance.VERSIONS_RULE}, got {text!r}: their "
+                "rows are damaged, or not of rmsweep; run them anew"
+            )
         versions.update({f"{name} {version}": n for name, version in json.loads(text).items()})
     found["versions"] = versions
     if n_jobs := done["slurm_job"].nunique():
