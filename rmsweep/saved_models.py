@@ -105,7 +105,8 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
 def load(name: str, key: str) -> SavedModel:
     """The model of a run of sweep `name`; key: of the run, or its first digits.
 
-    FileNotFoundError without one, ValueError for one that is not as it was written.
+    FileNotFoundError without one, ValueError for one that is not as it was written, and for one
+    that was saved under another SEMANTICS.
     """
     from lightgbm.basic import LightGBMError
 
@@ -120,16 +121,21 @@ def load(name: str, key: str) -> SavedModel:
         )
     path = results.model_folder(results.folder(name), matching[0])
     try:
-        return _read(path)
+        about = json.loads((path / "spec.json").read_text())
+        if (saved_under := about["semantics"]) == SEMANTICS:
+            return _read(path, about)
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError,
             SafetensorError, LightGBMError) as error:  # fmt: skip
         what = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
+    raise ValueError(
+        f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it might "
+        "score otherwise; its spec.json names the versions to load it with, or run the sweep again"
+    )
 
 
-def _read(path: Path) -> SavedModel:
-    """A model's folder; raises what its content makes the readers raise."""
-    about = json.loads((path / "spec.json").read_text())
+def _read(path: Path, about: dict[str, Any]) -> SavedModel:
+    """A model's folder, about: its spec.json; raises what its content makes the readers raise."""
     spec = results.spec_of(json.dumps(about["spec"]), str(about["label"]), False)
     for name, digest in about["files"].items():
         if Path(name).name != name or _sha256(path / name) != digest:
