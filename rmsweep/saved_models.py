@@ -129,8 +129,8 @@ def load(name: str, key: str) -> SavedModel:
         what = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
     raise ValueError(
-        f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it might "
-        "score otherwise; its spec.json names the versions to load it with, or run the sweep again"
+        f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it "
+        "might score otherwise; load it with the versions in its spec.json, or run the sweep again"
     )
 
 
@@ -149,7 +149,8 @@ def _read(path: Path, about: dict[str, Any]) -> SavedModel:
         files = [path / f"model-{i}.txt" for i in range(spec.n_members)]
         models = [lightgbm.Booster(model_file=file) for file in files]
     centres = [float(centre) for centre in about["centres"]]
-    if len(centres) != spec.n_members or about["key"] != path.name:
+    key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another
+    if len(centres) != spec.n_members or not key == about["key"] == path.name:
         raise ValueError("spec.json is that of another model")
     run = FittedRun(Item(about["key"], spec), models, centres, {}, None)
     place = Place(None, _device(about["device"]), machine.cores())
