@@ -16,6 +16,7 @@ test: lint
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak
+	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 docs: .venv/installed
 	$(BIN)/python docs/losses.py > docs/losses.md.new

@@ -149,7 +149,7 @@ def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A value in Hydra's syntax."""
+    """A value in Hydra's syntax, in which neither a quote nor ${...} is one."""
     if isinstance(value, list):
         return f"[{','.join(map(_text, value))}]"
     if isinstance(value, dict):
@@ -158,7 +158,9 @@ def _text(value: Any) -> str:
         return json.dumps(value).replace("Infinity", "inf")
     if PLAIN.fullmatch(value) and value.lower() not in READS_AS_ELSE:
         return value
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", value) + "'"
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # else OmegaConf would interpolate
+    inner = re.sub(r"(\\+)\Z", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", value))
+    return f"'{inner}'"
 
 
 def _defaults() -> set[str]:

@@ -105,7 +105,8 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
 def load(name: str, key: str) -> SavedModel:
     """The model of a run of sweep `name`; key: of the run, or its first digits.
 
-    FileNotFoundError without one, ValueError for one that is not as it was written.
+    FileNotFoundError without one, ValueError for one that is not as it was written, and for one
+    that was saved under another SEMANTICS.
     """
     from lightgbm.basic import LightGBMError
 
@@ -120,16 +121,21 @@ def load(name: str, key: str) -> SavedModel:
         )
     path = results.model_folder(results.folder(name), matching[0])
     try:
-        return _read(path)
+        about = json.loads((path / "spec.json").read_text())
+        if (saved_under := about["semantics"]) == SEMANTICS:
+            return _read(path, about)
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError,
             SafetensorError, LightGBMError) as error:  # fmt: skip
         what = " ".join(f"{error}".split())[:200]
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
+    raise ValueError(
+        f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it "
+        "might score otherwise; load it with the versions in its spec.json, or run the sweep again"
+    )
 
 
-def _read(path: Path) -> SavedModel:
-    """A model's folder; raises what its content makes the readers raise."""
-    about = json.loads((path / "spec.json").read_text())
+def _read(path: Path, about: dict[str, Any]) -> SavedModel:
+    """A model's folder, about: its spec.json; raises what its content makes the readers raise."""
     spec = results.spec_of(json.dumps(about["spec"]), str(about["label"]), False)
     for name, digest in about["files"].items():
         if Path(name).name != name or _sha256(path / name) != digest:
@@ -143,7 +149,8 @@ def _read(path: Path) -> SavedModel:
         files = [path / f"model-{i}.txt" for i in range(spec.n_members)]
         models = [lightgbm.Booster(model_file=file) for file in files]
     centres = [float(centre) for centre in about["centres"]]
-    if len(centres) != spec.n_members or about["key"] != path.name:
+    key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another
+    if len(centres) != spec.n_members or not key == about["key"] == path.name:
         raise ValueError("spec.json is that of another model")
     run = FittedRun(Item(about["key"], spec), models, centres, {}, None)
     place = Place(None, _device(about["device"]), machine.cores())

@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import signal
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -170,6 +171,11 @@ def test_programs_that_are_not_rmsweep():
         if not any(f"python {rest}".startswith(left) for left in LEFT_OUT):
             file = rest.removeprefix("-m pytest ").split()[0]
             assert (ROOT / file).is_file(), rest
+    listed = subprocess.run(
+        [ROOT / "tests/versions.sh", "files"], capture_output=True, text=True, check=True
+    )
+    files = listed.stdout.split()
+    assert len(files) > 20 and all((ROOT / file).is_file() for file in files), files
     others = [f"{program} {rest}" for program in PROGRAMS[4:] for rest in commands(program)]
     for command in others:
         assert any(command.startswith(left) for left in LEFT_OUT), f"{command}: why is it not run?"

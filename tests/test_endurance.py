@@ -1,11 +1,13 @@
 """make soak: a large dataset, many runs, and disturbances; docs/reliability.md has the figures."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -41,18 +43,32 @@ TINY_RUN += ["precision=fp32"]
 # ---- load
 
 
-def measured(root, *arguments):
-    """Run a command, print seconds, seconds of a core and peak memory; its output."""
-    began = time.perf_counter()
-    process = subprocess.Popen([RMSWEEP, *arguments], cwd=root, stdout=subprocess.PIPE, text=True)
-    out = process.stdout.read()
-    process.stdout.close()
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
+# In a small process of its own: a child's peak of memory is at least that of who starts it.
+MEASURE = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, ended, usage = os.wait4(process.pid, 0)
+found = [os.waitstatus_to_exitcode(ended), usage.ru_utime + usage.ru_stime, usage.ru_maxrss]
+open(sys.argv[1], "w").write(json.dumps(found))
+"""
+
+
+def measured(root, *arguments, most_gib, most_core_s, status=0):
+    """Run a command, print seconds, seconds of a core and peak memory; its output.
+
+    most_gib, most_core_s: bounds, generous, on what it and the workers that it waited for took.
+    """
+    began, found = time.perf_counter(), root / "measured.json"
+    command = [sys.executable, "-c", MEASURE, found, RMSWEEP, *arguments]
+    out = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
+    ended, core_s, kib = json.loads(found.read_text())
+    gib = kib / 2**20
     print(
         f"{' '.join(arguments[:3])}: {time.perf_counter() - began:.1f} s, "
-        f"{usage.ru_utime + usage.ru_stime:.1f} s of a core, {usage.ru_maxrss / 2**20:.2f} GiB"
+        f"{core_s:.1f} s of a core, {gib:.2f} GiB"
     )
+    assert ended == status, out
+    assert gib <= most_gib and core_s <= most_core_s, (gib, core_s)
     return out
 
 
@@ -82,10 +98,15 @@ def test_100000_rows(tmp_path):
     write_large_dataset(directory, items, n_prompts=100, runs_a_part=16)
     n_bytes = sum(part.stat().st_size for part in results.parts(directory))
     print(f"\n100,000 rows: {n_bytes / 1e9:.2f} GB in {len(results.parts(directory))} parts")
-    assert "100000 of 100000 runs done" in measured(tmp_path, "status", "large")
-    assert "bt_mlp" in measured(tmp_path, "table", "large")
+    out = measured(tmp_path, "status", "large", most_gib=1, most_core_s=150)
+    assert "100000 of 100000 runs done" in out
+    table = ["table", "large", "--format", "csv"]  # as text the names wrap
+    assert "bt_mlp" in measured(tmp_path, *table, most_gib=4, most_core_s=200)
     results.parts(directory)[0].unlink()
-    assert "16 runs" in (out := measured(tmp_path, "run", "-m", *runs)), out
+    out = measured(tmp_path, "status", "large", most_gib=1, most_core_s=150, status=1)
+    assert "99984 of 100000 runs done" in out
+    out = measured(tmp_path, "run", "-m", *runs, most_gib=6, most_core_s=900)
+    assert "16 runs" in out
     assert "100000 of 100000 runs done" in out
 
 
@@ -93,7 +114,7 @@ def test_12960_runs_in_one_go(tmp_path):
     runs = ["seed=range(3240)", "annotation.beta=0.3,1,3,10", "loss.hidden=[]", "quantity=20"]
     runs += ["training.max_epochs=1", "name=trivial", *TINY_RUN]
     began = time.perf_counter()
-    out = measured(tmp_path, "run", "-m", *runs)
+    out = measured(tmp_path, "run", "-m", *runs, most_gib=3, most_core_s=1800)
     wall_s = time.perf_counter() - began
     assert "12960 of 12960 runs done" in out, out
     rows = pd.read_parquet(tmp_path / "outputs/trivial/runs", columns=["key", "status", "wall_s"])

@@ -1,6 +1,7 @@
 """Hostile input: each is refused in one clear message or read right; no trace, hang or code run."""
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -17,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -36,17 +38,24 @@ from rmsweep import (
     machine,
     parquet,
     results,
+    saved_models,
     sweep,
 )
 from rmsweep import best_of_n as bon
 from rmsweep import pairing as pairings
+from rmsweep.cache.building import records, stages
+from rmsweep.cache.building import verify as built
 from rmsweep.cache.layout import open_files, open_pairs
+from rmsweep.predicting import FittedRun
 from rmsweep.results import spec_of
+from rmsweep.spec import Item
 
 REFUSED = (ValueError, OSError)  # what the command prints as one line
 CONFIG = (*REFUSED, HydraException, OmegaConfBaseException, yaml.YAMLError)  # and these
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 0))  # make soak: so many, drawn at random
 QUICK = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=EXAMPLES or 60, deadline=None, derandomize=not EXAMPLES, database=None,
+    print_blob=bool(EXAMPLES),
     suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
 STEMS = ("synthetic", "synthetic", "made")
@@ -159,11 +168,48 @@ def a_spec(root):
     return [root / "spec.json"], read
 
 
+def a_build(root):
+    """Manifest, mark and record of embeddings that a build wrote."""
+    identity = {"n_parts": 1, "input": "0" * 32, "model": "sha256:1", "shape": {"prompts": 2}}
+    noted = {"model": "a-model", "revision": "sha256:1", "counts": {"rows": 2}}
+    stage = stages.open_stage(root / "stages/embed-a", noted, identity)
+    array = np.ones((2, 3, 4), np.float32)
+    stage.write_array(0, array, {"texts": 12, "truncated": 10})
+    path = root / "embd_pairs_a_b.npy"
+    np.save(path, array)
+    record = {"file": path.name, "sha256": stages.file_digest(path), "stage": stage.identity}
+    stages.replace_json(records.record_path(root, path), record)
+    files = [*root.glob("stages/*.json"), *root.glob("stages/*/*.json")]
+    return files, lambda: (records.origin(path), [*built.verify(root, 0, 0, False)])
+
+
+def a_saved_model(root):
+    _, read = a_spec(root)
+    spec = dataclasses.replace(read(), loss=small_mlp(read().loss))
+    key = spec.key("0" * 32)
+    run = FittedRun(Item(key, spec), [[torch.ones(1, 4, 3), torch.ones(1, 1, 3),
+                    torch.ones(1, 3, 1), torch.ones(1, 1, 1)]], [0.0],
+                    {"fingerprint": "0" * 32, "dim": 4}, None)  # fmt: skip
+    (root / "outputs/small/runs").mkdir(parents=True)
+    saved_models.save(root / "outputs/small", run, machine.Place(None, "cpu", 1))
+
+    def load():
+        with contextlib.chdir(root):
+            return saved_models.load("small", key).predict(np.ones((2, 4), np.float32))
+
+    return [*root.glob("outputs/small/models/*/*")], load
+
+
+def small_mlp(loss):
+    return dataclasses.replace(loss, options=dataclasses.replace(loss.options, hidden=(3,)))
+
+
 # Files with checksums are refused or read right; of others, other content is other data.
 EXACT = {"results": some_results, "wanted": what_is_wanted}
 KINDS = EXACT | {
     "cache": a_cache, "pairs": labelled_pairs, "launches": launches, "arrays": arrays,
-    "lock": a_lock, "claims": some_claims, "spec": a_spec,
+    "lock": a_lock, "claims": some_claims, "spec": a_spec, "build": a_build,
+    "saved model": a_saved_model,
 }  # fmt: skip
 
 
@@ -201,6 +247,19 @@ def test_10000_corrupted_files(kind, tmp_path):
     n = 1 + 10_000 // len(KINDS)
     n_read = corrupted(tmp_path, kind, n, seed=1)
     print(f"{kind}: {n} files damaged, {n - n_read} refused in a message, {n_read} read")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", "3", '{"identity": 3}', '{"identity": {}}',
+                                  '{"file": 3, "stage": []}', '{"file": "../a", "sha256": "0"}',
+                                  '{"identity": {"n_parts": 1000000000000000}}'])  # fmt: skip
+def test_notes_of_a_build_that_are_none(text, tmp_path):
+    files, read = a_build(tmp_path)
+    for path in files:
+        whole = path.read_bytes()
+        path.write_text(text)
+        with pytest.raises(ValueError, match="repeat the build"):
+            read()
+        path.write_bytes(whole)
 
 
 def test_what_pandas_noted_in_a_file_of_pairs_is_not_read(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from rmsweep import cli, compose, machine, parquet, provenance, reproduce, results, sweep
 from rmsweep.spec import SEMANTICS
@@ -274,10 +275,13 @@ def test_a_row_names_no_code_and_no_file(origin, capsys, here):
 
 @pytest.mark.parametrize(
     "value", [None, True, 3, 0.1, 1e-07, float("inf"), "a b", "it's", "true", "a\\'b", "x,y=[1]",
-              [1, "two"], {"a": 1, "b": "c d"}, "", "ünï", "1", "$x", "${y}"[:1]],
+              [1, "two"], {"a": 1, "b": "c d"}, "", "ünï", "1", "$x", "${y}", "a\\\\${y}'",
+              "${oc.env:HOME}", ["${y}"], "a\\", "\\'"],
 )  # fmt: skip
 def test_a_value_is_written_as_hydra_reads_it(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create()
-    assert parser.parse_override(f"a={reproduce._text(value)}").value() == value
+    read = parser.parse_override(f"a={reproduce._text(value)}").value()
+    config = OmegaConf.create({"a": read, "y": "interpolated"})
+    assert OmegaConf.to_container(config, resolve=True)["a"] == value

@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import rmsweep
@@ -164,6 +163,10 @@ def test_bad_models(here, capsys):
             (folder / name).write_bytes(spoilt)
             refused(capsys, "score", "mlp", key, "bad.npy", words=[key, "as it was written"])
         (folder / name).write_bytes(whole)
+    text = (folder / "spec.json").read_text()
+    (folder / "spec.json").write_text(text.replace('"semantics": 1', '"semantics": 0'))
+    refused(capsys, "score", "mlp", key, "bad.npy", words=["saved under SEMANTICS 0", "run the"])
+    (folder / "spec.json").write_text(text)
     shutil.copytree(folder, folder.with_name("f" * 16))
     refused(capsys, "score", "mlp", "f" * 16, "bad.npy", words=["that of another model"])
     shutil.rmtree(folder.with_name("f" * 16))
@@ -176,7 +179,8 @@ def test_a_model_that_names_code_runs_none(here):
     text = (folder / "spec.json").read_text()
     (folder / "spec.json").write_text(text.replace("rmsweep.objectives", "antigravity"))
     try:
-        assert rmsweep.load("mlp", key).predict(torch.zeros(2, 16).numpy()).shape == (2,)
+        with pytest.raises(ValueError, match="that of another model"):
+            rmsweep.load("mlp", key)
     finally:
         (folder / "spec.json").write_text(text)
     assert "antigravity" not in vars(fitting)

@@ -80,9 +80,7 @@ def _read_back(folder):
 def here(tmp_path_factory):
     """A working directory whose sweep of two runs was mirrored offline by the command."""
     root = tmp_path_factory.mktemp("tracking")
-    done = subprocess.run(
-        [RMSWEEP, *SWEEP], cwd=root, capture_output=True, text=True, timeout=1500
-    )
+    done = subprocess.run([RMSWEEP, *SWEEP], cwd=root, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0 and "W&B: 1 kept; `wandb sync" in done.stdout, done
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

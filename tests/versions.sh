@@ -2,7 +2,7 @@
 # A fast subset of the tests on the oldest libraries that pyproject.toml allows (tests/oldest.txt) and
 # on the newest: tests/versions.sh [oldest|newest]... Environments are made in .versions/.
 # PYTHON=python3.12 picks another Python. NO_TORCH=1 runs what needs no torch, where there is no build
-# of torch for it. docs/versions.md says what was run.
+# of torch for it. `tests/versions.sh files` names the files. docs/versions.md says what was run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -10,8 +10,14 @@ maths=(annotation best_of_n pairing protocols classical contrasts)
 readers=(results tables claims figures cache_layout cache_inspect)
 engine=(spec compose objectives pairwise_losses mlp execute classifiers saved_models keys diagnostics)
 
+files() {
+  local names=("${maths[@]}" "${readers[@]}")
+  [ "${NO_TORCH:-}" ] || names+=("${engine[@]}")
+  printf 'tests/test_%s.py\n' "${names[@]}"
+}
+
 run() {
-  local which=$1 constraint=() tests=("${maths[@]}" "${readers[@]}") python_version here
+  local which=$1 constraint=() tests python_version here
   python_version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   here=.versions/$which-$python_version
   [ "$which" = oldest ] && constraint=(--constraint tests/oldest.txt)
@@ -25,13 +31,12 @@ print(*(need for need in project["dependencies"] if not need.startswith("torch")
     "$here/bin/pip" install --quiet --no-deps --editable .
   else
     "$here/bin/pip" install --quiet "${constraint[@]}" --editable . pytest hypothesis
-    tests+=("${engine[@]}")
   fi
   "$here/bin/pip" list 2>/dev/null | grep -iE '^(hydra-core|omegaconf|torch|pandas|numpy|pyarrow|scikit-learn|lightgbm|scipy|matplotlib) '
-  tests=("${tests[@]/#/tests/test_}")
+  mapfile -t tests < <(files)
   # Other libraries' deprecations are errors in the suite, and no news on old or on new versions.
-  "$here/bin/python" -m pytest --override-ini filterwarnings=ignore "${tests[@]/%/.py}" 2>&1 | tail -40
+  "$here/bin/python" -m pytest --override-ini filterwarnings=ignore "${tests[@]}" 2>&1 | tail -40
 }
 
-set -- ${@:-oldest newest}
-for which in "$@"; do run "$which"; done
+if [ "${1:-}" = files ]; then files; exit; fi
+for which in ${@:-oldest newest}; do run "$which"; done

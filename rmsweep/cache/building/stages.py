@@ -22,6 +22,11 @@ import pyarrow.parquet as pq
 from rmsweep import provenance
 
 FORMAT = 2  # of stage folders; raised when an old one can no longer be gone on with
+MOST_PARTS = 1_000_000
+FIELDS: dict[str, Any] = {  # of manifests, marks and records, where they are there
+    "file": str, "sha256": str | None, "rows": int, "counts": dict, "stage": str, "identity": dict,
+    "n_parts": int, "input": str | None, "model": str, "revision": str, "format": int,
+}  # fmt: skip
 PACKAGES = ("transformers", "tokenizers", "safetensors", "peft", "huggingface_hub")
 
 
@@ -98,7 +103,7 @@ class Stage:
 
     def totals(self) -> dict[str, Any]:
         """The counts of all parts that are done, added up."""
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = Noted()
         for part in range(self.n_parts):
             if self.is_done(part):
                 for name, n in self.mark(part)["counts"].items():
@@ -223,11 +228,37 @@ def replace_json(path: Path, value: Any) -> None:
     replace(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+class Noted(dict[str, Any]):
+    """What a build noted; ValueError for a field that is not there."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{name} is missing in a file of stages/: repeat the build")
+
+
 def read_json(path: Path) -> Any:
+    """A manifest, a part's mark or a file's record; ValueError where a field's type is another."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(path.read_text(encoding="utf-8"), object_hook=Noted)
+        if not isinstance(found, dict):
+            raise ValueError("no mapping")
+        _check_fields(found)
+        _check_fields(found["identity"] if path.name == "manifest.json" else {})
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it and repeat the build") from None
+    return found
+
+
+def _check_fields(noted: Mapping[str, Any]) -> None:
+    for name, kind in FIELDS.items():
+        if name in noted and not isinstance(noted[name], kind):
+            raise ValueError(f"{name} is a {type(noted[name]).__name__}")
+    if not 0 <= noted.get("n_parts", 0) <= MOST_PARTS:
+        raise ValueError(f"n_parts is {noted['n_parts']}")
+    if Path(noted.get("file", "")).name != noted.get("file", ""):
+        raise ValueError("file is no name")
+    for name, n in noted.get("counts", {}).items():
+        if not isinstance(n, int | float) or n < 0:
+            raise ValueError(f"{name} is no count")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
