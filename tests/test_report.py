@@ -5,6 +5,7 @@ import re
 import shlex
 from html.parser import HTMLParser
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from report_data import ERROR, IMAGE, N_RUNS, SCRIPT, write_sweep
@@ -136,6 +137,16 @@ def test_a_real_sweep_has_the_numbers_of_its_commands(rmsweep, tiny, tmp_path):
     assert "rmsweep report small" in found.code
     launches = [c for c in found.code if c.startswith("rmsweep run -m")]
     assert [shlex.split(c)[1:] for c in launches] == [[*SWEEP, "loss.hidden=[16]", *tiny]]
+    row = pd.read_parquet(tmp_path / "outputs/small/runs").iloc[0]
+    versions = [f"{name} {version}" for name, version in json.loads(row["versions"]).items()]
+    origins = [f"commit {row['git_commit'][:12]}"] if row["git_commit"] else []
+    assert len(versions) > 3 and row["command"].startswith("rmsweep run -m")
+    for said in (row["host"], row["cpu"], row["device"], row["command"], *versions, *origins):
+        assert said in found.text
+    assert row["fingerprint"][:8] in found.text
+    together = "".join(found.text.split())
+    assert f"threadsarun{row['threads']}" in together
+    assert f"SEMANTICS{row['semantics']}" in together
 
 
 def test_where_and_seed_reach_every_part(report, rmsweep, tmp_path):

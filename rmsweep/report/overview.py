@@ -14,6 +14,7 @@ from rmsweep.figures import select
 from rmsweep.report.request import Request, Runs
 
 DERIVED = (".stem", "loss.label", "loss.objective", "loss.options")  # fields that say it again
+MOST_TYPED = 10  # command lines shown; single runs have one each
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _failures(runs: Runs, request: Request) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Values by number of runs: commits, hosts, devices, versions."""
+    """Values by number of runs: commits, hosts, devices, versions, and what was typed."""
     commits = done[["git_commit", "git_dirty", "git_diff"]].dropna(subset="git_commit")
     found = {
         "code": Counter(_commit(commit) for commit in commits.to_dict("records")),
@@ -82,6 +83,9 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
         "device": Counter(done["device"].dropna()),
         "CPU": Counter(done["cpu"].dropna()),
         "GPU": Counter(done["gpu"].dropna()),
+        "threads a run": Counter(map(label, done["threads"].dropna())),
+        "SEMANTICS": Counter(map(label, done["semantics"].dropna())),
+        "typed": _typed(done["command"].dropna()),
     }
     versions: Counter[str] = Counter()
     for text, n in Counter(done["versions"].dropna()).items():
@@ -95,6 +99,14 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
     if n_jobs := done["slurm_job"].nunique():
         found["Slurm"] = Counter({f"{n_jobs:,} tasks": int(done["slurm_job"].notna().sum())})
     return {name: dict(counts) for name, counts in found.items() if counts}
+
+
+def _typed(commands: pd.Series) -> Counter[str]:
+    """Command lines by number of runs; of more than MOST_TYPED only how many they are."""
+    found = Counter(commands)
+    if len(found) > MOST_TYPED:
+        return Counter({f"{len(found):,} command lines": len(commands)})
+    return found
 
 
 def _commit(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ METRICS = ("improvement", "oracle_share", "pairwise_accuracy", "accuracy")  # a 
 PROVENANCE = (
     *("git_commit", "git_dirty", "versions", "host", "device", "slurm_job", "fingerprint"),
     *("git_diff", "cpu", "gpu"),
-    *("dim", "test_responses", "threads", "wall_s"),
+    *("dim", "test_responses", "threads", "semantics", "command", "wall_s"),
 )
 
 
