@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -69,6 +70,21 @@ def refused(here, capfd):
         assert all(word in lines[0] for word in words), err
         assert "Traceback" not in out + err
         assert tree(here) == before
+
+    return call
+
+
+@pytest.fixture
+def inside(here, capfd, monkeypatch):
+    """As rmsweep, in this process: for commands of which another test starts the installed one."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments, status=0):
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(argument) for argument in arguments])
+        said = SimpleNamespace(**dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True)))
+        assert (end.value.code or 0) == status, said
+        return said
 
     return call
 

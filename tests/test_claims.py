@@ -308,26 +308,26 @@ def test_text_from_a_file_is_escaped(tmp_path):
     assert line["claim"] == "<script> & | [bold]" and line["n_pairs"] == 120
 
 
-def test_claims_of_a_sweep(rmsweep, tiny, tmp_path):
+def test_claims_of_a_sweep(rmsweep, inside, tiny, tmp_path):
     sweep = ["run", "-m", *tiny, "loss=bt_mlp,clf_mlp", "seed=0,1", "name=small"]
     rmsweep(*sweep, "--limit", 3)
-    assert "INCOMPLETE: 3 of 4 runs are done" in rmsweep("claims", "small", status=1).stdout
+    assert "INCOMPLETE: 3 of 4 runs are done" in inside("claims", "small", status=1).stdout
     rmsweep(*sweep)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"mine": CLF_BEATS_BT}))
-    text = rmsweep("claims", "small", "--file", "mine.yaml").stdout
+    text = inside("claims", "small", "--file", "mine.yaml").stdout
     assert "CLF-MLP is better." in text and "fewer than 5 seeds" in text
-    lines = json.loads(rmsweep("claims", "small", "--file", "mine.yaml", "--format", "json").stdout)
+    lines = json.loads(inside("claims", "small", "--file", "mine.yaml", "--format", "json").stdout)
     assert lines[-1]["name"] == "mine" and lines[-1]["n_pairs"] == 2
     (tmp_path / "bad.yaml").write_text("mine: {claim: x}")
-    error = rmsweep("claims", "small", "--file", "bad.yaml", status=2).stderr
+    error = inside("claims", "small", "--file", "bad.yaml", status=2).stderr
     assert error == "rmsweep: bad.yaml: mine: source is missing\n"
-    assert "no.yaml" in rmsweep("claims", "small", "--file", "no.yaml", status=2).stderr
-    where = rmsweep("table", "small", "--where", "loss=bt_mlp", "--where", "seed=0").stdout
+    assert "no.yaml" in inside("claims", "small", "--file", "no.yaml", status=2).stderr
+    where = inside("table", "small", "--where", "loss=bt_mlp", "--where", "seed=0").stdout
     assert "bt_mlp" in where and "clf_mlp" not in where
-    against = rmsweep("table", "small", "--against", "bt_mlp", "--where", "seed=0,1").stdout
+    against = inside("table", "small", "--against", "bt_mlp", "--where", "seed=0,1").stdout
     assert "paired difference from bt_mlp" in against
     for bad, message in [("los=1", "unknown field 'los'"), ("loss", "must be FIELD=VALUE")]:
-        assert message in rmsweep("table", "small", "--where", bad, status=2).stderr
+        assert message in inside("table", "small", "--where", bad, status=2).stderr
 
 
 def test_the_files_are_part_of_what_is_shipped():

@@ -42,22 +42,22 @@ def test_run_fits_once_and_prints_the_metrics(rmsweep, tiny, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["outputs"]
 
 
-def test_run_helps_and_shows_the_config(rmsweep, tmp_path):
+def test_run_helps_and_shows_the_config(rmsweep, inside, tmp_path):
     text = rmsweep("run", "--help").stdout
     assert "normbt" in text and "annotation:" in text and "Powered by Hydra" not in text
     for arguments in (["loss=normbt", "--cfg", "job"], ["-c", "job", "--resolve", "loss=normbt"]):
-        config = yaml.safe_load(rmsweep("run", *arguments).stdout)
+        config = yaml.safe_load(inside("run", *arguments).stdout)
         assert config["loss"]["label"] == "NormBT" and config["annotation"]["beta"] == 1.0
-    assert rmsweep("run", "-m", "--help").stdout == text
+    assert inside("run", "-m", "--help").stdout == text
     assert not list(tmp_path.iterdir())
 
 
-def test_sweep_then_table_then_nothing_to_run(rmsweep, tiny, tmp_path):
+def test_sweep_then_table_then_nothing_to_run(rmsweep, inside, tiny, tmp_path):
     first = rmsweep(*SWEEP, *tiny)
     assert "4 of 4 runs done" in first.stdout and first.stderr == ""
     kept = parts(tmp_path)
     tables = {
-        name: rmsweep("table", "small", "--format", name).stdout
+        name: inside("table", "small", "--format", name).stdout
         for name in ("text", "md", "latex", "csv", "html")
     }
     for name in ("text", "md", "latex", "html"):
@@ -80,7 +80,7 @@ def test_sweep_then_table_then_nothing_to_run(rmsweep, tiny, tmp_path):
     third = rmsweep(*SWEEP, *tiny, "seed=range(3)")
     assert "6 of 6 runs done" in third.stdout and len(package_load(tmp_path, "small")) == 6
     options = ["--rows", "loss", "--columns", "annotation.beta", "--metric", "spearman"]
-    assert "spearman" in rmsweep("table", "small", *options).stdout
+    assert "spearman" in inside("table", "small", *options).stdout
 
 
 def package_load(root, name, **more):
@@ -92,20 +92,20 @@ def package_load(root, name, **more):
         os.chdir(before)
 
 
-def test_plan_runs_nothing_and_limit_some(rmsweep, tiny, tmp_path):
-    plan = rmsweep(*SWEEP, *tiny, "--plan").stdout
+def test_plan_runs_nothing_and_limit_some(rmsweep, inside, tiny, tmp_path):
+    plan = inside(*SWEEP, *tiny, "--plan").stdout
     assert "sweep small: 4 runs" in plan and "bt_mlp (2), clf_mlp (2)" in plan
     assert "done: 0, missing: 4" in plan and not list(tmp_path.iterdir())
-    unknown = rmsweep("run", "-m", "sweeps=alpacaeval", "precision=fp32", "--plan").stdout
+    unknown = inside("run", "-m", "sweeps=alpacaeval", "precision=fp32", "--plan").stdout
     assert "done: unknown" in unknown and "cache.root" in unknown
     limited = rmsweep(*SWEEP, *tiny, "--limit", 1).stdout
     assert "1 of 1 runs done" in limited and "other 3 runs" in limited
-    table = rmsweep("table", "small", status=1).stdout  # what was not launched is still wanted
+    table = inside("table", "small", status=1).stdout  # what was not launched is still wanted
     assert "(1 of 2)" in table and "INCOMPLETE: 3 of 4" in table
-    plan = rmsweep(*SWEEP, *tiny, "--plan").stdout
+    plan = inside(*SWEEP, *tiny, "--plan").stdout
     assert "done: 1, missing: 3" in plan and re.search(r"hours: \d", plan)
     assert len(package_load(tmp_path, "small")) == 1
-    refused = rmsweep(*SWEEP, *tiny, "quantity=10000", "--plan", status=2)
+    refused = inside(*SWEEP, *tiny, "quantity=10000", "--plan", status=2)
     assert "quantity must be at most" in refused.stderr
 
 
@@ -118,10 +118,10 @@ def test_an_unnamed_sweep_resumes_by_the_same_command(rmsweep, tiny, tmp_path):
     assert parts(tmp_path, name) == kept and os.listdir(tmp_path / "outputs") == [name]
 
 
-def test_list(rmsweep):
-    groups = rmsweep("list").stdout
+def test_list(inside):
+    groups = inside("list").stdout
     assert "loss:" in groups and "sweeps:" in groups and "rbt_full" in groups
-    losses = rmsweep("list", "loss").stdout
+    losses = inside("list", "loss").stdout
     assert losses.startswith("loss:") and "normbt" in losses and "rbt_full" not in losses
     assert "Bradley-Terry" in losses
 
@@ -148,13 +148,13 @@ def test_a_cache_on_disk_gives_what_memory_gives(rmsweep, tiny, tmp_path):
     assert parts(tmp_path, "files") == kept, "the path is not in the key"
 
 
-def test_an_incomplete_sweep_is_shown_as_such(rmsweep, tiny, tmp_path):
+def test_an_incomplete_sweep_is_shown_as_such(rmsweep, inside, tiny, tmp_path):
     rmsweep(*SWEEP, *tiny)
     next(tmp_path.glob("outputs/small/runs/*")).unlink()
-    table = rmsweep("table", "small", status=1).stdout
+    table = inside("table", "small", status=1).stdout
     assert "(1 of 2)" in table and "1 of 4 runs are missing" in table
     rmsweep(*SWEEP, *tiny)
-    assert " of " not in rmsweep("table", "small").stdout.partition("mean [95 %")[0]
+    assert " of " not in inside("table", "small").stdout.partition("mean [95 %")[0]
 
 
 def test_a_failed_run_is_listed_and_its_mates_go_on(rmsweep, tiny, tmp_path):

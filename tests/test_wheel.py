@@ -67,18 +67,19 @@ def test_the_wheel_holds_what_is_composed(wheel):
     ]
 
 
-def test_the_installed_wheel_works_elsewhere(binaries, tmp_path):
+def test_the_installed_wheel_works_elsewhere(binaries, tiny, tmp_path):
     rmsweep = binaries / "rmsweep"
     where = call(binaries / "python", "-c", "import rmsweep; print(rmsweep.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(binaries.parent)
     assert "rbt_full" in call(rmsweep, "list", cwd=tmp_path)
     assert "normbt" in call(rmsweep, "run", "--help", cwd=tmp_path)
-    demo = call(rmsweep, "demo", cwd=tmp_path)
-    assert "60 of 60 runs done" in demo and "best of its column" in demo
-    page = tmp_path / "outputs/demo/report.html"
-    assert "60 of 60 runs done" in page.read_text() and str(page.relative_to(tmp_path)) in demo
+    sweep = ["run", "-m", "loss=bt_mlp,clf_lgb", "seed=0,1", "name=small", *tiny]
+    assert "4 of 4 runs done" in call(rmsweep, *sweep, cwd=tmp_path)
+    said = call(rmsweep, "report", "small", cwd=tmp_path)
+    page = tmp_path / "outputs/small/report.html"
+    assert "4 of 4 runs done" in page.read_text() and str(page.relative_to(tmp_path)) in said
     plan = call(rmsweep, "run", "-m", "sweeps=rbt_fig1", "--plan", cwd=tmp_path)
     assert "sweep rbt_fig1: 180 runs" in plan
-    found = call(rmsweep, "claims", "demo", cwd=tmp_path)
+    found = call(rmsweep, "claims", "small", cwd=tmp_path)
     assert "CLF-MLP" in found and "NormBT" in found
     assert os.listdir(tmp_path) == ["outputs"]
