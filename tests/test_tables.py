@@ -349,11 +349,11 @@ def test_html(odd_sweep):
 def test_csv_keeps_full_precision(odd_sweep):
     cells = table(*odd_sweep)
     text = page(*odd_sweep, format="csv")
-    back = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+    back = pd.read_csv(io.StringIO(text), dtype=str)  # pandas 2 reads floats to 15 digits
     assert list(back) == list(cells)
     for name in ("mean", "low", "high"):
-        np.testing.assert_array_equal(back[name], cells[name])
-    assert back["is_best"].dtype == bool
+        np.testing.assert_array_equal(back[name].astype(float), cells[name])
+    assert set(back["is_best"]) <= {"True", "False"}
 
 
 def test_unknown_format():
