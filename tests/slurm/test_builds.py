@@ -84,15 +84,19 @@ def test_sbatch_refuses_a_build(cluster, build, tmp_path):
 def test_warned_and_broken_tasks(cluster, build, tmp_path):
     """A task that is warned goes on by itself; one that fails takes what waits for it with it."""
     made = submitted(build("there", *SLURM))
-    (tmp_path / "backbone").rename(tmp_path / "aside")
+    cluster.slurm("scontrol", "hold", made["embeddings"])
     task = f"{made['rewards']}_0"
     cluster.wait_for_state(task, "RUNNING")
     log = tmp_path / f"there/jobs/submitit/{task}_0_log.out"
     cluster.wait_until(lambda: log.exists() and "test: " in log.read_text())
     cluster.warn(task)
     cluster.start_again(task)
-    cluster.wait_until(lambda: not cluster.squeue(), 300)
+    rewards = f"{made['rewards']}_"
+    cluster.wait_until(lambda: not any(t.startswith(rewards) for t, *_ in cluster.squeue()), 300)
     assert "queued again" in log.read_text()
+    (tmp_path / "backbone").rename(tmp_path / "aside")
+    cluster.slurm("scontrol", "release", made["embeddings"])
+    cluster.wait_until(lambda: not cluster.squeue(), 300)
     cluster.wait_for_sacct(made["join"], {made["join"]: ("CANCELLED", "0:0")})
     assert not files(tmp_path / "there")
     (tmp_path / "aside").rename(tmp_path / "backbone")
