@@ -202,7 +202,7 @@ def _inversions(values: np.ndarray) -> np.ndarray:
         merged[:, half:] += 1
         merged.sort(axis=1)
         padded = merged >> 1
-        place = np.arange(2 * half, dtype=np.int32)
+        place = np.arange(2 * half)
         places = np.einsum("ij,j->i", merged & 1, place)  # sum of those of the right values
         most = half * (3 * half - 1) // 2  # that sum where no left value is larger
         found += (most - places.reshape(n_rows, -1)).sum(axis=1)

@@ -172,10 +172,14 @@ def _refuse_idle(args: argparse.Namespace, sources: dict[str, str]) -> None:
 
 def _names(args: argparse.Namespace, sources: dict[str, str]) -> dict[str, str]:
     """Names in files: as given, else the last part of what they stand for."""
-    file = Path((sources.get("train") or sources["pairs"]).rpartition(":")[2]).name
+    from rmsweep.cache.building.sources import SUFFIXES
+
+    source = sources.get("train") or sources["pairs"]
+    is_file = source.endswith(SUFFIXES)
+    file = Path(source.rpartition(":")[2]).name.partition(".")[0] if is_file else _end_of(source)
     names = {
         "backbone": args.backbone_name or _end_of(args.backbone),
-        "dataset": args.dataset or file.partition(".")[0],
+        "dataset": args.dataset or file,
     }
     if "pairs" in sources:
         return names

@@ -42,13 +42,17 @@ def run_packs(
 ) -> None:
     """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
 
-    On a GPU the MLPs run in this process, with all of the launch's threads for what the GPU does
-    not do, while all else runs in a pool on the CPU: workers of place.threads threads each.
+    On a GPU the MLPs run in this process, with the launch's threads for what the GPU does not do,
+    while all else runs in a pool on the CPU: workers of place.threads threads each, one fewer than
+    without a GPU, whose threads this process has.
     listens: end early, with what is fitted written, when `stopping` is asked for.
     """
     is_on_gpu = [place.device != "cpu" and p[0].spec.loss.reward_model == "mlp" for p in packs]
     cpu = dataclasses.replace(place, device="cpu")
-    gpu = dataclasses.replace(place, threads=min(workers * place.threads, machine.cores()))
+    is_shared = any(is_on_gpu) and not all(is_on_gpu)
+    own = place.threads * (1 if is_shared else workers)
+    gpu = dataclasses.replace(place, threads=min(own, machine.cores()))
+    workers = max(1, workers - is_shared)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rmsweep.execute"])
     pool = ProcessPoolExecutor(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def replace(table: pa.Table, path: Path) -> None:
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
     try:
         pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
         os.replace(unfinished, path)

@@ -62,7 +62,7 @@ def plan(
                     tasks=tasks[first : first + max_array_size],
                     launched_at=now,
                     place=Place(cache_root, on, threads, save_models),
-                    workers=asked.workers,
+                    workers=asked.workers if on == "cpu" else 1,  # threads are all it has
                     cwd=str(Path.cwd()),
                     launcher=plain(asked),
                     command=sys.argv[1:],

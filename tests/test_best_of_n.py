@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from rmsweep.best_of_n import (
+    _inversions,
     best_of_n,
     kl_upper_bound,
     pairwise_accuracy_within_prompt,
@@ -190,3 +191,8 @@ def test_non_finite_predictions_are_refused():
 
 def test_kl_upper_bound():
     np.testing.assert_allclose(kl_upper_bound(np.array([1, 2, 500])), [0, 0.193147, 5.216608], 1e-5)
+
+
+def test_pairs_are_counted_beyond_what_32_bits_hold():
+    m = 70_000
+    assert _inversions(np.arange(m)[None, ::-1]).tolist() == [m * (m - 1) // 2]

@@ -1,5 +1,6 @@
 """What the options of `rmsweep cache build` change, by its own command on tiny real models."""
 
+import argparse
 import json
 import shlex
 
@@ -9,7 +10,7 @@ import pytest
 import tiny_models
 from test_cache_build import SMALL, one_by_one, read_stage, texts_file
 
-from rmsweep import cli
+from rmsweep import cache_build, cli
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft
 TEXTS = ["--train", "t.parquet", "--test-prompts", "3", "--base-llm-name", "x"]
@@ -119,3 +120,20 @@ def test_the_command_that_is_printed_can_be_typed(build, capsys, tmp_path):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "quantity=10", "loss.hidden=[4]", "training.max_epochs=1"])
     assert not ended.value.code and "improvement" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "source, name",
+    [
+        ("my.data/t.v2.parquet", "t"),
+        ("org/name:data/train.jsonl.gz", "train"),
+        ("org/name@v1.0", "name"),
+        ("org/name@refs/convert/parquet", "name"),
+        ("org/llama3.1-data", "llama3.1-data"),
+    ],
+)
+def test_a_dataset_is_named_after_its_file_or_its_place_on_the_hub(source, name):
+    given = argparse.Namespace(
+        backbone="b", backbone_name=None, dataset=None, base_llm_name="x", base_llm=None
+    )
+    assert cache_build._names(given, {"train": source})["dataset"] == name

@@ -1,9 +1,11 @@
 """A build that is killed, changed or repeated: nothing old passes for new, and little is redone."""
 
-import fcntl
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -170,18 +172,42 @@ def test_what_a_killed_build_left_unfinished_is_removed(build, tmp_path):
     left = [tmp_path / "c/.embd_x_backbone_t_train.npy.77", part.with_name(f".{part.name}.0a")]
     for path in left:
         path.write_bytes(b"half")
+        os.utime(path, (time.time() - 7200,) * 2)
     build(*TEXTS)
     assert files(tmp_path / "c") == before and not any(path.exists() for path in left)
 
 
 def test_what_another_process_is_writing_stays(tmp_path):
-    mine = tmp_path / ".a.npy.77"
-    with open(mine, "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        stages.replace(tmp_path / "a.npy", b"whole")
-        assert mine.exists()
-    stages.replace(tmp_path / "a.npy", b"anew")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    young = tmp_path / ".a.npy.77"
+    young.write_bytes(b"half")
+    stages.remove_stale(tmp_path, "a.npy")
+    stages.replace(tmp_path / "a.npy", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "a.npy"]
+
+
+SHARD = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from rmsweep.cache.building.stages import open_stage
+folder = Path(sys.argv[1])
+first = open_stage(folder / "a", {}, {"n_parts": 60})
+second = open_stage(folder / "b", {}, {"n_parts": 60}, first)
+for part in range(60):
+    first.write_table(part, pa.table({"x": [part] * 100}), {})
+    assert first.read_table(part)["x"][0].as_py() == part
+    second.write_table(part, pa.table({"y": [part] * 100}), {})
+assert not first.left() and not second.left()
+"""
+
+
+def test_shards_that_begin_together_write_the_same_texts_side_by_side(tmp_path):
+    for attempt in range(2):
+        command = [sys.executable, "-c", SHARD, str(tmp_path / str(attempt))]
+        shards = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+        said = [shard.communicate(timeout=120)[1] for shard in shards]
+        assert not any(shard.returncode for shard in shards), said
+        assert not list(tmp_path.rglob(".*"))
 
 
 def test_stages_of_another_version_are_refused(build, tmp_path):

@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import math
+import platform
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,9 @@ def test_a_part_cut_short_is_named(sweep):
 def test_the_unfinished_part_of_a_killed_process_is_removed_and_no_other(tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
-    names = [".part-a.parquet.17", ".part-b.parquet.117", ".part-c.parquet.171", "part-17.parquet"]
+    here = platform.node()
+    names = [f".part-a.parquet.{here}.17", f".part-b.parquet.{here}.117", "part-17.parquet"]
+    names += [".part-c.parquet.another.17"]
     for name in names:
         (runs / name).touch()
     results.remove_unfinished(tmp_path, 17)

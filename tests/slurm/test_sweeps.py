@@ -372,7 +372,7 @@ def test_gpu_tasks_ask_for_gpus(cluster, folder, call):
     said = call("run", "-m", *sweep, status=1)
     assert "4 of 8 runs done" in said, said  # there is no CUDA behind these GPUs
     on = {array.place.device: array for array in jobs.submitted(folder / "outputs/two")}
-    assert set(on) == {"cpu", "cuda"}
+    assert set(on) == {"cpu", "cuda"} and on["cuda"].workers == 1
     scripts = {
         device: (folder / f"outputs/two/jobs/submitit/{array.job}_submission.sh").read_text()
         for device, array in on.items()

@@ -9,7 +9,7 @@ import numpy as np
 from rmsweep.cache.building import assemble, entering, models, steps
 from rmsweep.cache.building.entering import Plan
 from rmsweep.cache.building.request import Request
-from rmsweep.cache.building.stages import Stage, remove_unfinished
+from rmsweep.cache.building.stages import Stage, remove_stale
 from rmsweep.cache.building.steps import Step
 
 Say = Callable[[str], None]
@@ -74,10 +74,12 @@ def _require_room(request: Request, plans: Mapping[str, Plan]) -> None:
     needed = 2 * n_responses * width * np.dtype(request.dtype).itemsize
     joined = [paths[0] for paths in assemble.files(request.root, request.names).values()]
     for path in joined:
-        remove_unfinished(path)
+        remove_stale(request.root, path.name)
     there = [path for path in joined if path.exists()]  # is kept, or makes room
     for split in plans:
-        there += steps.embeddings_folder(request, split).glob("part-*.npy")
+        folder = steps.embeddings_folder(request, split)
+        remove_stale(folder, "part-*")
+        there += folder.glob("part-*.npy")
     needed -= sum(path.stat().st_size for path in there)
     free = shutil.disk_usage(request.root).free
     if needed > free:

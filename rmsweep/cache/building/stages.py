@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import importlib.metadata
 import io
@@ -10,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from rmsweep import provenance
 
 FORMAT = 2  # of stage folders; raised when an old one can no longer be gone on with
 MOST_PARTS = 1_000_000
+STALE_S = 3600  # since the last byte of an unfinished file
 FIELDS: dict[str, Any] = {  # of manifests, marks and records, where they are there
     "file": str, "sha256": str | None, "rows": int, "counts": dict, "stage": str, "identity": dict,
     "n_parts": int, "input": str | None, "model": str, "revision": str, "format": int,
@@ -115,11 +116,13 @@ class Stage:
 
     def _write(self, part: int, suffix: str, data: bytes, rows: int, noted: Any) -> None:
         path = self.folder / f"part-{part:05}.{suffix}"
-        self._mark(part).unlink(missing_ok=True)
-        replace(path, data)
         mark = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "rows": rows}
         if self.before is not None:
             mark["input"] = self.before.sha256(part)
+        if self.is_done(part) and file_digest(path) == mark["sha256"] == self.sha256(part):
+            return  # another shard of this build was faster
+        self._mark(part).unlink(missing_ok=True)
+        replace(path, data)
         replace_json(self._mark(part), mark | noted)
 
 
@@ -190,12 +193,9 @@ def replace(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[io.BufferedRandom]:
     """A file to write, which is path once all is written, and nothing before."""
-    remove_unfinished(path)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(unfinished, "wb+") as file:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, however that ends
             yield file
             file.flush()
             os.replace(unfinished, path)
@@ -205,12 +205,15 @@ def whole(path: Path) -> Iterator[io.BufferedRandom]:
         unfinished.unlink(missing_ok=True)
 
 
-def remove_unfinished(path: Path) -> None:
-    """Remove what a killed process had written of a file."""
-    for unfinished in path.parent.glob(f".{path.name}.*"):
-        with contextlib.suppress(OSError), open(unfinished, "rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: being written
-            unfinished.unlink()
+def remove_stale(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left of files whose names match; what is being written is young.
+
+    Shards of one build may write side by side, on several machines, so a lock would not tell.
+    """
+    for unfinished in folder.glob(f".{pattern}.*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - unfinished.stat().st_mtime > STALE_S:
+                unfinished.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> OSError:
