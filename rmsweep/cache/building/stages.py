@@ -121,7 +121,8 @@ class Stage:
             mark["input"] = self.before.sha256(part)
         if self.is_done(part) and file_digest(path) == mark["sha256"] == self.sha256(part):
             return  # another shard of this build was faster
-        self._mark(part).unlink(missing_ok=True)
+        if self.sha256(part) not in (None, mark["sha256"]):  # else a shard may just have read it
+            self._mark(part).unlink(missing_ok=True)
         replace(path, data)
         replace_json(self._mark(part), mark | noted)
 
