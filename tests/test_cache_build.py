@@ -36,9 +36,7 @@ SMALL += ["--max-prompt-tokens", "100", "--part-responses", "12", "--precision",
 def made(tmp_path_factory):
     """Folders of models: llm, scorer, backbone, adapter; and a file of prompts."""
     root = tmp_path_factory.mktemp("models")
-    tiny_models.make(root / "llm", "Llama", "ForCausalLM", 0)
-    tiny_models.make(root / "scorer", "GPT2", "ForSequenceClassification", 1, num_labels=1)
-    tiny_models.make(root / "backbone", "Gemma", "Model", 2)
+    tiny_models.make_three(root, "Gemma")
     tiny_models.make_adapter(root / "adapter", str(root / "llm"))
     lines = [{"question": f"Name {'many ' * (i % 4)}birds, {i}."} for i in range(14)]
     lines += [lines[0], {"question": " "}, {"question": "long " * 200}]

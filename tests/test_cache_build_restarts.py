@@ -23,9 +23,7 @@ EMBEDDINGS = "stages/embeddings-x-backbone-t-{}"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    tiny_models.make(root / "llm", "Llama", "ForCausalLM", 0)
-    tiny_models.make(root / "scorer", "GPT2", "ForSequenceClassification", 1, num_labels=1)
-    tiny_models.make(root / "backbone", "Llama", "Model", 2)
+    tiny_models.make_three(root)
     texts_file(root / "t.parquet")
     (root / "p.jsonl").write_text("".join(json.dumps({"prompt": f"p {i}"}) + "\n" for i in "abcd"))
     return root

@@ -81,3 +81,10 @@ def make_adapter(folder: Path, base: str, seed: int = 0) -> str:
             parameter.data.normal_(0, 0.5)
     adapted.save_pretrained(folder)
     return str(folder)
+
+
+def make_three(root: Path, backbone: str = "Llama") -> None:
+    """root/llm, root/scorer and root/backbone: what a build from prompts takes."""
+    make(root / "llm", "Llama", "ForCausalLM", 0)
+    make(root / "scorer", "GPT2", "ForSequenceClassification", 1, num_labels=1)
+    make(root / "backbone", backbone, "Model", 2)

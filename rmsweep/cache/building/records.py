@@ -54,5 +54,6 @@ def origin(path: Path) -> dict[str, Any] | None:
     if stage is None:
         return None
     manifest, totals = stage.manifest, stage.totals()
-    share = None if stage.left() else totals["truncated"] / totals["texts"]
+    is_whole = not stage.left() and totals["texts"] > 0
+    share = totals["truncated"] / totals["texts"] if is_whole else None
     return {name: manifest[name] for name in ("model", "revision")} | {"share_cut": share}

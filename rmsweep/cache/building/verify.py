@@ -144,7 +144,10 @@ def _embed(
     native = "bf16" if machine.has_native_bf16(device) else "fp32"
     precision = identity["precision"] if identity["precision"] == native else "fp32"
     loaded = models.load(located, "AutoModel", models.Engine(device, precision, remote_code))
-    pooling, cut = embed.Pooling(**identity["pooling"]), Cut(**identity["cut"])
+    try:
+        pooling, cut = embed.Pooling(**identity["pooling"]), Cut(**identity["cut"])
+    except TypeError as error:
+        raise ValueError(f"a manifest says of pooling or cut what none is: {error}") from None
     progress = Progress("embedding again", 1, 1)
     budget = Budget(BATCH_TOKENS)
     return embed.embed(loaded, prompts, responses, pooling, cut, budget, progress)[0]
