@@ -8,9 +8,9 @@ import resource
 import tempfile
 from pathlib import Path
 
-from rmsweep import compose, machine, sweep
-from rmsweep.cache.synthetic import Synthetic
-from rmsweep.cache.write import write
+from paper_scale import Scale, data, items_of
+
+from rmsweep import machine
 from rmsweep.execute import run_pack
 
 
@@ -26,23 +26,9 @@ def main() -> None:
         "--dir", default=None, help="where the file goes (default: a temporary one)"
     )
     args = parser.parse_args()
-    shape = {
-        "train_prompts": 1000,
-        "test_prompts": args.prompts,
-        "test_responses": 500,
-        "dim": 2048,
-    }
-    items = []
     with tempfile.TemporaryDirectory(dir=args.dir) as root:
-        with compose.hydra_at_conf():
-            config = compose.compose_one([compose.search_path([])])
-            fields = config.values["dataset"]["synthetic"] | shape
-            stems = dict.fromkeys(("base_llm", "backbone", "dataset"), "synthetic")
-            write(Path(root), Synthetic(**stems, **fields), "float16", lambda n: None)
-            for seed in range(args.runs):
-                overrides = ["dataset.synthetic=null", "training.max_epochs=2", f"seed={seed}"]
-                config = compose.compose_one([*overrides, compose.search_path([])])
-                items += sweep.keyed([sweep.spec_of(config, "cpu")], root)
+        data(Scale(train_prompts=1000, test_prompts=args.prompts), Path(root))
+        items = items_of(Path(root), "cpu", args.runs, ["training.max_epochs=2"])
         size = max(file.stat().st_size for file in Path(root).glob("embd_*.npy"))
         before = peak_gib()
         place = machine.Place(root, "cpu", machine.cores())

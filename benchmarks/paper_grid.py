@@ -11,11 +11,12 @@ are 2,000 x 500 in RBT. GPU hours for the MLP losses, CPU hours of one core for 
 import argparse
 import dataclasses
 import resource
+import statistics
 import tempfile
 from pathlib import Path
 
 import torch
-from paper_scale import Measured, Scale, data, measure, peak
+from paper_scale import Measured, Scale, add_scale, data, measure, peak
 
 from rmsweep import machine
 
@@ -36,7 +37,19 @@ def of_grid(pack: Measured, quantity: int, scale: Scale, seconds: float) -> floa
     return CELLS * (fit_s + score_s) / 3600
 
 
-def main() -> None:
+def run(folder: Path, loss: str, scale: Scale, quantity: int, args: argparse.Namespace) -> Measured:
+    """One pack of a loss, on data of that scale, which is written once."""
+    root = folder / f"{scale.dim}_{scale.test_prompts}"
+    if not root.exists():
+        root.mkdir()
+        data(scale, root)
+    overrides = [f"loss={loss}", f"quantity={quantity}"]
+    if loss == "clf_lgb":
+        return measure(root, scale, "cpu", args.trees, [*overrides, f"loss.rounds={args.rounds}"])
+    return measure(root, scale, args.device, args.runs, overrides)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,63 +57,53 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="of an MLP pack")
     parser.add_argument("--trees", type=int, default=1, help="runs of a LightGBM pack")
     parser.add_argument("--rounds", type=int, default=100, help="of LightGBM; others are scaled")
-    parser.add_argument("--dim", type=int, default=2048)
-    parser.add_argument("--quantity", type=int, default=10_000)
-    parser.add_argument("--test-prompts", type=int, default=400)
-    args = parser.parse_args()
-    full = Scale(args.dim, test_prompts=args.test_prompts)
-    halves = {
-        "D": (dataclasses.replace(full, dim=args.dim // 2), args.quantity),
-        "pairs": (full, args.quantity // 2),
-        "test responses": (
-            dataclasses.replace(full, test_prompts=args.test_prompts // 2),
-            args.quantity,
-        ),
-    }
+    add_scale(parser, Scale(train_prompts=10_000))
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    clock = "CPU" if args.device == "cpu" else "wall"
+    full = Scale(args.dim, 12_000, args.test_prompts, args.test_responses)
+    half_d = dataclasses.replace(full, dim=args.dim // 2)
+    half_test = dataclasses.replace(full, test_prompts=args.test_prompts // 2)
     where = machine.gpu(args.device) or f"{machine.cpu()}, {torch.get_num_threads()} threads"
-    print(f"{where}; D = {args.dim}, {args.quantity} pairs, {args.test_prompts} x 500 responses")
-    gpu_h = cpu_h = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-
-        def run(loss: str, scale: Scale, quantity: int, device: str, n_runs: int) -> Measured:
-            root = Path(folder) / f"{scale.dim}_{scale.test_prompts}"
-            if not root.exists():
-                root.mkdir()
-                data(scale, root)
-            overrides = [f"loss={loss}", f"quantity={quantity}"]
-            overrides += [f"loss.rounds={args.rounds}"] if loss == "clf_lgb" else []
-            return measure(root, scale, device, n_runs, overrides)
-
-        packs = {
-            loss: run(loss, full, args.quantity, args.device, args.runs) for loss in MLP_LOSSES
-        }
+    print(f"{where}; D = {args.dim}, {args.quantity} pairs, ", end="")
+    print(f"{args.test_prompts} x {args.test_responses} responses")
+    with tempfile.TemporaryDirectory() as name:
+        folder, mlp_hours, shares = Path(name), 0.0, []
+        packs = {loss: run(folder, loss, full, args.quantity, args) for loss in MLP_LOSSES}
+        top = peak(packs["bt_mlp"].spec.precision, args.device, args.dim)
         for loss, pack in packs.items():
             print(
                 f"{loss}: fit {pack.fit_s:.2f} + score {pack.score_s:.2f} s a run (wall), ", end=""
             )
             print(f"{pack.cpu_s:.2f} CPU s, {pack.epochs} epochs, {pack.flop / 1e12:.1f} Tflop")
-            seconds = pack.cpu_s if args.device == "cpu" else pack.wall_s
-            gpu_h += of_grid(pack, args.quantity, full, seconds)
-        top = peak(packs["bt_mlp"].spec.precision, args.device, args.dim)
-        for name, (scale, quantity) in halves.items():
-            half = run("bt_mlp", scale, quantity, args.device, args.runs)
-            ratio = packs["bt_mlp"].cpu_s / half.cpu_s
-            if args.device != "cpu":
-                ratio = packs["bt_mlp"].wall_s / half.wall_s
-            flops = packs["bt_mlp"].flop / half.flop
-            print(f"twice the {name}: {ratio:.2f} x the time, {flops:.2f} x the arithmetic")
-        lgb = run("clf_lgb", full, args.quantity, "cpu", args.trees)
-        cpu_s = lgb.cpu_s * 100 / args.rounds
-        print(f"clf_lgb: {cpu_s:.1f} CPU s a run ({lgb.fit_s / lgb.wall_s:.0%} of it the fit)")
-        cpu_h = of_grid(lgb, args.quantity, full, cpu_s)
+            mlp_hours += of_grid(pack, args.quantity, full, pack.seconds(clock))
+            shares.append(pack.flop / pack.seconds(clock) / top[clock])
+        bt = packs["bt_mlp"]
+        for what, scale, quantity in [
+            ("D", half_d, args.quantity),
+            ("pairs", full, args.quantity // 2),
+            ("test responses", half_test, args.quantity),
+        ]:
+            half = run(folder, "bt_mlp", scale, quantity, args)
+            ratio = bt.seconds(clock) / half.seconds(clock)
+            print(f"twice the {what}: {ratio:.2f} x the time, ", end="")
+            print(f"{bt.flop / half.flop:.2f} x the arithmetic", flush=True)
+        trees = run(folder, "clf_lgb", full, args.quantity, args)
+    cpu_s = trees.cpu_s * 100 / args.rounds
+    print(f"clf_lgb: {cpu_s:.1f} CPU s a run ({trees.fit_s / trees.wall_s:.0%} of it the fit)")
+    trees_hours = of_grid(trees, args.quantity, full, cpu_s)
+    unit = "core hours" if args.device == "cpu" else "GPU hours"
+    print(
+        f"8,640 MLP runs: {mlp_hours:.1f} {unit}; 4,320 LightGBM runs: {trees_hours:.0f} core hours"
+    )
     pack_runs = PACK_RUNS[args.device.partition(":")[0]]
     n_packs = [len(MLP_LOSSES) * 4 * CELLS / pack_runs, 4 * CELLS / PACK_RUNS["cpu"]]
-    unit = "core hours" if args.device == "cpu" else "GPU hours"
-    print(f"8,640 MLP runs: {gpu_h:.1f} {unit}; 4,320 LightGBM runs: {cpu_h:.0f} core hours")
     tb = " + ".join(f"{n * TEST_BYTES / 1e12:.1f}" for n in n_packs)
     print(f"bytes of test files in packs of {pack_runs} and {PACK_RUNS['cpu']}: {tb} TB")
-    flop = sum(pack.flop / pack.wall_s for pack in packs.values()) / len(packs)
-    print(f"by wall time {flop / top['wall']:.0%} of the matrix-multiply peak", end="; ")
+    print(f"by {clock} time {statistics.mean(shares):.0%} of the matrix-multiply peak; ", end="")
     print("what is far below it binds elsewhere: reading, metrics, LightGBM's cores")
     print(f"peak RSS: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 

@@ -27,7 +27,8 @@ from rmsweep.cache.synthetic import Synthetic
 from rmsweep.cache.write import write
 from rmsweep.execute import run_pack
 from rmsweep.results import read_parts
-from rmsweep.spec import RunSpec
+from rmsweep.reward_models.mlp import DTYPES
+from rmsweep.spec import Item, RunSpec
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "CPU": time.process_time}
 
@@ -58,21 +59,27 @@ class Measured:
     def wall_s(self) -> float:
         return self.fit_s + self.score_s
 
+    def seconds(self, clock: str) -> float:
+        return {"wall": self.wall_s, "CPU": self.cpu_s}[clock]
 
-def peak(precision: str, device: str, dim: int = 2048) -> dict[str, float]:
-    """Flop/s of (10240, D) @ (D, 1024) by each clock."""
-    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-    a = torch.randn(10240, dim, device=device).to(dtype)
-    b = torch.randn(dim, 1024, device=device).to(dtype)
+
+def peak(
+    precision: str, device: str, dim: int = 2048, rows: int = 10240, products: int = 1
+) -> dict[str, float]:
+    """Flop/s of (rows, D) @ (D, 1024) by each clock: the median of 9, each of some products."""
+    a = torch.randn(rows, dim, device=device).to(DTYPES[precision])
+    b = torch.randn(dim, 1024, device=device).to(DTYPES[precision])
     seconds: dict[str, list[float]] = {name: [] for name in CLOCKS}
     for _ in range(10):
         started = {name: clock() for name, clock in CLOCKS.items()}
-        a @ b
+        for _ in range(products):
+            a @ b
         if device != "cpu":
             torch.cuda.synchronize(device)
         for name, clock in CLOCKS.items():
             seconds[name].append(clock() - started[name])
-    return {n: 2 * 10240 * dim * 1024 / statistics.median(s[1:]) for n, s in seconds.items()}
+    flop = products * 2 * rows * dim * 1024
+    return {name: flop / statistics.median(s[1:]) for name, s in seconds.items()}
 
 
 def arithmetic(n_train: int, n_held_out: int, epochs: int, n_scored: int, dim: int) -> float:
@@ -91,15 +98,20 @@ def data(scale: Scale, root: Path) -> None:
     write(root, Synthetic(**stems, **fields), "float16", lambda n: None)
 
 
-def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:
-    """One pack of n_runs seeds on the data under root."""
+def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list[Item]:
+    """Runs of n_runs seeds on the data under root."""
     fixed = ["dataset=synthetic", "dataset.synthetic=null", "pairing=cross_prompt", *overrides]
     with compose.hydra_at_conf():
         configs = [
             compose.compose_one([*fixed, f"seed={seed}", compose.search_path([])])
             for seed in range(n_runs)
         ]
-        items = sweep.keyed([sweep.spec_of(c, device) for c in configs], str(root))
+        return sweep.keyed([sweep.spec_of(c, device) for c in configs], str(root))
+
+
+def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:
+    """One pack of n_runs seeds on the data under root."""
+    items = items_of(root, device, n_runs, overrides)
     place = machine.Place(str(root), device, torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
@@ -117,6 +129,14 @@ def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[
         spec, outcome.fit_s / n_runs, outcome.score_s / n_runs, cpu_s / n_runs, flop, epochs,
         improvement,
     )  # fmt: skip
+
+
+def add_scale(parser: argparse.ArgumentParser, scale: Scale) -> None:
+    """--quantity, --dim, --test-prompts and --test-responses; scale: what they are if not given."""
+    parser.add_argument("--quantity", type=int, default=scale.train_prompts)
+    parser.add_argument("--dim", type=int, default=scale.dim)
+    parser.add_argument("--test-prompts", type=int, default=scale.test_prompts)
+    parser.add_argument("--test-responses", type=int, default=scale.test_responses)
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from paper_scale import Scale, data
+from paper_scale import Scale, add_scale, data, items_of
 
-from rmsweep import compose, machine, results, sweep
+from rmsweep import machine, results
 from rmsweep.execute import run_pack
 from rmsweep.reward_models.mlp import DTYPES
 from rmsweep.spec import Item
@@ -31,16 +31,6 @@ VARIANTS = {
 }
 OF_DATA = ("base", "oracle", "annotation_error", "mean_margin")  # no model is in these
 OF_MODEL = [name for name in results.METRICS if name not in OF_DATA]
-
-
-def items_of(root: Path, overrides: list[str], n_seeds: int) -> list[Item]:
-    fixed = ["dataset=synthetic", "dataset.synthetic=null", "pairing=cross_prompt", *overrides]
-    with compose.hydra_at_conf():
-        configs = [
-            compose.compose_one([*fixed, f"seed={seed}", compose.search_path([])])
-            for seed in range(n_seeds)
-        ]
-        return sweep.keyed([sweep.spec_of(c, "cpu") for c in configs], str(root))
 
 
 def rows_of(root: Path, items: list[Item], device: str) -> pd.DataFrame:
@@ -58,10 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--quantity", type=int, default=2000)
-    parser.add_argument("--test-prompts", type=int, default=100)
-    parser.add_argument("--test-responses", type=int, default=100)
+    add_scale(parser, Scale(256, 2000, 100, 100))
     args = parser.parse_args()
     scale = Scale(args.dim, args.quantity, args.test_prompts, args.test_responses)
     devices = ["cpu", args.device]
@@ -81,7 +68,7 @@ def main() -> None:
         for name, overrides in VARIANTS.items():
             for precision in shared:
                 fixed = [*overrides, f"quantity={args.quantity}", f"precision={precision}"]
-                items = items_of(root, fixed, args.seeds)
+                items = items_of(root, "cpu", args.seeds, fixed)
                 was, now = (rows_of(root, items, device) for device in devices)
                 print(f"{name}, {precision}: epochs {was['epochs'].astype(int).tolist()}", end="")
                 print(f" and {now['epochs'].astype(int).tolist()}")

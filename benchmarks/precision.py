@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from paper_scale import Scale, data, measure
+from paper_scale import Scale, add_scale, data, measure
 from scipy.stats import t
 
 
@@ -22,10 +22,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--loss", default="bt_mlp")
-    parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--quantity", type=int, default=600)
-    parser.add_argument("--test-prompts", type=int, default=205)
-    parser.add_argument("--test-responses", type=int, default=15)
+    add_scale(parser, Scale(384, 600, 205, 15))
     args = parser.parse_args()
     scale = Scale(args.dim, args.quantity, args.test_prompts, args.test_responses)
     with tempfile.TemporaryDirectory() as folder:

@@ -44,6 +44,7 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     run (600 pairs, D = 384, 2 cores). Out of memory, a pack goes on in halves.
     """
     torch.set_num_threads(place.threads)
+    machine.keep_freed_memory()
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
     at_once = _at_once(items, place)
     opened = functools.cache(lambda: _open(items[0], place))

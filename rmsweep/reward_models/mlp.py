@@ -105,16 +105,19 @@ def initial(
     shapes = [shape for fan_in, fan_out in sizes for shape in ((fan_in, fan_out), (1, fan_out))]
     bounds = [np.float32(1 / math.sqrt(fan_in)) for fan_in, _ in sizes for _ in range(2)]
 
-    def drawn(rng: np.random.Generator) -> list[np.ndarray]:
-        draws = [rng.random(shape, dtype=np.float32) for shape in shapes]
-        return [(2 * draw - 1) * bound for draw, bound in zip(draws, bounds, strict=True)]
+    layers = [torch.empty((len(rngs), *shape)) for shape in shapes]
 
-    layers = [torch.empty((len(rngs), *shape), device=device) for shape in shapes]
+    def draw(run: int) -> None:
+        for layer, bound in zip(layers, bounds, strict=True):
+            weights = layer[run].numpy()  # filled in place: a thread's own arrays cost twice that
+            rngs[run].random(out=weights, dtype=np.float32)
+            weights *= 2
+            weights -= 1
+            weights *= bound
+
     with ThreadPoolExecutor(threads) as pool:
-        for run, arrays in enumerate(pool.map(drawn, rngs)):
-            for layer, array in zip(layers, arrays, strict=True):
-                layer[run] = torch.from_numpy(array)
-    return layers
+        list(pool.map(draw, range(len(rngs))))
+    return [layer.to(device) for layer in layers]
 
 
 def forward(parameters: list[torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
