@@ -1,6 +1,8 @@
 """The command line: parse, call, print."""
 
 import argparse
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -29,6 +31,7 @@ UNQUOTED = ("mismatched input", "NoViableAlt", "no viable alternative")  # of Hy
 
 def main(argv: list[str] | None = None) -> None:
     """The `rmsweep` command; exits with 0 all done, 1 runs failed or missing, 2 bad input."""
+    atexit.register(gc.freeze)  # Python's last search for garbage would take half a second
     argv = sys.argv[1:] if argv is None else argv
     command, *rest = argv or ["--help"]
     if command in ("table", "claims", "list") and hasattr(signal, "SIGPIPE"):

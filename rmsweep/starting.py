@@ -3,12 +3,15 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rmsweep import cost, dispatch, jobs, machine, progress, results, scheduler, slurm, sweep
-from rmsweep.execute import Outcome
 from rmsweep.launchers import Local, Slurm
 from rmsweep.spec import Item, RunSpec
 from rmsweep.task import run_task
+
+if TYPE_CHECKING:  # torch, which the pool imports while a sweep is planned
+    from rmsweep.execute import Outcome
 
 
 def require_able(launcher: Local | Slurm, specs: Sequence[RunSpec], device: str) -> None:
@@ -107,7 +110,7 @@ def _run(packs: list[list[Item]], place: machine.Place, workers: int, directory:
     spent = {"fit_s": 0.0, "score_s": 0.0}
     with progress.bar(total) as advance:
 
-        def finished(outcome: Outcome) -> None:
+        def finished(outcome: "Outcome") -> None:
             for name in ended:
                 ended[name] += getattr(outcome, name)
             for name in spent:

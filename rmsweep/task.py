@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 from signal import SIGUSR2
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from rmsweep import dispatch, jobs, results, scheduler, stopping
-from rmsweep.execute import Outcome
 from rmsweep.provenance import slurm_job
 from rmsweep.spec import Item
+
+if TYPE_CHECKING:  # torch, which the pool imports while a sweep is planned
+    from rmsweep.execute import Outcome
 
 KILLED = 137  # the exit status of what the kernel kills, most often for memory
 
@@ -44,7 +47,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     stopping.ignore()  # Python would die of a signal while it ends, its work done
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: "Outcome") -> None:
     text = f"{outcome.done} runs done, {outcome.failed} failed, in {outcome.wall_s:.1f} s"
     print(f"{text} (fit {outcome.fit_s:.1f} s, score {outcome.score_s:.1f} s)", flush=True)
 
