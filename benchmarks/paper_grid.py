@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=2, help="of an MLP pack")
     parser.add_argument("--trees", type=int, default=1, help="runs of a LightGBM pack")
     parser.add_argument("--rounds", type=int, default=100, help="of LightGBM; others are scaled")
-    add_scale(parser, Scale(train_prompts=10_000))
+    add_scale(parser, Scale(), 10_000)
     return parser.parse_args()
 
 

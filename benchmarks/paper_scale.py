@@ -131,9 +131,9 @@ def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[
     )  # fmt: skip
 
 
-def add_scale(parser: argparse.ArgumentParser, scale: Scale) -> None:
-    """--quantity, --dim, --test-prompts and --test-responses; scale: what they are if not given."""
-    parser.add_argument("--quantity", type=int, default=scale.train_prompts)
+def add_scale(parser: argparse.ArgumentParser, scale: Scale, quantity: int) -> None:
+    """--quantity, --dim, --test-prompts and --test-responses, and what they are if not given."""
+    parser.add_argument("--quantity", type=int, default=quantity)
     parser.add_argument("--dim", type=int, default=scale.dim)
     parser.add_argument("--test-prompts", type=int, default=scale.test_prompts)
     parser.add_argument("--test-responses", type=int, default=scale.test_responses)
@@ -144,21 +144,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--quantity", type=int, default=10_000)
     parser.add_argument("--loss", default="bt_mlp")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default=None, help="default: bf16 where it is native")
-    parser.add_argument("--test-prompts", type=int, default=400)
+    add_scale(parser, Scale(), 10_000)
     args = parser.parse_args()
-    scale = Scale(test_prompts=args.test_prompts)
+    scale = Scale(args.dim, 12_000, args.test_prompts, args.test_responses)
     overrides = [f"quantity={args.quantity}", f"loss={args.loss}"]
     overrides += [f"precision={args.precision}"] if args.precision else []
     precision = machine.precision(args.precision, args.device)
     with tempfile.TemporaryDirectory() as folder:
         data(scale, Path(folder))
-        before = peak(precision, args.device)
+        before = peak(precision, args.device, args.dim)
         pack = measure(Path(folder), scale, args.device, args.runs, overrides)
-        after = peak(precision, args.device)
+        after = peak(precision, args.device, args.dim)
     top = {name: (before[name] + after[name]) / 2 for name in CLOCKS}
     where = machine.gpu(args.device) or f"{machine.cpu()}, {torch.get_num_threads()} threads"
     print(f"{args.loss}, {args.quantity} pairs, {args.runs} runs, {precision}, {where}")

@@ -48,7 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, default=5)
-    add_scale(parser, Scale(256, 2000, 100, 100))
+    add_scale(parser, Scale(256, 0, 100, 100), 2000)
     args = parser.parse_args()
     scale = Scale(args.dim, args.quantity, args.test_prompts, args.test_responses)
     devices = ["cpu", args.device]

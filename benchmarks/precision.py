@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--loss", default="bt_mlp")
-    add_scale(parser, Scale(384, 600, 205, 15))
+    add_scale(parser, Scale(384, 0, 205, 15), 600)
     args = parser.parse_args()
     scale = Scale(args.dim, args.quantity, args.test_prompts, args.test_responses)
     with tempfile.TemporaryDirectory() as folder:

@@ -19,10 +19,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 from paper_scale import Measured, Scale, data, measure, peak
 
-from rmsweep import fitting, machine
+from rmsweep import execute, fitting
 
 BACKBONES = {384: "minilm", 256: "lsa"}
 
@@ -69,13 +70,12 @@ def main() -> None:
             every = [*real, f"quantity={args.quantity}", *overrides]
             return measure(root, scale, args.device, n_runs, every)
 
-        pack_of("training.max_epochs=1", n_runs=1)  # warm
-        rows = 2 * int(0.9 * args.quantity)  # what a step multiplies, without the held-out rows
-        precision = machine.precision(None, args.device)
+        spec = pack_of("training.max_epochs=1", n_runs=1).spec  # warm
+        rows = 2 * (spec.quantity - spec.n_validation)  # what a step multiplies
         for loss in args.losses.split(","):
             packs, tops = [], []
             for _ in range(args.packs):
-                tops.append(peak(precision, args.device, args.dim, rows, products=30)[clock])
+                tops.append(peak(spec.precision, args.device, args.dim, rows, products=30)[clock])
                 packs.append(pack_of(f"loss={loss}"))
             seconds = statistics.median(pack.seconds(clock) for pack in packs)
             one = alone([*own, f"loss={loss}", f"quantity={args.quantity}"], args.device)[clock]
@@ -85,11 +85,11 @@ def main() -> None:
                 top = statistics.median(tops)
                 print(f"  {packs[0].flop / seconds / top:.0%} of the peak of its shape, ", end="")
                 print(f"{top / 1e12:.2f} Tflop/s; {statistics.mean(packs[0].epochs):.1f} epochs")
-        chosen = fitting._at_once
-        for size in map(int, args.together.split(",")):
-            fitting._at_once = lambda spec, dim, place, size=size: size
-            print(f"{size} trained together: {pack_of().seconds(clock):.3f} s a run")
-        fitting._at_once = chosen
+        with mock.patch.object(execute, "_at_once", lambda items, place: len(items)):
+            for size in map(int, args.together.split(",")):
+                with mock.patch.object(fitting, "_at_once", lambda *_, size=size: size):
+                    seconds = statistics.median(pack_of().seconds(clock) for _ in range(args.packs))
+                print(f"{size} trained together: {seconds:.3f} s a run", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,7 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
 
     A run that raises becomes a failed row and its pack-mates go on; OSError while writing is
     raised. Asked to stop, it writes what is fitted and leaves the rest. On a CPU the runs are
-    fitted one by one, since one fills it: packs of 1, 4, 10 and 20 took .27, .30, .35 and .36 s a
-    run (600 pairs, D = 384, 2 cores). Out of memory, a pack goes on in halves.
+    fitted one by one, since one fills it. Out of memory, a pack goes on in halves.
     """
     torch.set_num_threads(place.threads)
     machine.keep_freed_memory()

@@ -21,7 +21,8 @@ class Place:
     save_models: bool = False
 
 
-KEPT_ARRAY_BYTES = 64 * 2**20  # a batch of RBT's widest embeddings is 42 MB
+KEPT_ARRAY_BYTES = (2**27, 2**25)  # a batch of RBT's widest embeddings is 84 MB in fp32; old glibc
+# takes no more than the second
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and Arm, as the kernel names them
 
@@ -97,7 +98,7 @@ def keep_freed_memory() -> bool:
     at each step are 6 % of a CPU's time at paper scale.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None or not mallopt(M_MMAP_THRESHOLD, KEPT_ARRAY_BYTES):  # old ones refuse it
+    if mallopt is None or not any(mallopt(M_MMAP_THRESHOLD, size) for size in KEPT_ARRAY_BYTES):
         return False
     return bool(mallopt(M_TRIM_THRESHOLD, 2**28))
 

@@ -10,7 +10,7 @@ from rmsweep.launchers import Local, Slurm
 from rmsweep.spec import Item, RunSpec
 from rmsweep.task import run_task
 
-if TYPE_CHECKING:  # torch, which the pool imports while a sweep is planned
+if TYPE_CHECKING:  # torch, which the pool imports while the sweep is planned
     from rmsweep.execute import Outcome
 
 

@@ -11,7 +11,7 @@ from rmsweep import dispatch, jobs, results, scheduler, stopping
 from rmsweep.provenance import slurm_job
 from rmsweep.spec import Item
 
-if TYPE_CHECKING:  # torch, which the pool imports while a sweep is planned
+if TYPE_CHECKING:  # torch, which the pool imports meanwhile
     from rmsweep.execute import Outcome
 
 KILLED = 137  # the exit status of what the kernel kills, most often for memory

@@ -114,6 +114,23 @@ def test_inspect_while_parts_are_missing(cache, capsys):
     assert report["splits"]["test"]["built"]["share_cut"] == 0
 
 
+def test_a_manifest_that_was_changed(cache, capsys):
+    """Alone, and with the file's record made to agree."""
+    path = cache / "stages/embeddings-p-backbone-pairs/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["identity"]["pooling"] = {"by": "hand"}
+    path.write_text(json.dumps(manifest))
+    said = call(capsys, "verify", cache, status=1)
+    assert "WRONG embd_pairs_p_backbone.npy: no manifest in stages/ is of what made it" in said
+    (stage,) = (s for s in records.stages(cache).values() if s.folder == path.parent)
+    for record in [cache / "stages/embd_pairs_p_backbone.json", *path.parent.glob("part-*.json")]:
+        noted = json.loads(record.read_text())
+        record.write_text(json.dumps(noted | {"stage": stage.identity}))
+    said = call(capsys, "verify", cache, status=2)
+    assert "identity.pooling or identity.cut is not what this version writes" in said
+    assert "build the cache anew" in said
+
+
 def test_embeddings_of_other_texts_are_found_out(cache, capsys):
     """Signs flipped, and the record made to agree: only the model can tell."""
     path = cache / "embd_x_backbone_t_test.npy"

@@ -109,7 +109,9 @@ def initial(
 
     def draw(run: int) -> None:
         for layer, bound in zip(layers, bounds, strict=True):
-            weights = layer[run].numpy()  # filled in place: a thread's own arrays cost twice that
+            weights = layer[
+                run
+            ].numpy()  # filled in place: arrays of a thread's own cost page faults
             rngs[run].random(out=weights, dtype=np.float32)
             weights *= 2
             weights -= 1

@@ -92,7 +92,9 @@ def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -
     if file_digest(path) != record["sha256"]:
         return Finding(path.name, "changed since it was written: remove it and repeat the build")
     stage = stages.get(record["stage"])
-    if stage is not None and not stage.left() and not records.is_joined(path.parent, path, stage):
+    if stage is None:
+        return Finding(path.name, "no manifest in stages/ is of what made it: repeat the build")
+    if not stage.left() and not records.is_joined(path.parent, path, stage):
         return Finding(path.name, "holds parts that are made anew since: repeat the build")
     return Finding(path.name, None, f"sha256 {record['sha256'][:16]}")
 
@@ -135,6 +137,13 @@ def _embed(
 ) -> np.ndarray:
     """Embeddings by the model and settings of a manifest; ValueError where the model is another."""
     name, revision, identity = manifest["model"], manifest["revision"], manifest["identity"]
+    try:
+        pooling, cut = embed.Pooling(**identity["pooling"]), Cut(**identity["cut"])
+    except TypeError as error:
+        raise ValueError(
+            f"the manifest of the embeddings by {name}: identity.pooling or identity.cut is not "
+            f"what this version writes ({error}); build the cache anew"
+        ) from None
     if not revision.startswith("sha256:"):
         name += f"@{revision}"
     located = hub.locate(name, "backbone", remote_code)
@@ -144,10 +153,6 @@ def _embed(
     native = "bf16" if machine.has_native_bf16(device) else "fp32"
     precision = identity["precision"] if identity["precision"] == native else "fp32"
     loaded = models.load(located, "AutoModel", models.Engine(device, precision, remote_code))
-    try:
-        pooling, cut = embed.Pooling(**identity["pooling"]), Cut(**identity["cut"])
-    except TypeError as error:
-        raise ValueError(f"a manifest says of pooling or cut what none is: {error}") from None
     progress = Progress("embedding again", 1, 1)
     budget = Budget(BATCH_TOKENS)
     return embed.embed(loaded, prompts, responses, pooling, cut, budget, progress)[0]
