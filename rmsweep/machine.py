@@ -95,7 +95,7 @@ def keep_freed_memory() -> bool:
     """Have glibc keep what is freed for what comes next, in this process; False where it cannot.
 
     By default it gives arrays of over 32 MB back at once, and the page faults of having them again
-    at each step are 6 % of a CPU's time at paper scale.
+    at each step are 8 % of a fit of 40,000 pairs (benchmarks/README.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or not any(mallopt(M_MMAP_THRESHOLD, size) for size in KEPT_ARRAY_BYTES):
