@@ -46,7 +46,7 @@ def wait_until(holds, seconds=30.0, every=0.1):
 
 def sbatch(*arguments, refused=False):
     """Id of the submitted job, as text."""
-    return slurm("sbatch", "--parsable", *arguments, refused=refused)
+    return slurm("sbatch", "--parsable", "--output=/dev/null", *arguments, refused=refused)
 
 
 def is_refused(*options):
