@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy.stats import spearmanr
 
-from rmsweep import best_of_n as bon
+from rmsweep.evaluation import best_of_n as bon
 
 BLOCK = 8  # prompts, as in scoring.py
 RESAMPLES = 100

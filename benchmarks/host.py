@@ -12,14 +12,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from rmsweep import best_of_n as bon
-from rmsweep import pairing, protocols, scoring
+from rmsweep.annotation import pairing, splits
 from rmsweep.cache.checks import first_nonfinite
-from rmsweep.reward_models import mlp
-from rmsweep.spec import Annotation
+from rmsweep.config.spec import Annotation
+from rmsweep.evaluation import best_of_n as bon
+from rmsweep.evaluation import score
+from rmsweep.training.reward_models import mlp
 
 TEST_PROMPTS, TEST_RESPONSES, DIM, PACK = 2_000, 500, 2048, 64
-BLOCK = scoring.BLOCK_ROWS // TEST_RESPONSES
+BLOCK = score.BLOCK_ROWS // TEST_RESPONSES
 WIDTHS = (DIM, 1024, 512, 1)
 
 
@@ -54,7 +55,7 @@ def main() -> None:
 
     def epochs() -> list:
         rngs = np.random.default_rng(2), np.random.default_rng(3)
-        split = protocols.by_pairs(pairs, n_validation, 5120, *rngs)
+        split = splits.by_pairs(pairs, n_validation, 5120, *rngs)
         return [next(split.epochs) for _ in range(15)]
 
     def measured() -> None:
@@ -62,7 +63,7 @@ def main() -> None:
         bon.best_of_n(predicted, golden, [2**i for i in range(9)], orders)
         bon.spearman_within_prompt(predicted, golden, orders)
         for of_run in predicted:
-            scoring._risks(of_run, golden, annotation)
+            score._risks(of_run, golden, annotation)
 
     def accuracy() -> None:
         bon.pairwise_accuracy_within_prompt(predicted, golden, orders)

@@ -11,7 +11,7 @@ from pathlib import Path
 from paper_scale import Scale, data, items_of
 
 from rmsweep import machine
-from rmsweep.execute import run_pack
+from rmsweep.launch.worker import run_pack
 
 
 def peak_gib() -> float:

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import torch
 
-from rmsweep import compose, machine, sweep
+from rmsweep import machine
 from rmsweep.cache.synthetic import Synthetic
-from rmsweep.cache.write import write
-from rmsweep.execute import run_pack
-from rmsweep.results import read_parts
-from rmsweep.reward_models.mlp import DTYPES
-from rmsweep.spec import Item, RunSpec
+from rmsweep.cache.write_synthetic import write
+from rmsweep.config import compose, sweep_specs
+from rmsweep.config.spec import Item, RunSpec
+from rmsweep.launch.worker import run_pack
+from rmsweep.results.dataset import read_parts
+from rmsweep.training.reward_models.mlp import DTYPES
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "CPU": time.process_time}
 
@@ -106,7 +107,7 @@ def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list
             compose.compose_one([*fixed, f"seed={seed}", compose.search_path([])])
             for seed in range(n_runs)
         ]
-        return sweep.keyed([sweep.spec_of(c, device) for c in configs], str(root))
+        return sweep_specs.keyed([sweep_specs.spec_of(c, device) for c in configs], str(root))
 
 
 def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:

@@ -5,8 +5,8 @@ import time
 
 from hydra import compose
 
-from rmsweep.compose import expand, hydra_at_conf, read_axes, search_path
-from rmsweep.sweep import specs_of
+from rmsweep.config.compose import expand, hydra_at_conf, read_axes, search_path
+from rmsweep.config.sweep_specs import specs_of
 
 
 def main() -> None:

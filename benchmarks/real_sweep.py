@@ -30,7 +30,7 @@ def main() -> None:
     command = [
         sys.executable,
         "-m",
-        "rmsweep.cli",
+        "rmsweep.cli.main",
         "run",
         "-m",
         "sweeps=alpacaeval",

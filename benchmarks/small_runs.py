@@ -23,14 +23,15 @@ from unittest import mock
 
 from paper_scale import Measured, Scale, data, measure, peak
 
-from rmsweep import execute, fitting
+from rmsweep.launch import worker
+from rmsweep.training import fit
 
 BACKBONES = {384: "minilm", 256: "lsa"}
 
 
 def alone(overrides: list[str], device: str) -> dict[str, float]:
     """Seconds of one process for one run, by each clock."""
-    command = [sys.executable, "-m", "rmsweep.cli", "run", *overrides]
+    command = [sys.executable, "-m", "rmsweep.cli.main", "run", *overrides]
     command += ["pairing=cross_prompt", f"device={device}"]
     with tempfile.TemporaryDirectory() as folder:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -85,9 +86,9 @@ def main() -> None:
                 top = statistics.median(tops)
                 print(f"  {packs[0].flop / seconds / top:.0%} of the peak of its shape, ", end="")
                 print(f"{top / 1e12:.2f} Tflop/s; {statistics.mean(packs[0].epochs):.1f} epochs")
-        with mock.patch.object(execute, "_at_once", lambda items, place: len(items)):
+        with mock.patch.object(worker, "_at_once", lambda items, place: len(items)):
             for size in map(int, args.together.split(",")):
-                with mock.patch.object(fitting, "_at_once", lambda *_, size=size: size):
+                with mock.patch.object(fit, "_at_once", lambda *_, size=size: size):
                     seconds = statistics.median(pack_of().seconds(clock) for _ in range(args.packs))
                 print(f"{size} trained together: {seconds:.3f} s a run", flush=True)
 

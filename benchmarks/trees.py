@@ -12,7 +12,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from rmsweep.reward_models import trees
+from rmsweep.training.reward_models import trees
 
 
 def timed(what: str, work: Callable[[], Any]) -> tuple[Any, float]:

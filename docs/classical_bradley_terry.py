@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
-from rmsweep.annotation import preference_probability, prefers_first
+from rmsweep.annotation.preferences import preference_probability, prefers_first
 from rmsweep.classical import strengths
 
 N_COMPARISONS = 20_000

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from rmsweep.config.targets import resolve
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
-from rmsweep.objectives.resolve import resolve
-from rmsweep.reward_models import classifiers, trees
+from rmsweep.training.reward_models import classifiers, trees
 
 ROOT = Path(__file__).parents[1]
 FITS = {"trees": trees.fit, "classifier": classifiers.fit}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rmsweep import machine
+from rmsweep.paths import CHECKOUT
 
 # Of which the numbers, or what is read back of them, are made.
 PACKAGES = (
@@ -22,7 +23,6 @@ PACKAGES = (
     "pandas", "pyarrow", "joblib", "threadpoolctl",
 )  # fmt: skip
 NUMERIC = ("torch", "lightgbm", "numpy", "scikit-learn", "scipy")
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("rmsweep", "conf", "sweeps", "claims")  # whose new files belong to the diff
 
 
@@ -37,7 +37,7 @@ def provenance() -> dict[str, Any]:
 @functools.cache
 def _asked_once() -> dict[str, Any]:
     """All but the command: 40 ms."""
-    has_git = (ROOT / ".git").exists()
+    has_git = (CHECKOUT / ".git").exists()
     commit = _git("rev-parse", "HEAD") if has_git else None
     return {
         "git_commit": None if commit is None else commit.decode().strip(),
@@ -56,7 +56,7 @@ def diff() -> bytes:
 
     Changes of tracked files, and new files in SOURCES.
     """
-    if not (ROOT / ".git").exists():
+    if not (CHECKOUT / ".git").exists():
         return b""
     changed = _git("diff", "HEAD", "--binary", "--no-ext-diff", "--no-color") or b""
     new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *SOURCES) or b""
@@ -167,7 +167,7 @@ def _git(*command: str) -> bytes | None:
     """Output of git in rmsweep's checkout; None where it fails, as without git. A diff's 1 is none
     of its failures.
     """
-    words = ["git", "--no-optional-locks", "-C", str(ROOT), *command]
+    words = ["git", "--no-optional-locks", "-C", str(CHECKOUT), *command]
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from rmsweep import cli
+from rmsweep.cli import main
 
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
 INSTALL = Path(__file__).with_name("install.sh")
@@ -62,7 +62,7 @@ def refused(here, capfd):
     def call(arguments, *words):
         before = tree(here)
         with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
+            main.main([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
         assert stop.value.code == 2, f"{stop.value.code}\n{out}{err}"
         lines = err.strip().splitlines()
@@ -81,7 +81,7 @@ def inside(here, capfd, monkeypatch):
 
     def call(*arguments, status=0):
         with pytest.raises(SystemExit) as end:
-            cli.main([str(argument) for argument in arguments])
+            main.main([str(argument) for argument in arguments])
         said = SimpleNamespace(**dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True)))
         assert (end.value.code or 0) == status, said
         return said

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rmsweep import compose, machine, provenance, results, sweep
+from rmsweep import machine, provenance
+from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path, open_files, open_pairs, rewards_path
 from rmsweep.cache.synthetic import Synthetic
-from rmsweep.execute import run_pack
-from rmsweep.inputs import read_by
-from rmsweep.spec import SEMANTICS, Item
+from rmsweep.config import compose, sweep_specs
+from rmsweep.config.spec import SEMANTICS, Item
+from rmsweep.launch.worker import run_pack
+from rmsweep.results import dataset
 
 HERE = Path(__file__).parent
 KEYS, TINY_RUNS = HERE / "keys.tsv", HERE / "tiny_runs.json"
@@ -113,7 +115,9 @@ def specs_of(sweeps, fixed=()):
                 precision = {"precision": config.values["precision"] or "bf16"}
                 config = dataclasses.replace(config, values=config.values | precision)
                 asked = [o for o in overrides if o.partition("=")[0] not in axes.fields]
-                found.append((" ".join([*asked, *config.overrides]), sweep.spec_of(config, "cpu")))
+                found.append(
+                    (" ".join([*asked, *config.overrides]), sweep_specs.spec_of(config, "cpu"))
+                )
     return found
 
 
@@ -180,13 +184,13 @@ def tiny_runs():
     with tempfile.TemporaryDirectory() as folder:
         write_files(root := Path(folder))
         items = [Item(spec.key(read_by(spec, root).fingerprint), spec) for _, spec in specs]
-        for pack in sweep.packs(items, len):
+        for pack in sweep_specs.packs(items, len):
             run_pack(pack, machine.Place(str(root), "cpu", 1), root)
-        rows = results.read_parts(root).set_index("key")
+        rows = dataset.read_parts(root).set_index("key")
     assert set(rows["status"]) == {"done"}, rows["error"].dropna().unique()
     found = {}
     for (asked, _), item in zip(specs, items, strict=True):
-        exact = {name: _exact(rows.at[item.key, name]) for name in results.NUMBERS}
+        exact = {name: _exact(rows.at[item.key, name]) for name in dataset.NUMBERS}
         there = {name: value for name, value in exact.items() if value is not None}
         found[asked] = {"key": item.key} | there
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from conftest import RMSWEEP
 
-from rmsweep import results
+from rmsweep.results import dataset as results
 
 # 24 runs of some 50 ms each, in 12 packs and more
 SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "seed=range(6)", "annotation.beta=1,10"]

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from rmsweep.annotation import LINKS, error_rate, preference_probability, prefers_first
+from rmsweep.annotation.preferences import LINKS, error_rate, preference_probability, prefers_first
 
 BETAS = (0.0, 0.3, 1.0, 3.0, 10.0, np.inf)
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from report_data import write_sweep
 
-from rmsweep import cli, results
+from rmsweep.cli import main
+from rmsweep.results import dataset
 
 FROM_FILES = ["dataset=alpacaeval", "base_llm=synthetic", "backbone=synthetic", "quantity=30"]
 
@@ -284,7 +285,7 @@ def test_commands(refused, kind):
 def test_synthesize_overwrites_nothing(refused, here):
     shape = [f"dataset.synthetic.{name}_prompts=4" for name in ("train", "test")]
     with pytest.raises(SystemExit) as stop:
-        cli.main(["cache", "synthesize", "new", *shape])
+        main.main(["cache", "synthesize", "new", *shape])
     assert stop.value.code == 0 and len(list(here.glob("new/*.npy"))) == 4
     refused(["cache", "synthesize", "new", *shape], "new", "remove them")
 
@@ -327,7 +328,7 @@ def test_files_of_the_user(refused, here, monkeypatch, kind, multirun):
 
 
 def test_fields_of_tables(refused, here):
-    write_sweep(results.folder("small"))
+    write_sweep(dataset.folder("small"))
     for names in (["--rows", "los"], ["--columns", "los"], ["--columns", "loss,los"]):
         refused(["table", "small", *names], "unknown field 'los'; did you mean loss?")
     for name in ("status", "key", "spec_id", "improvement"):  # columns of rows, not of specs
@@ -339,7 +340,7 @@ def test_fields_of_tables(refused, here):
 def sweep(here, tiny):
     """The name of a sweep of two runs, done."""
     with pytest.raises(SystemExit) as stop:
-        cli.main(["run", "-m", "name=small", "seed=0,1", "loss.hidden=[4]", *tiny])
+        main.main(["run", "-m", "name=small", "seed=0,1", "loss.hidden=[4]", *tiny])
     assert stop.value.code == 0
     return "small"
 

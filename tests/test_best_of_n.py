@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rmsweep.best_of_n import (
+from rmsweep.evaluation.best_of_n import (
     _inversions,
     best_of_n,
     kl_upper_bound,

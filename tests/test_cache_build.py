@@ -16,12 +16,12 @@ import tiny_models
 import torch
 import transformers
 
-from rmsweep import built_options, cli
-from rmsweep.cache.building import embed, generate, hub, models
+from rmsweep.cache.building import embed, generate, hub, models, run_options
 from rmsweep.cache.building.batching import Budget, in_batches
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut, encode, join
 from rmsweep.cache.layout import open_files, open_pairs
+from rmsweep.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
@@ -50,7 +50,7 @@ def build(made, capsys):
 
     def call(*arguments, status=0, command=("cache", "build")):
         with pytest.raises(SystemExit) as ended:
-            cli.main([*command, *map(str, arguments)])
+            main.main([*command, *map(str, arguments)])
         found = capsys.readouterr()
         assert (ended.value.code or 0) == status, found
         return found.out + found.err
@@ -444,9 +444,9 @@ def test_transcripts_of_hh(build, made, tmp_path):
 
 def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
     """conf/dataset/helpsteer.yaml is of files called Helpsteer; minilm is what it says."""
-    assert built_options._option(tmp_path, "dataset", "helpsteer", False) == "helpsteer_built"
-    assert built_options._option(tmp_path, "backbone", "minilm", False) == "minilm"
-    assert built_options._option(tmp_path, "dataset", "my.own_pairs", True) == "my_own_pairs"
+    assert run_options._option(tmp_path, "dataset", "helpsteer", False) == "helpsteer_built"
+    assert run_options._option(tmp_path, "backbone", "minilm", False) == "minilm"
+    assert run_options._option(tmp_path, "dataset", "my.own_pairs", True) == "my_own_pairs"
 
 
 def test_ultrafeedback_and_helpsteer_columns(build, made, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 from test_cache_build import SMALL, one_by_one, read_stage, texts_file
 
-from rmsweep import cache_build, cli
+from rmsweep.cli import cache_build, main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft
 TEXTS = ["--train", "t.parquet", "--test-prompts", "3", "--base-llm-name", "x"]
@@ -40,7 +40,7 @@ def build(made, capsys, monkeypatch):
     def call(out, *arguments):
         given = ["--backbone", "llm", "--precision", "fp32", "--out", out, *arguments]
         with pytest.raises(SystemExit) as ended:
-            cli.main(["cache", "build", *map(str, given)])
+            main.main(["cache", "build", *map(str, given)])
         found = capsys.readouterr()
         assert not ended.value.code, found
         return found.out
@@ -118,7 +118,7 @@ def test_the_command_that_is_printed_can_be_typed(build, capsys, tmp_path):
     (line,) = [line for line in said.splitlines() if line.startswith("then: rmsweep ")]
     command = shlex.split(line.removeprefix("then: rmsweep "))
     with pytest.raises(SystemExit) as ended:
-        cli.main([*command, "quantity=10", "loss.hidden=[4]", "training.max_epochs=1"])
+        main.main([*command, "quantity=10", "loss.hidden=[4]", "training.max_epochs=1"])
     assert not ended.value.code and "improvement" in capsys.readouterr().out
 
 

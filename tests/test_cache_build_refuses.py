@@ -14,9 +14,9 @@ import tiny_models
 import torch
 from test_cache_build import SMALL, texts_file
 
-from rmsweep import cli
 from rmsweep.cache.building import hub, models, sources, tokens
 from rmsweep.cache.building.models import Engine
+from rmsweep.cli import main
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
@@ -44,7 +44,7 @@ def refused(made, capsys, monkeypatch, tmp_path):
         monkeypatch.chdir(made)
         given = [] if "--backbone" in arguments else ["--backbone", "llm"]
         with pytest.raises(SystemExit) as ended:
-            cli.main(["cache", "build", "--out", str(tmp_path / "out"), *given, *arguments])
+            main.main(["cache", "build", "--out", str(tmp_path / "out"), *given, *arguments])
         error = capsys.readouterr().err
         assert ended.value.code == 2 and error.count("\n") == 1, error
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -136,7 +136,7 @@ def test_existing_files_are_not_overwritten(made, tmp_path, capsys, monkeypatch)
     monkeypatch.chdir(made)
     np.save(tmp_path / "embd_x_llm_t_train.npy", np.zeros((2, 2, 2)))
     with pytest.raises(SystemExit):
-        cli.main(["cache", "build", *TEXTS, "--backbone", "llm", "--out", str(tmp_path)])
+        main.main(["cache", "build", *TEXTS, "--backbone", "llm", "--out", str(tmp_path)])
     assert "is there, and no build that left its stages in" in capsys.readouterr().err
 
 
@@ -269,7 +269,9 @@ def test_a_data_set_of_one_file_needs_no_file_name(tmp_path, monkeypatch):
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
-    code = "import sys, rmsweep.cli; from rmsweep.cache.building import sources, stages, texts;"
+    code = (
+        "import sys, rmsweep.cli.main; from rmsweep.cache.building import sources, stages, texts;"
+    )
     code += "print({'torch', 'transformers', 'peft', 'huggingface_hub'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

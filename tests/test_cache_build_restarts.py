@@ -13,8 +13,8 @@ import pytest
 import tiny_models
 from test_cache_build import SMALL, files, read_stage, texts_file
 
-from rmsweep import cli
 from rmsweep.cache.building import assemble, records, stages
+from rmsweep.cli import main
 
 NAMES = {"base_llm": "x", "backbone": "backbone", "dataset": "t"}
 EMBEDDINGS = "stages/embeddings-x-backbone-t-{}"
@@ -37,7 +37,7 @@ def build(made, capsys, monkeypatch, tmp_path):
     def call(*arguments, status=0):
         given = ["--backbone", "backbone", "--precision", "fp32", "--out", tmp_path / "c"]
         with pytest.raises(SystemExit) as ended:
-            cli.main(["cache", "build", *map(str, [*given, *arguments])])
+            main.main(["cache", "build", *map(str, [*given, *arguments])])
         found = capsys.readouterr()
         assert (ended.value.code or 0) == status, found
         return found.out + found.err
@@ -216,7 +216,7 @@ def test_stages_of_another_version_are_refused(build, tmp_path):
     path.write_text(json.dumps(manifest))
     assert "made by another version of rmsweep (its format is 1" in build(*TEXTS, status=2)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["cache", "verify", str(tmp_path / "c")])
+        main.main(["cache", "verify", str(tmp_path / "c")])
     assert ended.value.code == 2
 
 

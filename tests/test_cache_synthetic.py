@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmsweep.cache import write as writing
+from rmsweep.cache import write_synthetic as writing
 from rmsweep.cache.layout import open_files
 from rmsweep.cache.open import open_cache
 from rmsweep.cache.synthetic import Synthetic, embed, generate, golden_rewards
-from rmsweep.cache.write import write
+from rmsweep.cache.write_synthetic import write
 
 STEMS = {"base_llm": "synthetic", "backbone": "synthetic", "dataset": "synthetic"}
 PARAMETERS = {

@@ -9,14 +9,14 @@ import pytest
 import tiny_models
 from test_cache_build import texts_file
 
-from rmsweep import cli
 from rmsweep.cache.building import records
 from rmsweep.cache.building.stages import file_digest
+from rmsweep.cli import main
 
 
 def call(capsys, *arguments, status=0):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["cache", *map(str, arguments)])
+        main.main(["cache", *map(str, arguments)])
     found = capsys.readouterr()
     assert ended.value.code == status, found
     return found.out + found.err

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from rmsweep.claim_files import columns, published, read
-from rmsweep.claims import judge, notes, render
-from rmsweep.results import SCHEMA
+from rmsweep.analysis.claims import columns, published, read
+from rmsweep.analysis.verdicts import judge, notes, render
+from rmsweep.results.dataset import SCHEMA
 
 CLF_BEATS_BT = {
     "claim": "CLF-MLP is better.",

@@ -6,7 +6,7 @@ from scipy.special import logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from rmsweep.reward_models import classifiers, trees
+from rmsweep.training.reward_models import classifiers, trees
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = (RNG.normal(size=(300, 6)) * [1, 100, 1, 1, 1e-3, 1] + [0, 50, 0, 0, 0, 3]).astype(

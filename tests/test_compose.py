@@ -8,9 +8,10 @@ import hydra
 import pytest
 from omegaconf import OmegaConf, flag_override
 
-from rmsweep import sweep
-from rmsweep.compose import ROOT, expand, hydra_at_conf, read_axes, search_path
-from rmsweep.spec import parse
+from rmsweep.config import sweep_specs
+from rmsweep.config.compose import expand, hydra_at_conf, read_axes, search_path
+from rmsweep.config.spec import parse
+from rmsweep.paths import SHIPPED
 
 RUNS = {
     "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
@@ -19,7 +20,7 @@ RUNS = {
     "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
     "theory_convergence": 90,
 }  # fmt: skip
-SWEEPS = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
+SWEEPS = sorted(path.stem for path in (SHIPPED / "sweeps").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def _at(config, field):
 
 
 def specs_of(*overrides):
-    return sweep.specs_of(read_axes(["precision=fp32", *overrides], []), [], "cpu")
+    return sweep_specs.specs_of(read_axes(["precision=fp32", *overrides], []), [], "cpu")
 
 
 def spec_id(values, choices):
@@ -91,8 +92,8 @@ def test_a_sweep_file_has_as_many_runs_as_it_says(name):
 def sampled(axes, seed):
     """A part of a sweep: of each axis one value, but of one group two and of one field three."""
     rng = random.Random(seed)
-    group = rng.choice([name for name in axes.fields if (ROOT / "conf" / name).is_dir()])
-    field = rng.choice([name for name in axes.fields if not (ROOT / "conf" / name).is_dir()])
+    group = rng.choice([name for name in axes.fields if (SHIPPED / "conf" / name).is_dir()])
+    field = rng.choice([name for name in axes.fields if not (SHIPPED / "conf" / name).is_dir()])
     n = {group: 2, field: 3}
     fields = {}
     for name, values in axes.fields.items():
@@ -257,7 +258,7 @@ def test_exclude_refuses_an_unknown_field(tmp_path):
 def test_a_sweep_without_runs_is_refused(tmp_path):
     dirs = write_sweep(tmp_path, EXCLUDING.format("[{selection: random}]"))
     with pytest.raises(ValueError, match="the sweep has no runs"):
-        sweep.specs_of(read_axes(["sweeps=mine"], dirs), dirs, "cpu")
+        sweep_specs.specs_of(read_axes(["sweeps=mine"], dirs), dirs, "cpu")
 
 
 def test_axes_on_the_command_line_replace_those_of_the_file():
@@ -359,7 +360,7 @@ def own_group(tmp_path, monkeypatch):
 
 def test_a_users_own_group_is_swept(own_group):
     axes = read_axes(["loss=bt_mlp,mine", "seed=range(2)", "precision=fp32"], own_group)
-    found = sweep.specs_of(axes, own_group, "cpu")
+    found = sweep_specs.specs_of(axes, own_group, "cpu")
     assert [spec.loss.name for spec in found] == ["bt_mlp", "bt_mlp", "mine", "mine"]
     assert found[0].loss.source_sha256 is None
     assert len(found[2].loss.source_sha256) == 16

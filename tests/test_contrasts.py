@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rmsweep.contrasts import (
+from rmsweep.analysis.contrasts import (
     correlation_points,
     paired_differences,
     paired_interaction,

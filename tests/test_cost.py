@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from test_execute import TINY, items_of, spec_of
 
-from rmsweep import cost, results
-from rmsweep.compose import ROOT
-from rmsweep.spec import Shape, columns
+from rmsweep.config.spec import Shape, columns
+from rmsweep.launch import cost
+from rmsweep.paths import SHIPPED
+from rmsweep.results import dataset
 
-LOSSES = sorted(path.stem for path in (ROOT / "conf/loss").glob("*.yaml"))
+LOSSES = sorted(path.stem for path in (SHIPPED / "conf/loss").glob("*.yaml"))
 SHAPE = Shape(16, 80)
-NOTHING = results.SCHEMA.empty_table().to_pandas()[list(cost.MEASURED)]
+NOTHING = dataset.SCHEMA.empty_table().to_pandas()[list(cost.MEASURED)]
 
 
 def item_of(*overrides):

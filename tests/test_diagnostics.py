@@ -6,13 +6,14 @@ import pytest
 import torch
 from test_execute import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
 
-from rmsweep import diagnostics, results
-from rmsweep.compose import ROOT
+from rmsweep.config.targets import resolve
 from rmsweep.objectives.bradley_terry import bradley_terry
-from rmsweep.objectives.resolve import resolve
-from rmsweep.reward_models import mlp
+from rmsweep.paths import SHIPPED
+from rmsweep.results import dataset
+from rmsweep.training import gradients
+from rmsweep.training.reward_models import mlp
 
-LOSS_FILES = sorted((ROOT / "conf/loss").glob("*.yaml"))
+LOSS_FILES = sorted((SHIPPED / "conf/loss").glob("*.yaml"))
 LOSSES = {path.stem: spec_of(f"loss={path.stem}").loss for path in LOSS_FILES}
 OBJECTIVES = {
     loss: resolve(of.objective, loss) for loss, of in LOSSES.items() if of.reward_model == "mlp"
@@ -39,7 +40,7 @@ def test_gradient_norms_are_those_of_autograd_pair_by_pair(loss):
         torch.autograd.grad(losses[0, i], last_weight, retain_graph=True)[0].norm().item()
         for i in range(losses.shape[1])
     ]
-    found = diagnostics.gradient_norms(batch, OBJECTIVES[loss])
+    found = gradients.gradient_norms(batch, OBJECTIVES[loss])
     np.testing.assert_allclose(found[0].numpy(), one_by_one, rtol=1e-5)
 
 
@@ -47,7 +48,7 @@ def test_bradley_terry_scales_with_the_distance_and_normbt_does_not():
     _, batch = batch_of(pairs=100)
     distance = (batch.features_chosen - batch.features_rejected).norm(dim=-1)[0].detach().numpy()
     error = torch.sigmoid(batch.rejected - batch.chosen)[0].detach().numpy()
-    found = {loss: diagnostics.by_distance(batch, OBJECTIVES[loss]) for loss in OBJECTIVES}
+    found = {loss: gradients.by_distance(batch, OBJECTIVES[loss]) for loss in OBJECTIVES}
     np.testing.assert_allclose(found["bt_mlp"]["pair_distance"], distance, rtol=1e-6)
     np.testing.assert_allclose(found["bt_mlp"]["pair_error"], error, rtol=1e-5)
     np.testing.assert_allclose(found["bt_mlp"]["pair_gradient_norm"], error * distance, rtol=1e-4)
@@ -58,7 +59,7 @@ def test_bradley_terry_scales_with_the_distance_and_normbt_does_not():
 
 def test_deciles_are_tenths_of_the_pairs_from_near_to_far():
     _, batch = batch_of(pairs=40)
-    found = diagnostics.by_distance(batch, bradley_terry)
+    found = gradients.by_distance(batch, bradley_terry)
     order = np.argsort(found["pair_distance"])
     for name in ("distance", "gradient_norm"):
         means = found[f"pair_{name}"][order].reshape(10, 4).mean(axis=1)
@@ -69,8 +70,8 @@ def test_deciles_are_tenths_of_the_pairs_from_near_to_far():
 
 def test_at_most_500_pairs_are_kept():
     _, batch = batch_of(pairs=1203)
-    found = diagnostics.by_distance(batch, bradley_terry)
-    assert {len(found[name]) for name in results.DIAGNOSTICS if name.startswith("pair")} == {500}
+    found = gradients.by_distance(batch, bradley_terry)
+    assert {len(found[name]) for name in dataset.DIAGNOSTICS if name.startswith("pair")} == {500}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -89,13 +90,13 @@ def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):
         for i, spec in enumerate(specs)
     )
     assert_same_numbers(without, recorded)
-    assert all(without[name] is None for name in results.DIAGNOSTICS)
+    assert all(without[name] is None for name in dataset.DIAGNOSTICS)
     if loss not in OBJECTIVES:
-        assert all(recorded[name] is None for name in results.DIAGNOSTICS)
+        assert all(recorded[name] is None for name in dataset.DIAGNOSTICS)
         return
-    assert {len(recorded[name]) for name in results.DIAGNOSTICS[:3]} == {diagnostics.N_DECILES}
+    assert {len(recorded[name]) for name in dataset.DIAGNOSTICS[:3]} == {gradients.N_DECILES}
     assert (np.diff(recorded["decile_distance"]) > 0).all()
-    assert all(np.isfinite(recorded[name]).all() for name in results.DIAGNOSTICS)
+    assert all(np.isfinite(recorded[name]).all() for name in dataset.DIAGNOSTICS)
     assert ((recorded["pair_error"] > 0) & (recorded["pair_error"] < 1)).all()
 
 
@@ -103,7 +104,7 @@ def test_parts_without_the_columns_are_read_as_null(tmp_path):
     spec = spec_of(*TINY, *MLP_TINY)
     rows_of(tmp_path, items_of([spec]))
     (part,) = (tmp_path / "runs").glob("*.parquet")
-    new = [*results.DIAGNOSTICS, "oracle_by_n"]
+    new = [*dataset.DIAGNOSTICS, "oracle_by_n"]
     pd.read_parquet(part).drop(columns=new).to_parquet(part)
-    row = results.read_parts(tmp_path, ["key", *new]).iloc[0]
+    row = dataset.read_parts(tmp_path, ["key", *new]).iloc[0]
     assert all(row[name] is None for name in new)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rmsweep
-from rmsweep import cli
+from rmsweep.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md"]
@@ -97,7 +97,7 @@ def called(words):
     printed, on_broken_pipe = io.StringIO(), signal.getsignal(signal.SIGPIPE)
     try:
         with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
-            cli.main(words)
+            main.main(words)
     finally:
         signal.signal(signal.SIGPIPE, on_broken_pipe)
     assert ended.value.code in (0, None), (words, ended.value.code)
@@ -139,7 +139,7 @@ def test_command(command, place, monkeypatch):
         assert "runs" in plan(planned(words[1:]))
     elif command in PARSED or in_a_block:
         if words[0] != "run":
-            cli._parser().parse_args(words)
+            main._parser().parse_args(words)
     else:
         (key, *_) = sorted(rmsweep.load("first", columns=["key"])["key"])
         given = {"KEY": key} | TINY

@@ -26,9 +26,10 @@ from small_sweep import (
     workers_of,
 )
 
-from rmsweep import compose, results, sweep
-from rmsweep.execute import _row
+from rmsweep.config import compose, sweep_specs
+from rmsweep.launch.worker import _row
 from rmsweep.machine import Place
+from rmsweep.results import dataset as results
 
 pytestmark = pytest.mark.soak
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and drops capabilities")
@@ -90,8 +91,8 @@ def test_100000_rows(tmp_path):
     runs = ["loss=bt_mlp,clf_mlp", "annotation.beta=range(10)", "quantity=range(20,40,2)"]
     runs += ["seed=range(500)", "name=large", *TINY_RUN]
     with compose.hydra_at_conf():
-        specs = sweep.specs_of(compose.read_axes(runs, []), [], "cpu")
-    items = sweep.keyed(specs, None)
+        specs = sweep_specs.specs_of(compose.read_axes(runs, []), [], "cpu")
+    items = sweep_specs.keyed(specs, None)
     assert len(items) == 100_000
     directory = tmp_path / "outputs/large"
     results.add_wanted(directory, items)

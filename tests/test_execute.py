@@ -12,18 +12,22 @@ import pandas as pd
 import pytest
 import torch
 
-from rmsweep import execute, fitting, machine, results
-from rmsweep.annotating import annotated
-from rmsweep.cache import write as writing
+from rmsweep import machine
+from rmsweep.cache import write_synthetic as writing
+from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
-from rmsweep.compose import ROOT, compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.execute import run_pack
-from rmsweep.inputs import read_by
+from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.spec import Item, columns, parse
+from rmsweep.evaluation.score import score
+from rmsweep.launch import worker
+from rmsweep.launch.worker import run_pack
 from rmsweep.machine import Place
-from rmsweep.reward_models import mlp
-from rmsweep.scoring import score
-from rmsweep.spec import Item, columns, parse
+from rmsweep.paths import SHIPPED
+from rmsweep.results import dataset
+from rmsweep.training import fit as fitting
+from rmsweep.training.annotate import annotated
+from rmsweep.training.reward_models import mlp
 
 SHAPE = {
     "seed": 0, "train_prompts": 40, "train_responses": 4, "test_prompts": 9, "test_responses": 12,
@@ -36,8 +40,8 @@ FILES = ("base_llm=gemma2b", "backbone=lsa", "dataset=hh_harmless")
 MLP_TINY = ("loss.hidden=[16]",)
 # Options that read labelled pairs; test_labelled_pairs.py has a fit of each
 OF_PAIRS = {"hh_harmless_pairs", "hh_helpful_pairs", "held_out_pairs", "rewardbench"}
-NUMBERS = [*results.METRICS, "epochs", "spearman_excluded"]
-LISTS = ["bon_n", "bon_golden_by_n", *results.BY_PROMPT]
+NUMBERS = [*dataset.METRICS, "epochs", "spearman_excluded"]
+LISTS = ["bon_n", "bon_golden_by_n", *dataset.BY_PROMPT]
 
 
 @functools.cache
@@ -55,7 +59,7 @@ def items_of(specs, root=None):
 def rows_of(directory, items, threads=1, root=None):
     """The rows of one pack in its own dataset, by spec id, as written and read back."""
     run_pack(items, Place(root and str(root), "cpu", threads), directory)
-    return results.read_parts(directory).set_index("spec_id")
+    return dataset.read_parts(directory).set_index("spec_id")
 
 
 def assert_same_numbers(one, other):
@@ -163,7 +167,7 @@ def test_a_row_says_what_ran_and_what_came_out(tmp_path):
 def test_blocks_of_the_test_file_do_not_change_the_metrics(tmp_path, monkeypatch):
     items = items_of([spec_of(*TINY, "loss.hidden=[7,5]", f"seed={seed}") for seed in range(2)])
     whole = rows_of(tmp_path / "whole", items)
-    monkeypatch.setattr("rmsweep.scoring.BLOCK_ROWS", 4 * SHAPE["test_responses"])
+    monkeypatch.setattr("rmsweep.evaluation.score.BLOCK_ROWS", 4 * SHAPE["test_responses"])
     blocks = rows_of(tmp_path / "blocks", items)  # of 4, 4 and 1 prompts: 1 joins its neighbour
     for item in items:
         one, other = (rows.loc[item.spec.spec_id] for rows in (whole, blocks))
@@ -259,7 +263,7 @@ def test_outcome_counts_what_was_done(tmp_path):
 
 OPTIONS = [
     (path.parent.name, path.stem)
-    for path in sorted((ROOT / "conf").glob("*/*.yaml"))
+    for path in sorted((SHIPPED / "conf").glob("*/*.yaml"))
     if path.stem not in OF_PAIRS
 ]  # fmt: skip
 
@@ -270,7 +274,7 @@ def test_every_option_runs_one_tiny_fit(group, option, tmp_path):
     is_synthetic = option == "synthetic" or group not in ("base_llm", "backbone", "dataset")
     files = () if is_synthetic else ("dataset=alpacaeval",) * (group != "dataset")
     shape = TINY if is_synthetic else SHORT
-    text = (ROOT / "conf" / group / f"{option}.yaml").read_text()
+    text = (SHIPPED / "conf" / group / f"{option}.yaml").read_text()
     sizes = {"rounds: ": "loss.rounds=3", "hidden: [1": "loss.hidden=[8]"}
     size = [small for name, small in sizes.items() if name in text] if group == "loss" else MLP_TINY
     spec = spec_of(*shape, *files, f"{group}={option}", "quantity=30", *size)
@@ -280,7 +284,7 @@ def test_every_option_runs_one_tiny_fit(group, option, tmp_path):
     row = rows_of(tmp_path, items_of([spec], root), root=root).loc[spec.spec_id]
     assert row["status"] == "done", row["traceback"]
     assert row["base"] < row["oracle"]
-    assert all(math.isfinite(row[name]) for name in results.METRICS if name != "spearman")
+    assert all(math.isfinite(row[name]) for name in dataset.METRICS if name != "spearman")
     if group in ("base_llm", "backbone", "dataset", "selection", "pairing", "loss"):
         assert row[group] == option
 
@@ -294,9 +298,9 @@ def test_parts_with_null_and_other_columns_side_by_side_read_back_whole(tmp_path
     for spec in found:
         run_pack(items_of([spec]), Place(None, "cpu", 1), tmp_path)
     assert len(list((tmp_path / "runs").glob("part-*.parquet"))) == 4
-    rows = results.read_parts(tmp_path).set_index("spec_id")
+    rows = dataset.read_parts(tmp_path).set_index("spec_id")
     assert set(rows.index) == {spec.spec_id for spec in found}
-    assert [*rows.columns] == [name for name in results.SCHEMA.names if name != "spec_id"]
+    assert [*rows.columns] == [name for name in dataset.SCHEMA.names if name != "spec_id"]
     assert rows.at[mlp_run.spec_id, "epochs"] >= 1
     assert np.isnan(rows.at[trees_run.spec_id, "epochs"])
     assert rows.at[failing.spec_id, "improvement_by_prompt"] is None
@@ -312,7 +316,7 @@ def test_parts_of_failed_rows_alone_read_back(tmp_path):
     failing = spec_of(*TINY, *MLP_TINY, "training.learning_rate=1e30")
     rows = rows_of(tmp_path, items_of([failing]))
     assert list(rows["status"]) == ["failed"]
-    assert results.failed(tmp_path)["error"].iloc[0] == rows["error"].iloc[0]
+    assert dataset.failed(tmp_path)["error"].iloc[0] == rows["error"].iloc[0]
 
 
 def test_pairs_of_equal_responses_are_counted_and_normbt_stays_finite(tmp_path):
@@ -375,7 +379,7 @@ def test_precisions_are_those_of_the_engine():
 def test_flushing_after_every_run_changes_nothing(tmp_path, monkeypatch):
     items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(3)])
     once = rows_of(tmp_path / "once", items)
-    monkeypatch.setattr(execute, "FLUSH_S", 0.001)
+    monkeypatch.setattr(worker, "FLUSH_S", 0.001)
     thrice = rows_of(tmp_path / "thrice", items)
     assert len(list((tmp_path / "thrice/runs").iterdir())) == 3
     for spec_id, row in once.iterrows():
@@ -395,7 +399,7 @@ def test_data_that_changed_after_the_plan_is_not_recorded_under_the_old_key(tmp_
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_out_of_memory_a_pack_goes_on_in_halves(error, tmp_path, monkeypatch):
     items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(5)])
-    expected, sizes, fit = rows_of(tmp_path / "all", items), [], execute.fit
+    expected, sizes, fit = rows_of(tmp_path / "all", items), [], worker.fit
 
     def fit_in_little_memory(runs, inputs, place):
         sizes.append(len(runs))
@@ -403,8 +407,8 @@ def test_out_of_memory_a_pack_goes_on_in_halves(error, tmp_path, monkeypatch):
             raise error("no memory left")
         return fit(runs, inputs, place)
 
-    monkeypatch.setattr(execute, "fit", fit_in_little_memory)
-    monkeypatch.setattr(execute, "_at_once", lambda items, place: len(items))
+    monkeypatch.setattr(worker, "fit", fit_in_little_memory)
+    monkeypatch.setattr(worker, "_at_once", lambda items, place: len(items))
     found = rows_of(tmp_path / "halved", items)
     assert sizes == [5, 3, 2, 1, 2]
     for spec_id, row in expected.iterrows():
@@ -417,7 +421,7 @@ def test_a_run_that_finds_no_memory_alone_is_a_failed_row(tmp_path, monkeypatch)
     def fit(runs, inputs, place):
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(execute, "fit", fit)
+    monkeypatch.setattr(worker, "fit", fit)
     rows = rows_of(tmp_path, items)
     assert set(rows["status"]) == {"failed"}
     assert set(rows["error"]) == {"OutOfMemoryError: no memory left"}

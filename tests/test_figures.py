@@ -14,11 +14,15 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 
-from rmsweep import cli, contrasts, spec, tables
-from rmsweep.best_of_n import kl_upper_bound
-from rmsweep.compose import ROOT
-from rmsweep.figures import catalogue, select, sheet, style
-from rmsweep.figures.bars import Bars
+from rmsweep.analysis import contrasts, tables
+from rmsweep.analysis.figures import catalogue, style
+from rmsweep.analysis.figures import panels as sheet
+from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures.error_bars import Bars
+from rmsweep.cli import main
+from rmsweep.config import spec
+from rmsweep.evaluation.best_of_n import kl_upper_bound
+from rmsweep.paths import SHIPPED
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 2.5, "normbt": 1.9, "mine": 2.01}
 AXES = {
@@ -388,7 +392,7 @@ def test_a_loss_looks_the_same_in_every_figure(figure_of):
 def test_styles_differ_in_marker_and_line_and_hang_on_the_name_alone():
     for field in ("color", "marker", "linestyle", "hatch"):
         assert len({getattr(s, field) for s in style.KNOWN.values()}) == len(style.KNOWN)
-    shipped = [path.stem for path in (ROOT / "conf/loss").glob("*.yaml")]
+    shipped = [path.stem for path in (SHIPPED / "conf/loss").glob("*.yaml")]
     assert {*style.KNOWN, *style.MORE} == set(shipped)
     looks = [style.loss_style(loss) for loss in shipped]
     assert len({(s.color, s.marker) for s in looks}) == len(shipped)
@@ -537,7 +541,7 @@ def test_figures_leave_pyplot_alone(rows):
     code = (
         "import sys, numpy, pandas, importlib; from rmsweep.figures import catalogue, making\n"
         "for module, _ in catalogue.FIGURES.values():\n"
-        "    importlib.import_module(f'rmsweep.figures.{module}')\n"
+        "    importlib.import_module(f'rmsweep.analysis.figures.{module}')\n"
         "heavy = {'matplotlib.pyplot', 'torch', 'hydra', 'lightgbm', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -552,7 +556,7 @@ def figure(monkeypatch, tmp_path, capsys):
 
     def call(*arguments, status=0):
         with pytest.raises(SystemExit) as found:
-            cli.main(["figure", *arguments])
+            main.main(["figure", *arguments])
         assert (found.value.code or 0) == status
         return capsys.readouterr()
 

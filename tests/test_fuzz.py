@@ -27,28 +27,23 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 from omegaconf.errors import OmegaConfBaseException
 
-from rmsweep import (
-    annotation,
-    cells,
-    claim_files,
-    cli,
-    compose,
-    jobs,
-    lock,
-    machine,
-    parquet,
-    results,
-    saved_models,
-    sweep,
-)
-from rmsweep import best_of_n as bon
-from rmsweep import pairing as pairings
+from rmsweep import machine, paths
+from rmsweep.analysis import cells, claims
+from rmsweep.annotation import pairing as pairings
+from rmsweep.annotation import preferences
 from rmsweep.cache.building import records, stages
 from rmsweep.cache.building import verify as built
 from rmsweep.cache.layout import open_files, open_pairs
-from rmsweep.predicting import FittedRun
-from rmsweep.results import spec_of
-from rmsweep.spec import Item
+from rmsweep.cli import main
+from rmsweep.config import compose, sweep_specs
+from rmsweep.config.spec import Item
+from rmsweep.evaluation import best_of_n as bon
+from rmsweep.launch import lock
+from rmsweep.launch.slurm import arrays as jobs
+from rmsweep.results import dataset, parquet
+from rmsweep.results.dataset import spec_of
+from rmsweep.training import saved_models
+from rmsweep.training.predict import FittedRun
 
 REFUSED = (ValueError, OSError)  # what the command prints as one line
 CONFIG = (*REFUSED, HydraException, OmegaConfBaseException, yaml.YAMLError)  # and these
@@ -112,11 +107,11 @@ def some_results(root):
          "finished_at": pd.Timestamp(i, unit="s", tz="UTC")}
         for i in range(20)
     ]  # fmt: skip
-    results.write_part(root, rows)
+    dataset.write_part(root, rows)
     columns = ["key", "improvement", "improvement_by_prompt", "loss", "seed"]
 
     def read():
-        rows = results.read_done(root)[columns]
+        rows = dataset.read_done(root)[columns]
         return json.dumps(rows.assign(improvement_by_prompt=rows["improvement_by_prompt"].map(list))
                           .to_dict("records"), default=str)  # fmt: skip
 
@@ -126,15 +121,15 @@ def some_results(root):
 def what_is_wanted(root):
     rows = [{"key": f"{i}", "spec_id": "a", "canonical": '{"loss": {}}', "loss.label": "A"}
             for i in range(9)]  # fmt: skip
-    parquet.replace(pa.Table.from_pylist(rows, schema=results.WANTED), root / "specs.parquet")
-    return [root / "specs.parquet"], lambda: results.read_wanted(root).to_pydict()
+    parquet.replace(pa.Table.from_pylist(rows, schema=dataset.WANTED), root / "specs.parquet")
+    return [root / "specs.parquet"], lambda: dataset.read_wanted(root).to_pydict()
 
 
 def launches(root):
     one = {"at": "now", "overrides": ["seed=1"], "axes": {"seed": ["seed=1"]}, "runs": 1}
     text = yaml.safe_dump({"launches": [one | {"settings": {"device": "cpu"}}] * 2})
     (root / "sweep.yaml").write_text(text)
-    return [root / "sweep.yaml"], lambda: results.launches(root)
+    return [root / "sweep.yaml"], lambda: dataset.launches(root)
 
 
 def arrays(root):
@@ -152,17 +147,17 @@ def a_lock(root):
 
 def some_claims(root):
     (root / "mine.yaml").write_text(
-        (compose.ROOT / "claims/normbt.yaml").read_text()
-        if (compose.ROOT / "claims/normbt.yaml").exists()
+        (paths.SHIPPED / "claims/normbt.yaml").read_text()
+        if (paths.SHIPPED / "claims/normbt.yaml").exists()
         else "a: {}\n"
     )
-    return [root / "mine.yaml"], lambda: claim_files.read(root / "mine.yaml")
+    return [root / "mine.yaml"], lambda: claims.read(root / "mine.yaml")
 
 
 def a_spec(root):
     with compose.hydra_at_conf():
         axes = compose.read_axes(["precision=fp32", "name=a"], [])
-        (spec,) = sweep.specs_of(axes, [], "cpu")
+        (spec,) = sweep_specs.specs_of(axes, [], "cpu")
     (root / "spec.json").write_text(spec.canonical)
     read = lambda: spec_of((root / "spec.json").read_text(), "A", False)  # noqa: E731
     return [root / "spec.json"], read
@@ -370,10 +365,10 @@ def test_no_yaml_tag_is_obeyed(tag, tmp_path):
     text = f"launches: [{tag} ['touch {tmp_path / 'owned'}']]\n"
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"sweep.yaml"):
-        results.launches(tmp_path)
+        dataset.launches(tmp_path)
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"claims.yaml"):
-        claim_files.read(tmp_path / "claims.yaml")
+        claims.read(tmp_path / "claims.yaml")
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss/mine.yaml").write_text(text)
     with pytest.raises(CONFIG), compose.hydra_at_conf():
@@ -388,7 +383,7 @@ def test_deep_nesting_and_wide_aliases_are_refused(tmp_path):
     for text in ("[" * 20_000, wide):
         (tmp_path / "sweep.yaml").write_text(text)
         with pytest.raises(ValueError, match=r"sweep.yaml"):
-            results.launches(tmp_path)
+            dataset.launches(tmp_path)
 
 
 def test_a_spec_imports_nothing(tmp_path):
@@ -429,7 +424,7 @@ def test_any_overrides_compose_or_are_refused(given_overrides):
         with compose.hydra_at_conf():
             axes = compose.read_axes(overrides, [])
             found = [
-                sweep.spec_of(config, "cpu")
+                sweep_specs.spec_of(config, "cpu")
                 for config in itertools.islice(compose.expand(axes, []), 3)
             ]
     except CONFIG as error:
@@ -480,13 +475,13 @@ def test_pairs_are_distinct_and_of_the_kind(prompts, k, selection, pairing, seed
 @QUICK
 @given(
     st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20),
-    st.floats(0, allow_nan=False), st.sampled_from(sorted(annotation.LINKS)),
+    st.floats(0, allow_nan=False), st.sampled_from(sorted(preferences.LINKS)),
 )  # fmt: skip
 def test_probabilities_are_fair_and_monotone(margins, beta, link):
     margin = np.sort(np.array(margins))
     with np.errstate(over="ignore"):
-        first = annotation.preference_probability(margin, beta, link)
-        second = annotation.preference_probability(-margin, beta, link)
+        first = preferences.preference_probability(margin, beta, link)
+        second = preferences.preference_probability(-margin, beta, link)
     np.testing.assert_allclose(first + second, 1, atol=1e-12)
     assert (np.diff(first) >= 0).all() and (first[margin == 0] == 0.5).all()
 
@@ -539,10 +534,10 @@ def few_runs(tmp_path_factory):
             itertools.product(["bt_mlp", "<b>"], [0.5, float("inf")], range(3)))
     ]  # fmt: skip
     directory = root / "outputs/few"
-    parquet.replace(pa.Table.from_pylist(runs, schema=results.WANTED), directory / "specs.parquet")
+    parquet.replace(pa.Table.from_pylist(runs, schema=dataset.WANTED), directory / "specs.parquet")
     done = {"status": "done", "improvement_by_prompt": [0.1, 0.2], "improvement": 0.15}
     ended = pd.Timestamp(0, tz="UTC")
-    results.write_part(directory, [run | done | {"finished_at": ended} for run in runs[:-1]])
+    dataset.write_part(directory, [run | done | {"finished_at": ended} for run in runs[:-1]])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         yield root
@@ -555,7 +550,7 @@ def test_any_command_line_of_a_table_prints_one_or_is_refused(few_runs, words):
     err, before = io.StringIO(), signal.getsignal(signal.SIGPIPE)
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         with pytest.raises(SystemExit) as stop:
-            cli.main(["table", "few", *words])
+            main.main(["table", "few", *words])
     signal.signal(signal.SIGPIPE, before)
     assert stop.value.code in (0, 1, 2)
     if stop.value.code == 2:
@@ -572,7 +567,7 @@ def test_any_command_line_of_a_table_prints_one_or_is_refused(few_runs, words):
 def test_any_query_of_a_table_selects_or_is_refused(conditions):
     rows = [{"key": f"{i}", "spec_id": f"{i}", "loss": "bt_mlp", "seed": i, "annotation.beta": 1.0,
              "quantity": 5} for i in range(4)]  # fmt: skip
-    table = pa.Table.from_pylist(rows, schema=results.WANTED).to_pandas()
+    table = pa.Table.from_pylist(rows, schema=dataset.WANTED).to_pandas()
     wanted = table.drop(columns=["canonical", "diagnostics"])
     try:
         found = cells.select(wanted, conditions)

@@ -24,12 +24,15 @@ from test_execute import (
     write_files,
 )
 
-from rmsweep import dispatch, execute, machine, resident, results
-from rmsweep.annotating import annotated
-from rmsweep.execute import run_pack
-from rmsweep.inputs import read_by
+from rmsweep import machine
+from rmsweep.cache.inputs import read_by
+from rmsweep.launch import pool, worker
+from rmsweep.launch.worker import run_pack
 from rmsweep.machine import Place
-from rmsweep.reward_models import mlp
+from rmsweep.results import dataset
+from rmsweep.training import gpu_embeddings
+from rmsweep.training.annotate import annotated
+from rmsweep.training.reward_models import mlp
 
 GPU = "cpu:0"
 WIDE = ("loss.hidden=[64,32]",)  # of these widths a run in a pack is the run alone, bit for bit
@@ -40,15 +43,15 @@ def gpu(monkeypatch):
     """A device of 8 GiB that holds nothing yet."""
     monkeypatch.setattr(machine, "free_bytes", lambda on: 8 * 2**30)
     monkeypatch.setattr(machine, "gpu", lambda on: None if on == "cpu" else "none")
-    resident._resident.clear()
+    gpu_embeddings._resident.clear()
     yield
-    resident._resident.clear()
+    gpu_embeddings._resident.clear()
 
 
 def gpu_rows(directory, items, root=None, threads=3):
     outcome = run_pack(items, Place(root and str(root), GPU, threads), directory)
     assert outcome.done + outcome.failed == len(items)
-    return results.read_parts(directory).set_index("spec_id")
+    return dataset.read_parts(directory).set_index("spec_id")
 
 
 VARIANTS = {
@@ -63,12 +66,12 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, monkeypatch):
-    monkeypatch.setattr("rmsweep.scoring.BLOCK_ROWS", 2 * SHAPE["test_responses"])
+    monkeypatch.setattr("rmsweep.evaluation.score.BLOCK_ROWS", 2 * SHAPE["test_responses"])
     options = (*TINY, *WIDE, "training.max_epochs=9", *VARIANTS[variant])
     items = items_of([spec_of(*options, f"seed={seed}") for seed in range(4)])
     on_cpu = rows_of(tmp_path / "cpu", items)
     on_gpu = gpu_rows(tmp_path / "gpu", items)
-    assert list(resident._resident) == [(read_by(items[0].spec, None).fingerprint, GPU)]
+    assert list(gpu_embeddings._resident) == [(read_by(items[0].spec, None).fingerprint, GPU)]
     for spec_id, row in on_cpu.iterrows():
         assert_same_numbers(row, on_gpu.loc[spec_id])
         assert row["order_consistency"] == on_gpu.loc[spec_id, "order_consistency"]
@@ -77,20 +80,20 @@ def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, mo
 
 def test_training_embeddings_are_copied_once_for_all_packs_of_a_cache():
     found = np.arange(24, dtype=np.float16).reshape(8, 3)
-    held = resident.resident(found, "one", GPU, 8)
+    held = gpu_embeddings.resident(found, "one", GPU, 8)
     assert isinstance(held, torch.Tensor) and held.dtype == torch.float16
     np.testing.assert_array_equal(held.numpy(), found)
-    assert resident.resident(found, "one", GPU, 1) is held  # there already, so read there
-    other = resident.resident(found.astype(np.float32), "two", GPU, 8)
-    assert other.dtype == torch.float32 and list(resident._resident) == [("two", GPU)]
+    assert gpu_embeddings.resident(found, "one", GPU, 1) is held  # there already, so read there
+    other = gpu_embeddings.resident(found.astype(np.float32), "two", GPU, 8)
+    assert other.dtype == torch.float32 and list(gpu_embeddings._resident) == [("two", GPU)]
 
 
 def test_training_embeddings_stay_in_the_hosts_memory_where_a_copy_does_not_pay(monkeypatch):
     found = np.zeros((8, 3), np.float16)
-    assert resident.resident(found, "few rows wanted", GPU, 7) is found
+    assert gpu_embeddings.resident(found, "few rows wanted", GPU, 7) is found
     monkeypatch.setattr(machine, "free_bytes", lambda on: 4 * found.nbytes - 1)
-    assert resident.resident(found, "little memory", GPU, 8) is found
-    assert not resident._resident
+    assert gpu_embeddings.resident(found, "little memory", GPU, 8) is found
+    assert not gpu_embeddings._resident
 
 
 @pytest.mark.parametrize("precision", mlp.DTYPES)
@@ -118,7 +121,7 @@ def test_a_nan_is_found_on_the_device_and_fails_its_run_alone(tmp_path):
     prompt, k = divmod(min(used[1] - used[0] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.inf)
     rows = gpu_rows(tmp_path / "rows", items_of(specs, root), root)
-    assert len(resident._resident) == 1
+    assert len(gpu_embeddings._resident) == 1
     assert list(rows.loc[[s.spec_id for s in specs], "status"]) == ["done", "failed", "done"]
     said = rows.loc[specs[1].spec_id, "error"]
     assert f"train embeddings hold NaN or inf at prompt {prompt}, response {k} " in said
@@ -126,7 +129,7 @@ def test_a_nan_is_found_on_the_device_and_fails_its_run_alone(tmp_path):
 
 def test_a_model_that_diverges_in_a_later_block_fails_its_run(tmp_path, monkeypatch):
     """Blocks are measured by other threads, whose errors must not be lost."""
-    monkeypatch.setattr("rmsweep.scoring.BLOCK_ROWS", 2 * SHAPE["test_responses"])
+    monkeypatch.setattr("rmsweep.evaluation.score.BLOCK_ROWS", 2 * SHAPE["test_responses"])
     spec = spec_of(*SHORT, *FILES, *WIDE)
     root = tmp_path / "cache"
     write_files(root, spec, "float32")
@@ -138,7 +141,7 @@ def test_a_model_that_diverges_in_a_later_block_fails_its_run(tmp_path, monkeypa
 def test_packs_on_a_gpu_run_while_the_others_run_on_the_cpu(tmp_path, monkeypatch):
     mlps = items_of([spec_of(*TINY, *WIDE, f"seed={seed}") for seed in range(2)])
     trees = items_of([spec_of(*TINY, "loss=clf_lgb", "loss.rounds=3")])
-    seen, real = [], execute.run_pack
+    seen, real = [], worker.run_pack
 
     def parts():
         return len(list(Path(tmp_path).glob("runs/part-*")))
@@ -151,15 +154,15 @@ def test_packs_on_a_gpu_run_while_the_others_run_on_the_cpu(tmp_path, monkeypatc
         seen.append(parts())
         return real(items, place, directory)
 
-    monkeypatch.setattr(execute, "run_pack", run_pack)  # of this process, where GPU packs run
+    monkeypatch.setattr(worker, "run_pack", run_pack)  # of this process, where GPU packs run
     outcomes = []
-    dispatch.run_packs([trees, mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
+    pool.run_packs([trees, mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
     assert seen == [(GPU, 1, 0), 1], "the other thread is the pool's"
     assert sorted(outcome.done for outcome in outcomes) == [1, 2]
-    rows = results.read_parts(tmp_path).set_index("loss")
+    rows = dataset.read_parts(tmp_path).set_index("loss")
     assert set(rows["status"]) == {"done"}
     assert rows.loc["clf_lgb", "device"] == "cpu" and set(rows.loc["bt_mlp", "device"]) == {GPU}
-    dispatch.run_packs([mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
+    pool.run_packs([mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
     assert seen[2][:2] == (GPU, min(2, machine.cores()))
 
 

@@ -8,11 +8,11 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
-from rmsweep import rewardbench
-from rmsweep.best_of_n import accuracy_by_distance, pairwise_accuracy_within_prompt
-from rmsweep.calibration import N_BINS, calibration, temperature
-from rmsweep.pairing import whole_prompts
-from rmsweep.statistics import wilson_interval
+from rmsweep.analysis.bootstrap import wilson_interval
+from rmsweep.annotation.pairing import whole_prompts
+from rmsweep.evaluation import rewardbench
+from rmsweep.evaluation.best_of_n import accuracy_by_distance, pairwise_accuracy_within_prompt
+from rmsweep.evaluation.calibration import N_BINS, calibration, temperature
 
 
 @pytest.mark.parametrize("seed", range(5))

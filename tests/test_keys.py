@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from rmsweep import machine, provenance, results
-from rmsweep.spec import SEMANTICS
+from rmsweep import machine, provenance
+from rmsweep.config.spec import SEMANTICS
+from rmsweep.results import dataset
 
 CHANGELOG = (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
 TOLERANCE = 0.02  # of max(1, |number|), with other versions or on another CPU
@@ -79,7 +80,7 @@ def test_every_number_of_a_row_is_pinned_by_some_tiny_run():
     pinned = set().union(*runs)
     # Sections need their subsets, which RewardBench's own pairs have: test_labelled_pairs.py
     known = {"section_safety", "prior_sets", "rewardbench"}
-    assert {*results.NUMBERS} - pinned == known
+    assert {*dataset.NUMBERS} - pinned == known
 
 
 def test_the_writer_refuses_a_key_that_changed_without_semantics():

@@ -16,13 +16,14 @@ from test_execute import (
     write_files,
 )
 
-from rmsweep import fitting, inputs
-from rmsweep.annotating import annotated, split
+from rmsweep.cache import inputs
+from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import pair_embeddings_path, pair_table_path
-from rmsweep.compose import ROOT
-from rmsweep.inputs import read_by
+from rmsweep.config.spec import Item
 from rmsweep.machine import Place
-from rmsweep.spec import Item
+from rmsweep.paths import SHIPPED
+from rmsweep.training import fit
+from rmsweep.training.annotate import annotated, split
 
 DATA = Path(__file__).parents[2] / "shared/data/pairs"
 BASE = (
@@ -299,7 +300,7 @@ def test_splits_of_unequal_sizes_are_fitted_side_by_side(root):
     sizes = {len(split(item.spec, pairs, read).train) for item, pairs in members}
     assert len(sizes) > 1
     x = read.train_embeddings().reshape(-1, D)
-    runs = fitting._fit_members(members, x, read, Place(None, "cpu", 1))
+    runs = fit._fit_members(members, x, read, Place(None, "cpu", 1))
     assert [run.item.key for run in runs] == list("0123")
     assert all(run.error is None for run in runs)
 
@@ -329,7 +330,7 @@ def test_nan_is_a_failed_row_that_names_the_pair(tmp_path, root):
 def test_every_option_of_labelled_pairs_runs(tmp_path, root, option):
     write_pairs(root, "hh-helpful")
     write_pairs(root, "rewardbench", 40, subsets=["hep-go", "donotanswer"] * 20)
-    (group,) = (p.parent.name for p in (ROOT / "conf").glob(f"*/{option}.yaml"))
+    (group,) = (p.parent.name for p in (SHIPPED / "conf").glob(f"*/{option}.yaml"))
     more = ["dataset=hh_harmless_pairs"] if group == "evaluation" else []
     row = row_of(tmp_path, root, *more, f"{group}={option}", *BASE)
     assert row[group] == option and row["accuracy"] > 0.5

@@ -92,6 +92,6 @@ def test_reading_results_imports_no_engine(module):
 
 
 def test_a_launch_has_its_pool_import_torch_before_it_does_so_itself():
-    code = "import sys, rmsweep.launch, rmsweep.task; print('torch' in sys.modules)"
+    code = "import sys, rmsweep.launch.run_sweep, rmsweep.launch.slurm.task; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"

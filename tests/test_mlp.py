@@ -10,7 +10,7 @@ import torch
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.classification import classification
 from rmsweep.objectives.normbt import normbt
-from rmsweep.reward_models import mlp
+from rmsweep.training.reward_models import mlp
 
 D, N_RESPONSES, N_TRAIN, N_VALIDATION = 48, 400, 150, 40
 HIDDEN = (64, 32)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from report_data import IMAGE, SCRIPT, write_sweep
 
-from rmsweep import cli, compose, results
+from rmsweep import paths
+from rmsweep.cli import main
+from rmsweep.config import compose
+from rmsweep.results import dataset
 
 ODD = [
     "my sweep",
@@ -29,7 +32,7 @@ def quoted(text):
 
 def call(*arguments):
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     compose.GlobalHydra.instance().clear()
     return stop.value.code
 
@@ -43,7 +46,7 @@ def run(tiny):
 def test_odd_names_of_sweeps(name, here, run, capfd):
     assert call(*run, f"name={quoted(name)}", "--plan") == 0
     assert f"sweep {name}: 2 runs" in capfd.readouterr().out
-    write_sweep(results.folder(name))
+    write_sweep(dataset.folder(name))
     assert call("status", name) == 0
     assert f"sweep {name}: 240 of 240" in capfd.readouterr().out
     assert [path.name for path in (here / "outputs").iterdir()] == [name]
@@ -79,7 +82,7 @@ def test_an_unquoted_name_says_how_to_quote(refused, run):
 def test_odd_folders_of_groups_and_caches(name, here, run, capfd):
     groups = here / name / "loss"
     groups.mkdir(parents=True)
-    text = (compose.ROOT / "conf/loss/bt_mlp.yaml").read_text()
+    text = (paths.SHIPPED / "conf/loss/bt_mlp.yaml").read_text()
     (groups / "mine.yaml").write_text(text)
     assert call(*run, "--config-dir", name, "loss=mine", "--plan") == 0
     rng = np.random.default_rng(0)
@@ -121,7 +124,7 @@ def test_paths_that_are_too_long(refused, here, run):
 
 def test_names_of_data_break_no_table(here, capfd):
     """Options with HTML, LaTeX and what steers a terminal, in every format."""
-    write_sweep(results.folder("small"))
+    write_sweep(dataset.folder("small"))
     for format in ("text", "md", "html", "latex"):
         assert call("table", "small", "--rows", "base_llm,dataset", "--format", format) == 0
         page = capfd.readouterr().out
@@ -136,7 +139,7 @@ def test_names_of_data_break_no_table(here, capfd):
 
 def test_what_steers_a_terminal_is_not_printed(here, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules["report_data"].AXES, "base_llm", ["a", "x\x1b[31m\n\r\x07y"])
-    write_sweep(results.folder("small"))
+    write_sweep(dataset.folder("small"))
     for format in ("text", "md", "html", "latex"):
         assert call("table", "small", "--rows", "base_llm", "--format", format) == 0
         page = capfd.readouterr().out

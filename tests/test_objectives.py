@@ -9,9 +9,10 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn.functional import softplus
 
-from rmsweep import spec as specs
-from rmsweep.compose import ROOT, compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.objectives import resolve as resolving
+from rmsweep.config import spec as specs
+from rmsweep.config import targets as resolving
+from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.targets import options_of, resolve, source_sha256
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
 from rmsweep.objectives.bradley_terry_margin import bradley_terry_margin
@@ -21,11 +22,11 @@ from rmsweep.objectives.hinge import hinge
 from rmsweep.objectives.label_smoothing import label_smoothing
 from rmsweep.objectives.normbt import normbt
 from rmsweep.objectives.pair_batch import PairBatch
-from rmsweep.objectives.resolve import options_of, resolve, source_sha256
 from rmsweep.objectives.thurstone import thurstone
+from rmsweep.paths import SHIPPED
 
 OBJECTIVES = {}
-for path in sorted((ROOT / "conf" / "loss").glob("*.yaml")):
+for path in sorted((SHIPPED / "conf" / "loss").glob("*.yaml")):
     for field in ("objective", "validation_objective"):
         value = OmegaConf.to_container(OmegaConf.load(path)).get(field)
         if isinstance(value, dict):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rmsweep.pairing import PAIRINGS, SELECTIONS, maximum, pairs
+from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS, maximum, pairs
 
 ALL = list(itertools.product(SELECTIONS, PAIRINGS))
 

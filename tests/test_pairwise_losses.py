@@ -8,8 +8,8 @@ import pytest
 import torch
 from test_objectives import OBJECTIVES, batch_of
 
-from rmsweep import losses
-from rmsweep.compose import ROOT
+from rmsweep.config import losses
+from rmsweep.config.targets import options_of, refuse_unsound, resolve
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
@@ -17,8 +17,8 @@ from rmsweep.objectives.bradley_terry_margin import bradley_terry_margin
 from rmsweep.objectives.flip_robust import flip_robust
 from rmsweep.objectives.hinge import hinge
 from rmsweep.objectives.label_smoothing import label_smoothing
-from rmsweep.objectives.resolve import options_of, refuse_unsound, resolve
 from rmsweep.objectives.thurstone import thurstone
+from rmsweep.paths import SHIPPED
 
 PAIRWISE = [name for name, value in OBJECTIVES.items() if "classification" not in value["_target_"]]
 
@@ -180,7 +180,7 @@ def loss_values(name, **options):
     """The fields of a loss's yaml, as composed, its objective's options changed."""
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "loss" / f"{name}.yaml"))
+    values = OmegaConf.to_container(OmegaConf.load(SHIPPED / "conf" / "loss" / f"{name}.yaml"))
     values["objective"] |= options
     return values
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rmsweep.protocols import SCRIPT_BATCH, by_pairs, rbt_scripts
+from rmsweep.annotation.splits import SCRIPT_BATCH, by_pairs, rbt_scripts
 
 
 def pairs_of(n):

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rmsweep import machine, results
+from rmsweep import machine
 from rmsweep.cache.building import embed, hub, models
 from rmsweep.cache.building.batching import Budget
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut
+from rmsweep.results import dataset
 
 DATA = Path(__file__).parents[2] / "shared/data/alpacaeval"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real responses are not here")
@@ -72,7 +73,7 @@ def test_a_whole_base_llm_again_and_a_sweep_on_it(rmsweep, tmp_path, monkeypatch
         rmsweep("run", "-m", *axes, f"cache.root={root}", f"precision={PRECISION}", f"name={name}")
     monkeypatch.chdir(tmp_path)
     by = ["loss", "seed"]
-    first, second = (results.load(name, [*by, "improvement"]).set_index(by)["improvement"]
+    first, second = (dataset.load(name, [*by, "improvement"]).set_index(by)["improvement"]
                      for name in ("original", "rebuilt"))  # fmt: skip
     difference = (first - second).groupby("loss").mean().abs()
     spread = first.groupby("loss").std()

@@ -9,8 +9,10 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from rmsweep import cli, compose, launchers, named_code, parquet, results
-from rmsweep.objectives import resolve
+from rmsweep import paths
+from rmsweep.cli import main
+from rmsweep.config import launchers, targets, trusted_code
+from rmsweep.results import dataset, parquet
 
 LOSS = "label: {1}\nobjective: {{_target_: {0}, _partial_: true}}\nreward_model: mlp\nhidden: [4]\n"
 CODE = "def squared(batch, state):\n    return (1 - batch.chosen + batch.rejected) ** 2, state\n"
@@ -43,14 +45,14 @@ def call(*arguments):
         patch.setattr(sys, "path", list(sys.path))
         patch.setattr(sys, "argv", ["rmsweep", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main.main()
     return stop.value.code
 
 
 @pytest.fixture
 def tiny_run(tiny):
     call("run", "loss.hidden=[3]", *tiny)
-    return results.load("single").iloc[0]
+    return dataset.load("single").iloc[0]
 
 
 def sent(row, target, command="rmsweep run", settings=SETTINGS):
@@ -60,12 +62,12 @@ def sent(row, target, command="rmsweep run", settings=SETTINGS):
     kept = {"key": row["key"], "canonical": canonical, "command": command, "device": "cpu"}
     kept |= {name: row[name] for name in ("spec_id", "status", "finished_at", "semantics", "seed")}
     kept |= {name: row[name] for name in ("loss.label", "improvement", "versions", "loss")}
-    directory = results.folder("evil")
+    directory = dataset.folder("evil")
     shutil.rmtree(directory / "runs", ignore_errors=True)
-    results.write_part(directory, [kept])
+    dataset.write_part(directory, [kept])
     wanted = {"key": "f" * 16, "spec_id": "a", "canonical": canonical, "loss.label": "A"}
     parquet.replace(
-        pa.Table.from_pylist([wanted], schema=results.WANTED), directory / "specs.parquet"
+        pa.Table.from_pylist([wanted], schema=dataset.WANTED), directory / "specs.parquet"
     )
     launch = {"at": "now", "overrides": [], "axes": {}, "runs": 2, "settings": settings}
     (directory / "sweep.yaml").write_text(yaml.safe_dump({"launches": [launch]}))
@@ -108,7 +110,7 @@ def test_folders_that_hold_results_name_no_code(tiny_run, here, capsys):
 
 
 def slurm(**given):
-    found = yaml.safe_load((compose.ROOT / "conf/launcher/slurm.yaml").read_text())
+    found = yaml.safe_load((paths.SHIPPED / "conf/launcher/slurm.yaml").read_text())
     return launchers.settle(found | given, None)[0]
 
 
@@ -117,8 +119,8 @@ def test_no_shell_that_a_folder_names(tmp_path):
     (tmp_path / "launcher/mine.yaml").write_text("setup: [touch a]\nsbatch: {exclude: node7}\n")
     mine, others = [str(tmp_path)], [str(tmp_path / "others")]
     own = slurm(setup=["touch a"], sbatch={"exclude": "node7"})
-    named_code.require_launcher(slurm(), [])
-    named_code.require_launcher(own, mine)
+    trusted_code.require_launcher(slurm(), [])
+    trusted_code.require_launcher(own, mine)
     for launcher, folders, field in (
         (own, others, "launcher.setup"),
         (slurm(setup=["touch b"]), mine, "launcher.setup"),
@@ -126,7 +128,7 @@ def test_no_shell_that_a_folder_names(tmp_path):
         (slurm(sbatch={"export": "LD_PRELOAD=a.so"}), mine, "launcher.sbatch"),
     ):
         with pytest.raises(ValueError, match=field):
-            named_code.require_launcher(launcher, folders)
+            trusted_code.require_launcher(launcher, folders)
 
 
 @pytest.mark.parametrize(
@@ -158,21 +160,21 @@ def test_ones_own_loss_is_retried_verified_and_reproduced(here, tiny, capsys):
     own = ["--config-dir", "own"]
     run = ["run", "-m", *own, "loss=mine", "seed=0,1", "name=honest", *tiny]
     assert call(*run, "--limit", 1) == 0
-    (key,) = results.load("honest")["key"]
+    (key,) = dataset.load("honest")["key"]
     for command in (["retry", "honest"], ["verify", "honest"], ["reproduce", "honest", key]):
         capsys.readouterr()
         assert call(*command) == (1 if command[0] == "verify" else 2)
         out, err = capsys.readouterr()
         assert "--config-dir" in out + err
     assert call("retry", "honest", *own) == 0
-    assert len(results.load("honest")) == 2
+    assert len(dataset.load("honest")) == 2
     assert call("verify", "honest", "--key", key, *own) == 0
     capsys.readouterr()
     assert call("reproduce", "honest", key, *own) == 0
     command = capsys.readouterr().out
     assert "--config-dir own" in command and "loss=mine" in command
     (here / "my_squares.py").write_text(CODE + "# edited\n")
-    resolve.source_sha256.cache_clear()
-    (item,) = results.wanted_items(results.folder("honest"), {key}).values()
+    targets.source_sha256.cache_clear()
+    (item,) = dataset.wanted_items(dataset.folder("honest"), {key}).values()
     with pytest.raises(ValueError, match="the source of loss=mine has changed"):
-        named_code.require_loss(item.spec, ["own"])
+        trusted_code.require_loss(item.spec, ["own"])

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 from report_data import ERROR, IMAGE, N_RUNS, SCRIPT, write_sweep
 
-from rmsweep import cli, parquet, results
-from rmsweep.figures import catalogue
-from rmsweep.report import page
-from rmsweep.report.request import Request
+from rmsweep.analysis.figures import catalogue
+from rmsweep.analysis.report import page
+from rmsweep.analysis.report.request import Request
+from rmsweep.cli import main
+from rmsweep.results import dataset, parquet
 
 SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "annotation.beta=1,5", "seed=range(2)", "name=small"]
 
@@ -58,12 +59,12 @@ class Reader(HTMLParser):
 def report(tmp_path, monkeypatch, capsys):
     """report(arguments..., status): in this process and with one figure, since drawing takes time;
     what it said and the page, if there is one."""
-    monkeypatch.setattr(results, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(dataset, "OUTPUTS", tmp_path / "outputs")
     monkeypatch.setattr(catalogue, "FIGURES", {"fig2": catalogue.FIGURES["fig2"]})
 
     def call(name, *options, status=0):
         with pytest.raises(SystemExit) as end:
-            cli.main(["report", name, *options])
+            main.main(["report", name, *options])
         said = capsys.readouterr()
         assert end.value.code == status, said
         path = tmp_path / "outputs" / name / "report.html"
@@ -77,7 +78,7 @@ def made_up(tmp_path_factory):
     """Page and Reader of a report on the made-up sweep, of which some failed or are missing."""
     root = tmp_path_factory.mktemp("made_up")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "OUTPUTS", root / "outputs")
+        patch.setattr(dataset, "OUTPUTS", root / "outputs")
         write_sweep(
             root / "outputs/half",
             is_done=lambda s: s["base_llm"] == "gemma2b" and s["seed"] < 4,
@@ -90,7 +91,7 @@ def made_up(tmp_path_factory):
 @pytest.mark.parametrize("versions", ["3", "[]", "{", "", '{"torch": null}'])
 def test_versions_that_are_none_are_refused(versions, report, tmp_path):
     write_sweep(tmp_path / "outputs/odd", is_done=lambda s: s["seed"] < 1)
-    (part,) = results.parts(tmp_path / "outputs/odd")
+    (part,) = dataset.parts(tmp_path / "outputs/odd")
     table = parquet.read(part)
     column = pa.array([versions] * len(table), pa.string())
     parquet.replace(
@@ -183,7 +184,11 @@ def test_what_is_not_done_is_said_first(made_up):
     assert (made.n_done, made.n_failed, made.n_wanted) == (96, 24, N_RUNS)
     top = found.text.partition("What was run")[0]
     assert "96 of 240 runs done" in top and "24 failed and 120 missing" in top
-    assert found.tables["table-failures"][1][:3] == ["24", ERROR, "rmsweep/fitting.py:7 in fit"]
+    assert found.tables["table-failures"][1][:3] == [
+        "24",
+        ERROR,
+        "rmsweep/training/fit.py:7 in fit",
+    ]
     assert "INCOMPLETE: 144 of 240 runs are missing" in found.text
     assert "gemma2b 96 of 120" in " ".join(found.text.split())
     assert "rmsweep retry half" in found.code
@@ -221,7 +226,7 @@ def test_exit_status_of_partial_failed_only_and_empty(report, tmp_path):
     write_sweep(outputs / "failed", is_done=lambda s: False, is_failed=lambda s: True)
     for command in ("table", "claims", "figure"):
         with pytest.raises(SystemExit) as end:
-            cli.main([command, "failed"])
+            main.main([command, "failed"])
         assert end.value.code == 1
     said, html = report("failed", status=1)
     assert "0 of 240 runs are done, 240 failed" in said.err

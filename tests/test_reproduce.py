@@ -14,8 +14,12 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from rmsweep import cli, compose, machine, parquet, provenance, reproduce, results, sweep
-from rmsweep.spec import SEMANTICS
+from rmsweep import machine, provenance
+from rmsweep.cli import main
+from rmsweep.config import compose, sweep_specs
+from rmsweep.config.spec import SEMANTICS
+from rmsweep.launch import reproduce
+from rmsweep.results import dataset, parquet
 
 MINE = """\
 label: MINE
@@ -62,7 +66,7 @@ def call(*arguments, status=0):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["rmsweep", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main.main()
     assert stop.value.code == status
 
 
@@ -71,7 +75,7 @@ def origin(tiny):
     """Key of a run that is there."""
 
     def keys():
-        rows = results.read_done(results.folder("single"), ["loss.options"])
+        rows = dataset.read_done(dataset.folder("single"), ["loss.options"])
         return list(
             rows.loc[rows["loss.options"].str.contains('"hidden": [3]', regex=False), "key"]
         )
@@ -83,7 +87,7 @@ def origin(tiny):
 
 def same_numbers(row, other):
     """Whether two rows agree bit for bit in every number of a run."""
-    for name in results.NUMBERS:
+    for name in dataset.NUMBERS:
         np.testing.assert_array_equal(row[name], other[name], err_msg=name, strict=True)
 
 
@@ -92,13 +96,13 @@ def printed(capsys, tiny):
     """printed(overrides): one run's row, and the command that `reproduce` prints for it."""
 
     def command(overrides):
-        before = set(results.load("single")["key"]) if results.folder("single").is_dir() else set()
+        before = set(dataset.load("single")["key"]) if dataset.folder("single").is_dir() else set()
         call("run", *overrides, *tiny)
-        (key,) = set(results.load("single")["key"]) - before
+        (key,) = set(dataset.load("single")["key"]) - before
         capsys.readouterr()
         call("reproduce", "single", key, *overrides[: 2 * (overrides[0] == "--config-dir")])
         (line,) = capsys.readouterr().out.splitlines()
-        return results.done_row("single", key), shlex.split(line)[1:]
+        return dataset.done_row("single", key), shlex.split(line)[1:]
 
     return command
 
@@ -109,7 +113,7 @@ def test_the_command_has_the_runs_spec(kind, printed):
     overrides = [word for word in command if "=" in word or word[0] == "~"]
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, [])
-        (spec,) = sweep.specs_of(axes, [], "cpu")
+        (spec,) = sweep_specs.specs_of(axes, [], "cpu")
     assert spec.spec_id == row["spec_id"] and axes.name == f"reproduced-{row['key']}"
 
 
@@ -117,7 +121,7 @@ def test_the_command_has_the_runs_spec(kind, printed):
 def test_the_command_repeats_the_run(kind, printed):
     row, command = printed(REPEATED[kind])
     call(*command)
-    again = results.load(f"reproduced-{row['key']}")
+    again = dataset.load(f"reproduced-{row['key']}")
     assert list(again["key"]) == [row["key"]]
     same_numbers(row, again.iloc[0])
 
@@ -125,15 +129,15 @@ def test_the_command_repeats_the_run(kind, printed):
 def test_a_row_says_where_it_comes_from(tiny):
     typed = ["run", "-m", "name=of_sweep", "loss.hidden=[4]", *tiny]
     call(*typed)  # in a worker process
-    row = results.load("of_sweep").iloc[0]
+    row = dataset.load("of_sweep").iloc[0]
     assert shlex.split(row["command"]) == ["rmsweep", *typed]
     assert row["semantics"] == SEMANTICS and row["cpu"] == machine.cpu() and not row.isna()["host"]
     assert json.loads(row["versions"]).keys() == {"python", *provenance.PACKAGES}
     assert len(row["fingerprint"]) == 32 and row["threads"] >= 1 and row["device"] == "cpu"
     if isinstance(row["git_diff"], str):
-        kept = results.folder("of_sweep") / "diffs" / f"{row['git_diff']}.diff"
+        kept = dataset.folder("of_sweep") / "diffs" / f"{row['git_diff']}.diff"
         assert hashlib.sha256(kept.read_bytes()).hexdigest() == row["git_diff"]
-    assert row["command"] in results.done_row("of_sweep", row["key"][:6])["command"]
+    assert row["command"] in dataset.done_row("of_sweep", row["key"][:6])["command"]
 
 
 def test_provenance_costs_a_run_less_than_a_millisecond():
@@ -196,11 +200,11 @@ def test_a_lock_file_has_the_versions_of_the_row(origin, capsys):
 
 def rewritten(key, target, /, **changes):
     """A copy of a run's row with some columns changed, as a sweep of its own."""
-    row = results.done_row("single", key).to_dict() | changes
+    row = dataset.done_row("single", key).to_dict() | changes
     row = {k: v for k, v in row.items() if isinstance(v, np.ndarray | list) or v == v}
-    (results.folder(target) / "runs").mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist([row], schema=results.SCHEMA)
-    parquet.replace(table, results.folder(target) / "runs/part-0.parquet")
+    (dataset.folder(target) / "runs").mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist([row], schema=dataset.SCHEMA)
+    parquet.replace(table, dataset.folder(target) / "runs/part-0.parquet")
     return row["key"]
 
 
@@ -260,7 +264,7 @@ def test_a_lock_file_installs_nothing_else(origin, capsys):
 
 
 def test_a_row_names_no_code_and_no_file(origin, capsys, here):
-    canonical = results.done_row("single", origin)["canonical"]
+    canonical = dataset.done_row("single", origin)["canonical"]
     (here / "evil.py").write_text("open('owned', 'w')\ndef evil(batch, state): return 0, state\n")
     (here / "evil.yaml").write_text(MINE.replace("my_loss.squared", "evil.evil"))
     ours = "rmsweep.objectives.bradley_terry.bradley_terry"

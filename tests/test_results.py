@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import rmsweep
-from rmsweep import jobs, parquet, results
-from rmsweep import spec as specs
+from rmsweep.config import spec as specs
+from rmsweep.launch.slurm import arrays
+from rmsweep.results import dataset, parquet
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -22,8 +23,8 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 def sweep(tmp_path, monkeypatch):
     """The folder of a sweep named small, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    folder = results.folder("small")
-    results.require_writable(folder)
+    folder = dataset.folder("small")
+    dataset.require_writable(folder)
     return folder
 
 
@@ -39,15 +40,15 @@ def full_row(key):
     examples |= {pa.list_(pa.int64()): [1, 2], pa.list_(pa.float64()): [0.1, 0.2]}
     examples |= {pa.list_(pa.string()): ["a", "b"]}
     examples |= {pa.list_(pa.float32()): [0.5, math.nan], pa.timestamp("us", tz="UTC"): START}
-    return {field.name: examples[field.type] for field in results.SCHEMA} | row(key)
+    return {field.name: examples[field.type] for field in dataset.SCHEMA} | row(key)
 
 
 def test_the_schema_has_what_is_promised():
     metrics = "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy"
     metrics += " order_consistency annotation_error mean_margin"
-    assert tuple(metrics.split()) == results.METRICS
-    types = {field.name: field.type for field in results.SCHEMA}
-    assert all(types[name] == pa.float64() for name in (*results.METRICS, "wall_s"))
+    assert tuple(metrics.split()) == dataset.METRICS
+    types = {field.name: field.type for field in dataset.SCHEMA}
+    assert all(types[name] == pa.float64() for name in (*dataset.METRICS, "wall_s"))
     assert types["epochs"] == pa.int64() and types["bon_n"] == pa.list_(pa.int64())
     assert types["bon_golden_by_n"] == pa.list_(pa.float64())
     assert types["improvement_by_prompt"] == pa.list_(pa.float32())
@@ -57,18 +58,18 @@ def test_the_schema_has_what_is_promised():
     assert all(types[name] == pa.string() for name in text.split())
     assert types["annotation.beta"] == pa.float64() and types["quantity"] == pa.int64()
     assert set(specs.column_types()) <= set(types)
-    assert len(set(results.SCHEMA.names)) == len(results.SCHEMA.names)
+    assert len(set(dataset.SCHEMA.names)) == len(dataset.SCHEMA.names)
 
 
 def test_null_and_other_parts_read_back_whole(sweep):
     written = [full_row("a"), row("b"), row("c", status="failed", error="E: no"), full_row("d")]
     for one in written:
-        results.write_part(sweep, [one])
-    results.write_part(sweep, [full_row("e"), row("f")])
-    rows = results.read_parts(sweep).set_index("key")
-    assert list(rows.reset_index().columns) == results.SCHEMA.names and len(rows) == 6
+        dataset.write_part(sweep, [one])
+    dataset.write_part(sweep, [full_row("e"), row("f")])
+    rows = dataset.read_parts(sweep).set_index("key")
+    assert list(rows.reset_index().columns) == dataset.SCHEMA.names and len(rows) == 6
     for one in written:
-        for name in results.SCHEMA.names[1:]:
+        for name in dataset.SCHEMA.names[1:]:
             found = rows.at[one["key"], name]
             if name not in one:
                 assert found is None or pd.isna(found), name
@@ -94,10 +95,10 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
         for path in (sweep / "runs").iterdir():
             path.unlink()
         for one in order:
-            results.write_part(sweep, [one])
-        done = results.load("small").set_index("key").sort_index()
+            dataset.write_part(sweep, [one])
+        done = dataset.load("small").set_index("key").sort_index()
         assert done["improvement"].to_dict() == {"a": 1.0, "b": 2.0}
-        failed = results.failed(sweep).set_index("key")
+        failed = dataset.failed(sweep).set_index("key")
         assert failed["error"].to_dict() == {"c": "E: once more"}, "what has no done row, latest"
         seen.append(done)
     for other in seen[1:]:
@@ -108,38 +109,38 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
 
 
 def test_nothing_yet_and_no_such_sweep(sweep):
-    assert results.load("small").empty and results.failed(sweep).empty
-    assert results.wanted("small").empty
+    assert dataset.load("small").empty and dataset.failed(sweep).empty
+    assert dataset.wanted("small").empty
     with pytest.raises(FileNotFoundError, match="absent"):
-        results.load("absent")
+        dataset.load("absent")
 
 
 def test_parts_older_than_some_columns_are_null_there(sweep):
     newer = ["loss.ensemble", "loss.pick", "loss.member", "objective_counts", "kl_risk", "dim"]
-    results.write_part(sweep, [full_row("a")])
-    results.write_part(sweep, [full_row("b")])
+    dataset.write_part(sweep, [full_row("a")])
+    dataset.write_part(sweep, [full_row("b")])
     path = sorted((sweep / "runs").iterdir())[0]
     whole = pq.read_table(path, partitioning=None)
     older = whole.drop_columns(newer).replace_schema_metadata(None)  # nor had it a hash of them
     pq.write_table(older, path)
     for columns in (None, ["improvement", *newer]):
-        rows = results.load("small", columns)
+        rows = dataset.load("small", columns)
         assert len(rows) == 2
         for name in newer:
             assert rows[name].isna().tolist().count(True) >= 1
 
 
 def test_a_part_cut_short_is_named(sweep):
-    results.write_part(sweep, [full_row("a")])
-    results.write_part(sweep, [full_row("b")])
+    dataset.write_part(sweep, [full_row("a")])
+    dataset.write_part(sweep, [full_row("b")])
     path = sorted((sweep / "runs").iterdir())[1]
     whole = path.read_bytes()
     for size in (0, 3, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=f"{path.name} is not a whole Parquet file.*delete"):
-            results.load("small")
+            dataset.load("small")
     path.write_bytes(whole)
-    assert len(results.load("small")) == 2
+    assert len(dataset.load("small")) == 2
 
 
 def test_the_unfinished_part_of_a_killed_process_is_removed_and_no_other(tmp_path):
@@ -150,41 +151,41 @@ def test_the_unfinished_part_of_a_killed_process_is_removed_and_no_other(tmp_pat
     names += [".part-c.parquet.another.17"]
     for name in names:
         (runs / name).touch()
-    results.remove_unfinished(tmp_path, 17)
+    dataset.remove_unfinished(tmp_path, 17)
     assert sorted(path.name for path in runs.iterdir()) == sorted(names[1:])
-    results.remove_unfinished(tmp_path / "absent", 17)
+    dataset.remove_unfinished(tmp_path / "absent", 17)
 
 
 def test_unfinished_parts_are_ignored(sweep):
-    results.write_part(sweep, [full_row("a")])
+    dataset.write_part(sweep, [full_row("a")])
     (sweep / "runs" / ".part-00.parquet.12").write_bytes(b"PAR1")
-    assert len(results.load("small")) == 1 and len(pd.read_parquet(sweep / "runs")) == 1
+    assert len(dataset.load("small")) == 1 and len(pd.read_parquet(sweep / "runs")) == 1
 
 
 def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
     with pytest.raises(pa.ArrowException):
-        results.write_part(sweep, [row("a", epochs="many")])
+        dataset.write_part(sweep, [row("a", epochs="many")])
     with pytest.raises(OSError):
-        parquet.replace(results.SCHEMA.empty_table(), sweep)  # a folder is in the way
+        parquet.replace(dataset.SCHEMA.empty_table(), sweep)  # a folder is in the way
     assert not list((sweep / "runs").iterdir())
     assert [path.name for path in sweep.parent.iterdir()] == ["small"]
 
 
 def test_what_may_not_be_read_is_not_absent(not_root):
-    folder = results.folder("small")
-    results.write_part(folder, [row("a")])
+    folder = dataset.folder("small")
+    dataset.write_part(folder, [row("a")])
     (part,) = (folder / "runs").iterdir()
     part.chmod(0)
     with pytest.raises(ValueError, match=f"{part.name} cannot be read .*Permission denied") as said:
-        results.read_done(folder)
+        dataset.read_done(folder)
     assert "delete" not in str(said.value)
     part.chmod(0o644)
     (folder / "runs").chmod(0o333)  # parts can be written and opened, but not listed
     with pytest.raises(PermissionError, match="runs"):
-        results.read_done(folder)
+        dataset.read_done(folder)
     with pytest.raises(PermissionError, match="runs"):
-        results.done_rows(folder, ["a"])
-    jobs.folder(folder).mkdir()
-    jobs.folder(folder).chmod(0o333)
+        dataset.done_rows(folder, ["a"])
+    arrays.folder(folder).mkdir()
+    arrays.folder(folder).chmod(0o333)
     with pytest.raises(PermissionError, match="jobs"):
-        jobs.submitted(folder)
+        arrays.submitted(folder)

@@ -26,11 +26,13 @@ from small_sweep import (
     workers_of,
 )
 
-from rmsweep import compose, provenance, results
-from rmsweep import launch as launch_module
-from rmsweep import lock as locks
-from rmsweep.dispatch import LaunchError
-from rmsweep.lock import only_launch
+from rmsweep import provenance
+from rmsweep.config import compose
+from rmsweep.launch import lock as locks
+from rmsweep.launch import run_sweep as launch_module
+from rmsweep.launch.lock import only_launch
+from rmsweep.launch.pool import LaunchError
+from rmsweep.results import dataset as results
 
 
 def test_kill_the_launch(tmp_path, undisturbed):

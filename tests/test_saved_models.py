@@ -8,14 +8,17 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import rmsweep
-from rmsweep import cli, fitting, results, scoring
-from rmsweep.best_of_n import best_of_n
-from rmsweep.fitting import fit
-from rmsweep.inputs import read_by
+from rmsweep.cache.inputs import read_by
+from rmsweep.cli import main
+from rmsweep.config.spec import Item
+from rmsweep.evaluation import score
+from rmsweep.evaluation.best_of_n import best_of_n
+from rmsweep.launch.reproduce import spec_of
 from rmsweep.machine import Place
-from rmsweep.predicting import predict, stack
-from rmsweep.reproduce import spec_of
-from rmsweep.spec import Item
+from rmsweep.results import dataset
+from rmsweep.training import fit as fitting
+from rmsweep.training.fit import fit
+from rmsweep.training.predict import predict, stack
 
 SWEEPS = {
     "mlp": ["loss=bt_mlp,normbt", "loss.hidden=[7,5]", "seed=0,1"],
@@ -46,7 +49,7 @@ def here(tmp_path_factory):
 def call(*arguments):
     """The command's exit status."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     return stop.value.code
 
 
@@ -61,7 +64,7 @@ test_embeddings.__test__ = False
 
 @pytest.mark.parametrize("kind", SWEEPS)
 def test_predictions_are_those_of_the_sweep(kind, here, capsys):
-    for row in results.load(kind).to_dict("records"):
+    for row in dataset.load(kind).to_dict("records"):
         embeddings, golden = test_embeddings(row)
         np.save(here / "test.npy", embeddings)
         capsys.readouterr()
@@ -71,7 +74,7 @@ def test_predictions_are_those_of_the_sweep(kind, here, capsys):
         rewards = np.load(here / path, allow_pickle=False)
         assert rewards.shape == golden.shape
         np.testing.assert_array_equal(rewards, rmsweep.load(kind, row["key"]).predict(embeddings))
-        parts = [slice(*block) for block in scoring.blocks(*golden.shape)]
+        parts = [slice(*block) for block in score.blocks(*golden.shape)]
         ns = list(row["bon_n"])
         by_n = np.concatenate([best_of_n(rewards[None, at], golden[at], ns)[0] for at in parts])
         np.testing.assert_array_equal(by_n.mean(axis=0), row["bon_golden_by_n"])
@@ -81,7 +84,7 @@ def test_predictions_are_those_of_the_sweep(kind, here, capsys):
 
 
 def test_predictions_are_those_of_a_model_never_saved():
-    row = results.load("ensemble").iloc[0]
+    row = dataset.load("ensemble").iloc[0]
     spec = spec_of(row)
     place, cache = Place(None, "cpu", 1), read_by(spec, None)
     fitted = fit([Item(row["key"], spec)], cache, place)
@@ -97,12 +100,12 @@ def test_predictions_are_those_of_a_model_never_saved():
 def test_what_is_kept_is_no_part_of_the_key_and_can_be_made_later(here):
     overrides = ["run", "-m", "name=later", "loss.hidden=[4]", "quantity=30", "seed=0,1",
                  "training.max_epochs=2", "dataset.synthetic.train_prompts=20"]  # fmt: skip
-    assert call(*overrides) == 0 and not results.with_model(results.folder("later"))
-    before = results.load("later")
+    assert call(*overrides) == 0 and not dataset.with_model(dataset.folder("later"))
+    before = dataset.load("later")
     assert call(*overrides, "save_model=true") == 0
-    assert results.with_model(results.folder("later")) == set(before["key"])
-    assert list(results.load("later")["finished_at"]) == list(before["finished_at"])
-    folder = results.model_folder(results.folder("later"), before["key"][0])
+    assert dataset.with_model(dataset.folder("later")) == set(before["key"])
+    assert list(dataset.load("later")["finished_at"]) == list(before["finished_at"])
+    folder = dataset.model_folder(dataset.folder("later"), before["key"][0])
     made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert call(*overrides, "save_model=true") == 0
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == made
@@ -114,7 +117,7 @@ def test_what_is_kept_is_no_part_of_the_key_and_can_be_made_later(here):
 def test_one_run_keeps_its_model(here, capsys):
     run = ["run", "loss.hidden=[4]", "quantity=30", "training.max_epochs=2"]
     assert call(*run) == 0 and call(*run, "save_model=true") == 0
-    (key,) = results.with_model(results.folder("single"))
+    (key,) = dataset.with_model(dataset.folder("single"))
     assert rmsweep.load("single", key[:5]).predict(np.zeros((2, 256), np.float32)).shape == (2,)
 
 
@@ -131,7 +134,7 @@ def test_classifiers_are_refused_before_any_work(here, capsys):
             capsys, *how, "loss=clf_logistic", "save_model=true", words=["clf_logistic", "pickle"]
         )
     refused(capsys, "run", "save_model=3", words=["save_model must be true or false"])
-    assert not results.folder("none").exists()
+    assert not dataset.folder("none").exists()
 
 
 BAD = {
@@ -147,7 +150,7 @@ BAD = {
 def test_bad_embeddings(kind, here, capsys):
     make, word = BAD[kind]
     np.save(here / "bad.npy", make(), allow_pickle=True)
-    key = results.load("linear")["key"][0]
+    key = dataset.load("linear")["key"][0]
     refused(capsys, "score", "linear", key, "bad.npy", "--out", "o.npy", words=[word])
     assert not (here / "o.npy").exists()
 
@@ -155,8 +158,8 @@ def test_bad_embeddings(kind, here, capsys):
 def test_bad_models(here, capsys):
     refused(capsys, "score", "mlp", "zz", "bad.npy", words=["no run 'zz'", "save_model=true"])
     refused(capsys, "score", "linear", "", "absent.npy", words=["no embeddings at absent.npy"])
-    key = results.load("mlp")["key"][0]
-    folder = results.model_folder(results.folder("mlp"), key)
+    key = dataset.load("mlp")["key"][0]
+    folder = dataset.model_folder(dataset.folder("mlp"), key)
     for name in ("spec.json", "model.safetensors"):
         whole = (folder / name).read_bytes()
         for spoilt in (whole[:-9], b"", b"[]", whole.replace(b"e", b"f", 1)):
@@ -174,8 +177,8 @@ def test_bad_models(here, capsys):
 
 def test_a_model_that_names_code_runs_none(here):
     """Reading a model imports no objective: its spec may name any."""
-    key = results.load("mlp")["key"][0]
-    folder = results.model_folder(results.folder("mlp"), key)
+    key = dataset.load("mlp")["key"][0]
+    folder = dataset.model_folder(dataset.folder("mlp"), key)
     text = (folder / "spec.json").read_text()
     (folder / "spec.json").write_text(text.replace("rmsweep.objectives", "antigravity"))
     try:

@@ -16,22 +16,16 @@ import numpy as np
 import pytest
 from hydra.errors import HydraException
 
-from rmsweep import rules
-from rmsweep import spec as specs
-from rmsweep.annotating import annotated
-from rmsweep.compose import ROOT, Config, compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.inputs import cache_of, read_by
-from rmsweep.spec import (
-    GROUPS,
-    NOT_IN_ID,
-    SEMANTICS,
-    columns,
-    from_canonical,
-    parse,
-)
-from rmsweep.streams import STREAMS, stream
+from rmsweep.cache.inputs import cache_of, read_by
+from rmsweep.config import rules
+from rmsweep.config import spec as specs
+from rmsweep.config.compose import Config, compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.random_streams import STREAMS, stream
+from rmsweep.config.spec import GROUPS, NOT_IN_ID, SEMANTICS, columns, from_canonical, parse
+from rmsweep.paths import SHIPPED
+from rmsweep.training.annotate import annotated
 
-LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
+LOSSES = sorted(path.stem for path in (SHIPPED / "conf" / "loss").glob("*.yaml"))
 FILES = ("base_llm=gemma2b_sft", "backbone=gemma2b", "dataset=hh_harmless")
 SMALL = tuple(
     f"dataset.synthetic.{name}={value}"
@@ -89,7 +83,7 @@ def another(value, hint):
 
 def test_spec_ids_are_the_same_in_another_process(tmp_path):
     code = "import keys; print(keys.keys(keys.SWEEPS[1:2]))"
-    path = f"{Path(keys.__file__).parent}{os.pathsep}{ROOT}"
+    path = f"{Path(keys.__file__).parent}{os.pathsep}{SHIPPED}"
     env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import statsmodels.stats.multitest
 
-from rmsweep.statistics import (
+from rmsweep.analysis.bootstrap import (
     bootstrap_means,
     bootstrap_p_values,
     crossed_mean,

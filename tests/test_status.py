@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from conftest import RMSWEEP
 
-from rmsweep import jobs, scheduler, status
+from rmsweep.launch import status
+from rmsweep.launch.slurm import arrays, scheduler
 
 
 def rows_at(*seconds_ago):
@@ -32,9 +33,9 @@ def test_a_clock_that_was_set_back_makes_no_negative_pace():
 
 
 def test_slurm_is_asked_again_after_a_clock_was_set_back(tmp_path, monkeypatch):
-    jobs.folder(tmp_path).mkdir(parents=True)
+    arrays.folder(tmp_path).mkdir(parents=True)
     kept = {"at": time.time() + 3600, "numbers": [], "keeps_accounts": False, "tasks": []}
-    (jobs.folder(tmp_path) / ".scheduler.json").write_text(json.dumps(kept))
+    (arrays.folder(tmp_path) / ".scheduler.json").write_text(json.dumps(kept))
     monkeypatch.setenv("PATH", "")  # so that Slurm cannot answer
     with pytest.raises(scheduler.Unavailable):
         status.asked(tmp_path, [])

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from conftest import install
 
-from rmsweep.cells import full_part, select
-from rmsweep.contrasts import paired_differences
-from rmsweep.table_formats import render
-from rmsweep.tables import compare, default_columns, default_rows, notes
+from rmsweep.analysis.cells import full_part, select
+from rmsweep.analysis.contrasts import paired_differences
+from rmsweep.analysis.table_text import render
+from rmsweep.analysis.tables import compare, default_columns, default_rows, notes
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 3.0, "clf_lgb": 2.995}
 FORMATS = ["text", "md", "latex", "html", "csv"]

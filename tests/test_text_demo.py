@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from rmsweep import results, text_demo
 from rmsweep.cache.layout import open_files
+from rmsweep.cli import demo_text
+from rmsweep.results import dataset
 
 SMALL = "from rmsweep import cli, text_demo; text_demo.QUANTITY = 40;"
 SMALL += "text_demo.SHAPES = {'train': (30, 3), 'test': (8, 4)}; cli.main(['demo', '--text'])"
@@ -34,17 +35,17 @@ def test_a_small_demo_from_text_to_report(tmp_path):
 def test_the_demo_learns_what_is_rude(rmsweep, tmp_path, monkeypatch):
     assert "20 of 20 runs done" in rmsweep("demo", "--text", HF_HUB_OFFLINE="1").stdout
     monkeypatch.chdir(tmp_path)
-    rows = results.load("demo_text", ["loss", "improvement", "annotation.beta"])
+    rows = dataset.load("demo_text", ["loss", "improvement", "annotation.beta"])
     assert (rows[rows["annotation.beta"] == 10].groupby("loss")["improvement"].mean() > 0.5).all()
 
 
 def test_the_texts_follow_their_rule(tmp_path):
-    text_demo.write_texts(tmp_path)
+    demo_text.write_texts(tmp_path)
     train, test = (
-        pd.read_parquet(tmp_path / f"texts_{split}.parquet") for split in text_demo.SHAPES
+        pd.read_parquet(tmp_path / f"texts_{split}.parquet") for split in demo_text.SHAPES
     )
     assert not set(train.prompt) & set(test.prompt)
-    is_rude = train.response.str.contains("|".join(text_demo.RUDE))
+    is_rude = train.response.str.contains("|".join(demo_text.RUDE))
     assert spearmanr(is_rude, train.golden_reward)[0] < -0.4
     assert train.prompt.nunique() == 240 and (train.response.str.len() > 10).all()
 
@@ -54,7 +55,7 @@ def test_the_page_on_building_as_written(rmsweep, tmp_path):
     """The commands of docs/build-a-cache.md from a jsonl to a report, and from labelled pairs."""
     page = (Path(__file__).parents[1] / "docs/build-a-cache.md").read_text().split("```")
     commands = [line for block in page[1:4:2] for line in block.splitlines() if line]
-    text_demo.write_texts(tmp_path)
+    demo_text.write_texts(tmp_path)
     texts = pd.read_parquet(tmp_path / "texts_train.parquet")
     texts.to_json(tmp_path / "texts.jsonl", orient="records", lines=True)
     asked = texts.sort_values("golden_reward").groupby("prompt")["response"]

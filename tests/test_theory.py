@@ -8,19 +8,20 @@ import pyarrow as pa
 import pytest
 from scipy import integrate, special, stats
 
-from rmsweep import parquet, results, theory
-from rmsweep.annotation import error_rate, preference_probability, prefers_first
+from rmsweep.analysis import theory
+from rmsweep.analysis.figures import convergence
+from rmsweep.analysis.figures import theory as figures
+from rmsweep.analysis.figures.style import save
+from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
 from rmsweep.cache import synthetic
-from rmsweep.compose import compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.figures import convergence
-from rmsweep.figures import theory as figures
-from rmsweep.figures.style import save
-from rmsweep.fitting import fit
-from rmsweep.inputs import read_by
+from rmsweep.cache.inputs import read_by
+from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.spec import Item, parse
+from rmsweep.evaluation.score import score
 from rmsweep.machine import Place
-from rmsweep.predicting import predict, stack
-from rmsweep.scoring import score
-from rmsweep.spec import Item, parse
+from rmsweep.results import dataset, parquet
+from rmsweep.training.fit import fit
+from rmsweep.training.predict import predict, stack
 
 SEEDS = range(10)
 
@@ -384,15 +385,15 @@ def test_coin_flips_are_met_by_equal_rewards():
 
 
 def test_parts_without_risks_read_as_null(tmp_path):
-    old = results.SCHEMA
-    for name in results.RISKS:
+    old = dataset.SCHEMA
+    for name in dataset.RISKS:
         old = old.remove(old.get_field_index(name))
     table = old.empty_table().to_pylist() + [{"key": "a", "status": "done"}]
     part = tmp_path / "runs" / "part-0.parquet"
     parquet.replace(pa.Table.from_pylist(table, schema=old), part)
-    for columns in (None, ["key", *results.RISKS]):
-        row = results.read_parts(tmp_path, columns).iloc[0]
-        assert row["key"] == "a" and row[list(results.RISKS)].isna().all()
+    for columns in (None, ["key", *dataset.RISKS]):
+        row = dataset.read_parts(tmp_path, columns).iloc[0]
+        assert row["key"] == "a" and row[list(dataset.RISKS)].isna().all()
 
 
 # Figures

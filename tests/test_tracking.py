@@ -13,8 +13,10 @@ import pytest
 from conftest import RMSWEEP
 from hydra.core.global_hydra import GlobalHydra
 
-from rmsweep import cli, mirror, results, tracking
-from rmsweep.tracking import Mirrored, Wandb
+from rmsweep.cli import main
+from rmsweep.results import dataset
+from rmsweep.tracking import mirror, wandb_client
+from rmsweep.tracking.wandb_client import Mirrored, Wandb
 
 OFFLINE = Wandb("demo", None, "offline", "sweep")
 SHAPE = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
@@ -94,7 +96,7 @@ def offline_runs(root):
 def test_a_sweep_is_one_run_and_stays_one(here):
     (folder,) = offline_runs(here)
     first = read_back(folder)
-    rows = results.load("small")
+    rows = dataset.load("small")
     table = first["tables"]["rows"]
     keys = [row[table["columns"].index("key")] for row in table["data"]]
     assert sorted(keys) == sorted(rows["key"])
@@ -112,7 +114,7 @@ def test_a_sweep_is_one_run_and_stays_one(here):
 def test_a_run_each_has_its_losses_and_is_sent_once(here):
     per_run = Wandb("demo", None, "offline", "run")
     assert "2 kept" in mirror.mirror("small", per_run)
-    rows = results.load("small").set_index("key")
+    rows = dataset.load("small").set_index("key")
     found = {path.name[-16:]: read_back(path) for path in offline_runs(here)}
     for key, row in rows.iterrows():
         run = found[key]
@@ -120,7 +122,7 @@ def test_a_run_each_has_its_losses_and_is_sent_once(here):
         assert run["summary"]["improvement"] == row["improvement"]
         epochs = [step for step in run["history"] if "epoch" in step]
         assert [step["epoch"] for step in epochs] == list(range(1, row["epochs"] + 1))
-        for curve in results.CURVES:
+        for curve in dataset.CURVES:
             assert [step[curve] for step in epochs] == [float(value) for value in row[curve]]
     assert "0 kept" in mirror.mirror("small", per_run)
 
@@ -128,22 +130,22 @@ def test_a_run_each_has_its_losses_and_is_sent_once(here):
 def test_a_failure_is_said_and_fails_nothing(tmp_path):
     run = Mirrored("a", "a", None, {}, {})
     (tmp_path / "file").write_text("")
-    n_sent, failure = tracking.send(OFFLINE, tmp_path / "file", [run])
+    n_sent, failure = wandb_client.send(OFFLINE, tmp_path / "file", [run])
     assert n_sent == 0 and "file" in failure.lower()
     bad = Mirrored("b", "b", None, {}, {}, history=[{"epoch": 1}, 3])
-    n_sent, failure = tracking.send(OFFLINE, tmp_path, [run, bad, run])
+    n_sent, failure = wandb_client.send(OFFLINE, tmp_path, [run, bad, run])
     assert n_sent == 1 and "TypeError" in failure
 
 
 def test_a_sweep_that_wandb_refuses_ends_with_0(here, capfd):
-    rows = results.load("small")
+    rows = dataset.load("small")
     with pytest.raises(SystemExit) as ended:
-        cli.main([*SWEEP, "logger.per=run", "logger.project=no/such"])
+        main.main([*SWEEP, "logger.per=run", "logger.project=no/such"])
     out, err = capfd.readouterr()
     assert ended.value.code == 0, out + err
     assert "2 of 2 runs done" in out and "Traceback" not in out + err
     assert "W&B: 0 of 2 sent (" in out and "'no/such'" in out
-    assert results.load("small").equals(rows)
+    assert dataset.load("small").equals(rows)
 
 
 def test_one_run_mirrors_no_other(here, tiny, capsys, monkeypatch):
@@ -151,11 +153,11 @@ def test_one_run_mirrors_no_other(here, tiny, capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     for more in ([], ["seed=1", "logger=wandb", "logger.mode=offline"]):
         with pytest.raises(SystemExit) as stop:
-            cli.main(["run", "loss.hidden=[3]", *tiny, *more])
+            main.main(["run", "loss.hidden=[3]", *tiny, *more])
         assert stop.value.code == 0
     GlobalHydra.instance().clear()
     assert "W&B: 1 kept" in capsys.readouterr().out
-    rows = results.load("single").set_index("seed")
+    rows = dataset.load("single").set_index("seed")
     (folder,) = here.glob("outputs/single/wandb/offline-run-*")
     assert folder.name.endswith(rows.at[1, "key"])
 
@@ -164,7 +166,7 @@ def test_one_run_mirrors_no_other(here, tiny, capsys, monkeypatch):
 def test_what_cannot_be_written_is_said_and_fails_nothing(in_the_way, here, monkeypatch):
     """A folder where a file should be, a file where a folder should: as root, too."""
     shutil.copytree("outputs/small", "outputs/stopped", ignore=lambda *_: ["wandb", "figures"])
-    stopped = results.folder("stopped")
+    stopped = dataset.folder("stopped")
     if in_the_way == "figures":
         (stopped / in_the_way).write_text("")
     else:
@@ -188,23 +190,23 @@ def test_a_server_that_does_not_answer_is_given_up(tmp_path, tiny):
     assert done.returncode == 0, done
     *_, first, last = done.stdout.splitlines()
     assert first == "sending to W&B" and last.startswith("W&B: 0 of 1 sent (CommError"), done
-    assert f"giving up after {1 + tracking.RETRIES} attempt" in last
+    assert f"giving up after {1 + wandb_client.RETRIES} attempt" in last
 
 
 def test_what_makes_no_sense_is_refused():
     values = {"project": "a", "entity": None, "mode": "offline", "per": "run"}
-    assert tracking.settle(None) is None and tracking.settle({}) is None
-    assert tracking.settle(values) == Wandb(**values)
-    assert tracking.settle(values | {"mode": "disabled"}) is None
+    assert wandb_client.settle(None) is None and wandb_client.settle({}) is None
+    assert wandb_client.settle(values) == Wandb(**values)
+    assert wandb_client.settle(values | {"mode": "disabled"}) is None
     for name in ("mode", "per"):
         with pytest.raises(ValueError, match=f"logger.{name} 'often' is unknown"):
-            tracking.settle(values | {name: "often"})
+            wandb_client.settle(values | {name: "often"})
     with pytest.raises(ValueError, match="logger.projct is an unknown field"):
-        tracking.settle(values | {"projct": "a"})
+        wandb_client.settle(values | {"projct": "a"})
 
 
 def test_nothing_of_wandb_is_imported_otherwise():
-    code = "import sys, rmsweep.launch, rmsweep.single, rmsweep.execute, rmsweep.mirror; "
+    code = "import sys, rmsweep.launch.run_sweep, rmsweep.launch.run_one, rmsweep.launch.worker, rmsweep.tracking.mirror; "
     code += "print([name for name in sys.modules if name.split('.')[0] == 'wandb'])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

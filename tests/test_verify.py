@@ -9,8 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from rmsweep import cli, provenance, results, verify
-from rmsweep.spec import SEMANTICS
+from rmsweep import provenance
+from rmsweep.cli import main
+from rmsweep.config.spec import SEMANTICS
+from rmsweep.launch import verify
+from rmsweep.results import dataset
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def sweep(tmp_path_factory):
 def call(*arguments):
     """The command's exit status."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     return stop.value.code
 
 
@@ -46,12 +49,12 @@ def verified(capsys, *arguments, status):
 
 def rewrite(name, **changes):
     """The sweep small, its one row of seed 1 changed, as another; the row's key."""
-    row = results.load("small").set_index("seed", drop=False).loc[1].to_dict()
+    row = dataset.load("small").set_index("seed", drop=False).loc[1].to_dict()
     row |= {column: change(row[column]) for column, change in changes.items()}
     kept = {k: v for k, v in row.items() if isinstance(v, list | np.ndarray) or v == v}
-    (results.folder(name) / "runs").mkdir(parents=True)
-    table = pa.Table.from_pylist([kept], schema=results.SCHEMA)
-    pq.write_table(table, results.folder(name) / "runs/part-0.parquet")
+    (dataset.folder(name) / "runs").mkdir(parents=True)
+    table = pa.Table.from_pylist([kept], schema=dataset.SCHEMA)
+    pq.write_table(table, dataset.folder(name) / "runs/part-0.parquet")
     return row["key"]
 
 
@@ -59,7 +62,7 @@ def test_every_run_matches(sweep, capsys):
     before = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
     lines = verified(capsys, "small", status=0)
     assert "4 of 4 done runs, drawn with --seed " in lines[0]
-    assert sorted(lines[1:-1]) == sorted(f"{key}  match" for key in results.load("small")["key"])
+    assert sorted(lines[1:-1]) == sorted(f"{key}  match" for key in dataset.load("small")["key"])
     assert lines[-1] == "4 of 4 runs match, 0 differ, 0 cannot be compared"
     assert {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()} == before
 

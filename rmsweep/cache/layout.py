@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rmsweep import naming
+from rmsweep import files
 from rmsweep.cache import checks
 from rmsweep.cache.checks import Header
 from rmsweep.cache.fingerprint import fingerprint
@@ -58,22 +58,22 @@ class LabelledPairs:
 
 
 def embeddings_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
-    naming.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
+    files.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
     return Path(root) / f"embd_{base_llm}_{backbone}_{dataset}_{split}.npy"
 
 
 def rewards_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
-    naming.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
+    files.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
     return Path(root) / f"reward_{base_llm}_{backbone}_{dataset}_{split}.npy"
 
 
 def pair_embeddings_path(root: Path, dataset: str, backbone: str) -> Path:
-    naming.require_stems(dataset=dataset, backbone=backbone)
+    files.require_stems(dataset=dataset, backbone=backbone)
     return Path(root) / f"embd_pairs_{dataset}_{backbone}.npy"
 
 
 def pair_table_path(root: Path, dataset: str) -> Path:
-    naming.require_stems(dataset=dataset)
+    files.require_stems(dataset=dataset)
     return Path(root) / f"pairs_{dataset}.parquet"
 
 

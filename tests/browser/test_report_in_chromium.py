@@ -7,9 +7,9 @@ import pytest
 from conftest import install
 from report_data import IMAGE, SCRIPT, write_sweep
 
-from rmsweep import results
-from rmsweep.report import page as reports
-from rmsweep.report.request import Request
+from rmsweep.analysis.report import page as reports
+from rmsweep.analysis.report.request import Request
+from rmsweep.results import dataset
 
 # Of every text: its contrast with the first ground below it that is not transparent (WCAG 2).
 CONTRASTS = """() => {
@@ -52,7 +52,7 @@ def path(tmp_path_factory):
     """The file of a report whose labels are hostile, of a sweep that is not whole."""
     root = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "OUTPUTS", root / "outputs")
+        patch.setattr(dataset, "OUTPUTS", root / "outputs")
         write_sweep(
             root / "outputs/made",
             is_done=lambda s: s["seed"] < 4,

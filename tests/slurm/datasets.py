@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from rmsweep import results
+from rmsweep.results import dataset as results
 
 
 def dataset(root, name):

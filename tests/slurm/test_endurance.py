@@ -8,7 +8,7 @@ import time
 import pandas as pd
 import pytest
 
-from rmsweep import scheduler
+from rmsweep.launch.slurm import scheduler
 
 from .datasets import assert_same, dataset
 from .test_sweeps import BASE, LOSSES, RMSWEEP, SLURM, YAML

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rmsweep.cache.building import assemble, entering, models, steps
-from rmsweep.cache.building.entering import Plan
+from rmsweep.cache.building import assemble, first_stage, model_stages, models
+from rmsweep.cache.building.first_stage import Plan
+from rmsweep.cache.building.model_stages import Step
 from rmsweep.cache.building.request import Request
 from rmsweep.cache.building.stages import Stage, remove_stale
-from rmsweep.cache.building.steps import Step
 
 Say = Callable[[str], None]
 Stages = Mapping[str, Stage]  # by split
@@ -19,8 +19,8 @@ Stages = Mapping[str, Stage]  # by split
 def enter(request: Request, say: Say) -> Stages:
     """The first stage of each split, or of pairs, whole. Refuses what could not be finished."""
     assemble.require_free(request.root, _files(request))
-    steps.pooling_and_cut(request)  # may refuse
-    plans = entering.plan(request)
+    model_stages.pooling_and_cut(request)  # may refuse
+    plans = first_stage.plan(request)
     _require_room(request, plans)
     for split, plan in plans.items():
         counts = ", ".join(f"{n:,} {name}" for name, n in plan.manifest["counts"].items())
@@ -34,7 +34,7 @@ def open_steps(request: Request, entered: Stages) -> dict[str, Step]:
 
     ValueError where a folder holds what other settings made.
     """
-    found = {kind: steps.STEPS[kind] for kind in request.kinds}
+    found = {kind: model_stages.STEPS[kind] for kind in request.kinds}
     made, before = {}, entered
     for kind, step in found.items():
         made[kind] = step(request, before)
@@ -77,7 +77,7 @@ def _require_room(request: Request, plans: Mapping[str, Plan]) -> None:
         remove_stale(request.root, path.name)
     there = [path for path in joined if path.exists()]  # is kept, or makes room
     for split in plans:
-        folder = steps.embeddings_folder(request, split)
+        folder = model_stages.embeddings_folder(request, split)
         remove_stale(folder, "part-*")
         there += folder.glob("part-*.npy")
     needed -= sum(path.stat().st_size for path in there)

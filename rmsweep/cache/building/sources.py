@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rmsweep import rewardbench
 from rmsweep.cache.building import hub
+from rmsweep.evaluation import rewardbench
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 ON_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(@\S+)?")  # a data set

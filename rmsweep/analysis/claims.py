@@ -1,0 +1,174 @@
+"""Claims: sentences of the papers, or of a user's file, as tests on the runs of a sweep.
+
+A file maps names to claims. A claim is a sentence (`claim`), its `source`, and a test of a paired
+contrast (contrasts.py): `contrast: {field: loss, a: clf_mlp, b: bt_mlp}` is a minus b, where
+`largest` and `smallest` stand for a number's extremes. Optional: `metric` (improvement), `where`
+(runs that count: field to value, list, or {below: x} or {above: x}), and `protocols: true`, one
+line for each way of training that the sweep has. The tests:
+
+    greater, less                   of the mean difference; with `here` and `there` (conditions), of
+                                    how much larger it is here than there
+    slope_greater, slope_less       of the difference over the column `x`, which the field `along`
+                                    moves; x may be `log2 quantity`
+    correlation_greater, _less      of the difference with the mean of the column `x`, over groups
+                                    that share the fields `by`
+
+A metric is a column of numbers, one of `cells.PER_PROMPT`, or an entry of a list column or a
+difference of two: `decile_accuracy[0] - decile_accuracy[9]`. A claim that has `not_tested` instead
+gives the reason. A claim holds where the 95 % interval lies on the claimed side of 0, fails where
+it lies on the other, and is undecided where 0 is within; an equality can only stay undecided.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from rmsweep.analysis.cells import PER_PROMPT, check_name, needs
+from rmsweep.config.schema import build
+from rmsweep.config.spec import NOT_IN_ID, column_types
+from rmsweep.paths import SHIPPED
+from rmsweep.results.dataset import SCHEMA
+
+TESTS = (
+    *("greater", "less", "slope_greater", "slope_less"),
+    *("correlation_greater", "correlation_less"),
+)
+NEEDED = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}  # by the kind of test
+DEFAULTS: dict[str, Any] = {
+    "metric": "improvement", "contrast": None, "test": None, "where": {}, "here": None,
+    "there": None, "x": None, "along": None, "by": None, "protocols": False, "not_tested": None,
+}  # fmt: skip
+LISTS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
+NUMBERS = [
+    field.name
+    for field in SCHEMA
+    if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+]
+ENTRY = re.compile(r"(\w+)\[(\d+)\](?: - (\w+)\[(\d+)\])?")
+
+
+@dataclass(frozen=True)
+class Claim:
+    name: str
+    claim: str
+    source: str
+    metric: str
+    contrast: dict[str, Any] | None
+    test: str | None
+    where: dict[str, Any]
+    here: dict[str, Any] | None
+    there: dict[str, Any] | None
+    x: str | None
+    along: str | None
+    by: list[Any] | None
+    protocols: bool
+    not_tested: str | None
+
+    def __post_init__(self) -> None:
+        if self.not_tested is not None:
+            return
+        if self.test not in TESTS:
+            raise ValueError(f"test must be one of {', '.join(TESTS)}; got {self.test}")
+        if set(self.contrast or {}) != {"field", "a", "b"}:
+            raise ValueError(f"contrast must be a mapping of field, a and b; got {self.contrast}")
+        for option in ("x", "along", "by"):
+            is_needed = option in NEEDED[self.kind]
+            if (getattr(self, option) is not None) != is_needed:
+                rule = "is missing" if is_needed else "must be left out"
+                raise ValueError(f"{option} {rule} where test is {self.test}")
+        assert self.contrast is not None
+        if (self.here is None) != (self.there is None) or (self.here is not None and self.kind):
+            raise ValueError("here and there go together, and with test greater or less")
+        if set(self.here or {}) != set(self.there or {}):
+            raise ValueError("here and there must name the same fields")
+        field = self.contrast["field"]
+        if field in {*(self.here or {}), *(self.there or {})}:
+            raise ValueError(f"here and there must not name the field of the contrast, {field}")
+        if field not in NUMBERS and {"largest", "smallest"} & {*map(str, self.contrast.values())}:
+            raise ValueError(f"largest and smallest are for numbers, contrast has field {field}")
+        for field in self._fields():
+            if not field.startswith("loss."):  # its own fields are as many as there are losses
+                check_name("field", field, [*column_types(), *NUMBERS])
+        for field, value in self.where.items():
+            if isinstance(value, dict) and not (value and set(value) <= {"below", "above"}):
+                raise ValueError(f"where: {field} must have below or above; got {value}")
+            if isinstance(value, dict):
+                check_name("number", field, NUMBERS)
+        if self.kind == "slope" and self.metric == "oracle_share":
+            raise ValueError("metric oracle_share has no slope; use improvement or bon_golden")
+        if self.x is not None:
+            check_name("x", self.x.removeprefix("log2 "), NUMBERS)
+        if entry := ENTRY.fullmatch(self.metric):
+            for column in filter(None, entry.group(1, 3)):
+                check_name("column", column, LISTS)
+        else:
+            check_name("metric", self.metric, [*PER_PROMPT, *NUMBERS])
+
+    @property
+    def kind(self) -> str:
+        return (self.test or "").rpartition("_")[0]
+
+    @property
+    def of(self) -> str:
+        """What the effect is a difference in, or a slope or correlation of that difference."""
+        if self.kind == "slope":
+            x = str(self.x)
+            per = f"doubling of {x[5:]}" if x.startswith("log2 ") else f"unit of {x}"
+            return f"{self.metric} per {per}"
+        return f"{self.metric}, correlation with {self.x}" if self.kind else self.metric
+
+    def columns(self) -> list[str]:
+        """Columns of the results that the test reads, without the fields of the spec."""
+        entry = ENTRY.fullmatch(self.metric)
+        metric = [name for name in entry.group(1, 3) if name] if entry else [self.metric]
+        metric = needs(self.metric)[1:] if self.metric in PER_PROMPT else metric
+        numbers = [self.x.removeprefix("log2 ")] if self.x else []
+        return [*metric, *numbers, *(field for field in self.where if field in NUMBERS)]
+
+    def _fields(self) -> Iterator[str]:
+        assert self.contrast is not None
+        yield self.contrast["field"]
+        for conditions in (self.where, self.here or {}, self.there or {}, self.by or []):
+            yield from conditions
+        if self.along is not None:
+            yield self.along
+
+
+def published() -> list[Claim]:
+    """The claims of both papers, from the files that rmsweep brings along."""
+    folder = SHIPPED / "claims"
+    return [claim for path in sorted(folder.glob("*.yaml"), reverse=True) for claim in read(path)]
+
+
+def read(path: Path) -> list[Claim]:
+    """The claims of a file; ValueError, in one line, names the file, the claim, field and rule."""
+    try:
+        found = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not yaml: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
+        raise ValueError(f"{path} must map names to claims, each a mapping")
+    claims = []
+    for name, values in found.items():
+        try:
+            claims.append(build(Claim, {"name": str(name), **DEFAULTS, **values}))
+        except ValueError as error:
+            raise ValueError(f"{path}: {name}: {error}") from None
+    return claims
+
+
+def with_own(paths: Iterable[str]) -> list[Claim]:
+    """The published claims, and after them those of a user's files."""
+    return [*published(), *(claim for path in paths for claim in read(Path(path)))]
+
+
+def columns(claims: list[Claim]) -> list[str]:
+    """Columns of the results that the claims need."""
+    fields = [name for name in column_types() if name not in NOT_IN_ID]
+    own = [column for claim in claims if not claim.not_tested for column in claim.columns()]
+    return list(dict.fromkeys(["key", *fields, *own]))

@@ -1,0 +1,126 @@
+"""Losses against each other: difference by beta and quantity, and win rates."""
+
+import itertools
+import textwrap
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch, Rectangle
+
+from rmsweep.analysis import contrasts
+from rmsweep.analysis.cells import label
+from rmsweep.analysis.figures import panels
+from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures.style import PAGE_IN, RC
+
+BASELINE = "bt_mlp"
+POOLED = ("dataset", "base_llm", "base_llm.stem", "backbone", "backbone.stem")
+PAIRED = "95 % intervals: paired, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
+UNDECIDED: Any = {"hatch": "////", "fill": False, "linewidth": 0, "edgecolor": "#777777"}
+
+
+@matplotlib.rc_context(RC)
+def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+    """Improvement of each loss less BT-MLP's (or the first's) by beta and quantity."""
+    rows, held = select.at_reference(rows, ["pairing", "selection"])
+    select.require(rows, "runs with two losses", "loss", 2)
+    labels, runs = panels.loss_labels(rows), select.done(rows)
+    baseline = BASELINE if BASELINE in labels else next(iter(labels))
+    shown = ["annotation.beta", "quantity"]
+    pooled = [f for f in select.facets(rows, shown) if f in POOLED]
+    facets = [f for f in select.facets(rows, shown) if f not in POOLED]
+    tables = []
+    for loss in (loss for loss in labels if loss != baseline):
+        sides = {"loss": loss}, {"loss": baseline}
+        by = [*facets, *shown]
+        found = contrasts.paired_differences(runs, *sides, "improvement", rng, by)
+        tables.append(found.assign(difference=f"{labels[loss]} − {labels[baseline]}"))
+    cells = pd.concat(tables)
+    if cells.empty:
+        raise panels.MissingData("runs with two losses that agree in all else")
+    figure, axes = panels.facet_panels(cells, ["difference", *facets])
+    farthest = float(cells["estimate"].abs().max()) or 1.0
+    decimals = 2 if farthest > 0.1 else 3
+    betas, quantities = (sorted(cells[field].unique()) for field in shown)
+    if len(betas) > 4:  # the numbers need the width
+        figure.set_figwidth(PAGE_IN)
+    for ax, (_, part) in zip(axes, select.split(cells, ["difference", *facets]), strict=True):
+        x = [betas.index(beta) for beta in part["annotation.beta"]]
+        y = [quantities.index(n) for n in part["quantity"]]
+        shape, text = (
+            (len(quantities), len(betas)),
+            [panels.number(v, "+", decimals) for v in part["estimate"]],
+        )
+        image = draw_cells(ax, part.assign(x=x, y=y, text=text), shape, 0, farthest)
+        ax.set_xticks(range(len(betas)), [label(beta) for beta in betas])
+        ax.set_yticks(range(len(quantities)), [f"{n:,}" for n in quantities])
+    panels.label_axes(figure, axes, "annotators' β", "annotated pairs")
+    figure.colorbar(image, ax=axes, label="difference of improvement", aspect=30, pad=0.01)
+    handles = [Patch(**UNDECIDED, label="undecided: the 95 % interval includes 0")]
+    if pooled:
+        held = [*held, "mean over " + ", ".join(f"{f} ({runs[f].nunique()})" for f in pooled)]
+    return panels.finish(figure, handles, select.footnote(rows, cells, held, PAIRED))
+
+
+@matplotlib.rc_context(RC)
+def win_rates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+    """Share of the test prompts on which the row's loss beats the column's, over all settings."""
+    runs = select.done(rows)
+    labels = panels.loss_labels(runs)
+    losses, found = list(labels), []
+    for (y, loss), (x, other) in itertools.combinations(enumerate(losses), 2):
+        sides = {"loss": loss}, {"loss": other}
+        line = contrasts.paired_win_rates(runs, *sides, "improvement", rng)
+        ends = {"estimate": "estimate", "low": "high", "high": "low"}
+        other_way = line.assign(**{name: 1 - line[end] for name, end in ends.items()})
+        found += [line.assign(x=x, y=y), other_way.assign(x=y, y=x)]
+    if not found or (cells := pd.concat(found)).empty:
+        raise panels.MissingData("runs with two losses that agree in all else")
+    percent = 100 * cells[["estimate", "low", "high"]]
+    cells["text"] = [f"{m:.3g} %\n[{a:.3g}, {b:.3g}]" for m, a, b in percent.to_numpy()]
+    figure, (ax,) = panels.panels(1)
+    if len(losses) > 4:
+        figure.set_size_inches(PAGE_IN, 0.4 * len(losses))
+    farthest = max(float((cells["estimate"] - 0.5).abs().max()), 0.05)
+    shape = (len(losses), len(losses))
+    draw_cells(ax, cells, shape, 0.5, farthest)
+    ax.invert_yaxis()
+    ax.set_xticks(range(len(losses)), [textwrap.fill(labels[loss], 12) for loss in losses])
+    ax.set_yticks(range(len(losses)), [textwrap.fill(labels[loss], 12) for loss in losses])
+    ax.set(xlabel="… than this loss", ylabel="this loss is better …")
+    pairs = f"{select.span(cells['n_pairs'])} pairs of runs that differ in the loss only"
+    footnote = select.footnote(rows, cells, [f"Share of prompts won (ties ½) over {pairs}"], PAIRED)
+    handles = [Patch(**UNDECIDED, label="undecided: the interval includes 50 %")]
+    return panels.finish(figure, handles, footnote)
+
+
+def draw_cells(
+    ax: Axes, cells: pd.DataFrame, shape: tuple[int, int], middle: float, farthest: float
+) -> AxesImage:
+    """An image with each cell's text written into it, hatched where its interval has middle.
+
+    cells: x, y (columns and rows of the image), estimate, low, high, text. Colours reach `farthest`
+    from the middle on both sides; signs or numbers say in grey what they say in colour.
+    """
+    grid = np.full(shape, np.nan)
+    grid[cells["y"], cells["x"]] = cells["estimate"]
+    norm = TwoSlopeNorm(middle, middle - farthest, middle + farthest)
+    image = ax.imshow(grid, cmap="PuOr", norm=norm, origin="lower", aspect="auto", zorder=0)
+    for cell in cells.to_dict("records"):
+        x, y, estimate = cell["x"], cell["y"], cell["estimate"]
+        is_decided = cell["low"] > middle or cell["high"] < middle
+        if not is_decided:
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **UNDECIDED))
+        is_dark = is_decided and abs(estimate - middle) > 0.6 * farthest
+        ax.text(
+            x, y, cell["text"], ha="center", va="center", color="white" if is_dark else "black",
+            bbox=None if is_decided else {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+        )  # fmt: skip
+    ax.grid(visible=False)
+    return image

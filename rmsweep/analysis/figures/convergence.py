@@ -1,0 +1,120 @@
+"""Does the MLP's Bradley-Terry reward converge? arXiv:2411.04991 (RBT), Theorem 20, Corollary 7.
+
+What limits it on synthetic data is computed from how cache/synthetic.py makes its golden rewards.
+"""
+
+import itertools
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from scipy import special, stats
+
+from rmsweep.analysis import theory
+from rmsweep.analysis.bootstrap import bootstrap_means, percentile_interval
+from rmsweep.analysis.figures import panels, runs
+from rmsweep.analysis.figures.style import RC
+from rmsweep.analysis.figures.theory import HEIGHT_IN, SERIES, log_x, name_axes
+from rmsweep.cache.synthetic import CURVED, INTERACTION, LINEAR, N_CURVED, UNEXPLAINED
+
+
+@matplotlib.rc_context(RC)
+def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+    """RBT, Theorem 20 and Corollary 7: truncated KL risk and margin error against pairs.
+
+    rows: of sweeps/theory_convergence.yaml. Lines are means over seeds, bands bootstrap intervals.
+    Part of the golden reward is not in the synthetic embedding, so even the probability given the
+    embeddings has a risk and an error (`synthetic_limits`). The risk is drawn above that, which is
+    the theorem's own risk, by E KL(p0, p) = E KL(p0, E p0) + E KL(E p0, p), exactly but for
+    truncation. The thin line has the slope of the theorem's rate for smoothness 2, alpha 1 and 12
+    dimensions; its height means nothing.
+    """
+    wanted, rows = rows, _convergence_rows(rows)
+    figure, (above, below) = panels.panels(2, HEIGHT_IN)
+    quantity = np.sort(rows["quantity"].unique())
+    for (colour, line, marker), (beta, part) in zip(
+        itertools.cycle(SERIES), rows.groupby("annotation.beta"), strict=False
+    ):
+        style = {"color": colour, "ls": line, "marker": marker, "label": f"β = {beta:g}"}
+        risk_limit, error_limit = synthetic_limits(part["spread"].iloc[0])
+        _over_quantity(above, part, part["kl_risk"] - risk_limit, style, rng)
+        _over_quantity(below, part, part["margin_error"], style, rng)
+        below.axhline(error_limit, color=colour, lw=0.8, ls=":")
+    rate = theory.convergence_rate(quantity, smoothness=2, alpha=1, dim=12)
+    highest = above.get_ylim()[1]
+    above.plot(quantity, rate / rate[0] * highest, color="0.5", lw=0.8, label="slope of the bound")
+    for ax, name in (
+        (above, "KL risk R_B above its limit (nats)"),
+        (below, "mean |Δr − Δr̂| (dotted: its limit)"),
+    ):
+        log_x(ax, "{x:,.0f}")
+        name_axes(ax, "annotated pairs", name)
+    above.set_yscale("log")
+    above.yaxis.set_major_formatter("{x:g}")
+    above.yaxis.set_minor_formatter(NullFormatter())
+    n_seeds = rows.groupby(["annotation.beta", "quantity"])["seed"].nunique()
+    seeds = "–".join(str(n) for n in sorted({n_seeds.min(), n_seeds.max()}))
+    caption = (
+        f"Convergence of an MLP's Bradley-Terry reward (RBT, Theorem 20 and Corollary 7). {seeds} "
+        "seeds; bands: 95 % intervals, bootstrap over seeds. Limits: of the probability given the "
+        "embeddings, which do not hold all of the golden reward."
+    )
+    return panels.finish(figure, [], [caption, *runs.missing_line(wanted)])
+
+
+def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a risk, and `spread`: beta * within_std / reward_scale, or MissingData."""
+    within, scale = "dataset.synthetic.within_std", "dataset.reward_scale"
+    rows = rows.dropna(subset=[within, "kl_risk", "margin_error"])
+    scales = pd.to_numeric(rows[scale], errors="coerce")  # "std" is none
+    one = all(rows[name].nunique() == 1 for name in ("loss", within, scale))
+    if not one or scales.isna().any():
+        raise panels.MissingData(
+            "runs of one loss on one synthetic dataset with a number as reward_scale, such as "
+            "sweeps=theory_convergence"
+        )
+    if others := runs.facets(rows, ["annotation.beta", "quantity"]):
+        raise panels.MissingData(f"runs with one {' and one '.join(others)}; --where selects them")
+    return rows.assign(spread=rows["annotation.beta"] * rows[within] / scales)
+
+
+def synthetic_limits(spread: float) -> tuple[float, float]:
+    """KL risk and mean |true - predicted margin| of the probability given synthetic embeddings.
+
+    spread: beta * within_std / reward_scale. Of a same-prompt margin's variance, 2 spread^2, the
+    share UNEXPLAINED is Gaussian and independent of the embedding: u. The rest, a, is Gaussian
+    (LINEAR and INTERACTION) plus the curved part: two squared normals less two others, which is
+    Laplace. The probability is p = E sigmoid(a + u) given a. No model has a lower risk than the
+    mean KL of sigmoid(a + u) from p; truncation makes little difference to it. The error is that of
+    logit p, to which a Bradley-Terry reward tends; it is above the least possible, E|u|.
+    """
+    assert N_CURVED == 2, "the curved part is Laplace only then"
+    edges = np.linspace(-12, 12, 2401)
+    gaussian = stats.norm(scale=np.sqrt(2 * (LINEAR + INTERACTION)))
+    curved = stats.laplace(scale=np.sqrt(CURVED))
+    masses = np.convolve(np.diff(gaussian.cdf(edges)), np.diff(curved.cdf(edges)))
+    explained = np.linspace(-24 + 0.01, 24 - 0.01, len(masses))
+    u = np.sqrt(2 * UNEXPLAINED) * special.ndtri((np.arange(400) + 0.5) / 400)
+    p = special.expit(spread * (explained[:, None] + u))
+    kl = special.entr(p.mean(axis=1)) - special.entr(p).mean(axis=1)
+    kl += special.entr(1 - p.mean(axis=1)) - special.entr(1 - p).mean(axis=1)
+    # logit E sigmoid(a + u), as if -u were an opponent
+    estimate = theory.classification_reward(spread * explained, -spread * u)
+    error = np.abs(spread * (explained[:, None] + u) - estimate[:, None]).mean(axis=1)
+    return float(masses @ kl), float(masses @ error)
+
+
+def _over_quantity(
+    ax: Axes, rows: pd.DataFrame, values: pd.Series, style: dict[str, Any], rng: np.random.Generator
+) -> None:
+    """Mean over seeds with its interval, against quantity; the same draws of seeds for all."""
+    table = rows.assign(value=values).pivot_table("value", "seed", "quantity")
+    matrices = [table[[n]].to_numpy() for n in table]
+    draws = bootstrap_means(matrices, [0] * len(matrices), rng)
+    ends = percentile_interval(draws)
+    ax.fill_between(table.columns, *ends, color=style["color"], alpha=0.25, lw=0)
+    ax.plot(table.columns, table.mean(), **style)

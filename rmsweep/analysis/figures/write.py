@@ -1,0 +1,49 @@
+"""Figures of sweeps on disk: read the results, draw, write the files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.analysis import cells
+from rmsweep.analysis.figures import catalogue
+from rmsweep.analysis.figures.style import save
+from rmsweep.results import dataset
+
+COLUMNS = (
+    *("key", "status", *dataset.METRICS, *dataset.RISKS, *dataset.JUDGED, "wall_s"),
+    *("bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *dataset.DIAGNOSTICS),
+    *("subset", "subset_pairs", "correct_by_pair", *dataset.BY_DISTANCE),
+)  # that the figures read, beside the spec's fields
+
+
+def read(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
+    """All runs that the sweeps want and that meet the conditions, in their order; one a key.
+
+    status is done, and the metrics are there, where a run is done.
+    """
+    wanted = pd.concat([dataset.wanted(name) for name in names], ignore_index=True)
+    wanted = wanted.drop_duplicates("key").drop(columns="canonical", errors="ignore")
+    if conditions:
+        wanted = cells.select(wanted, conditions)
+    done = pd.concat([dataset.load(name, list(COLUMNS)) for name in names])
+    return wanted.merge(done.drop_duplicates("key"), on="key", how="left")
+
+
+def make(
+    rows: pd.DataFrame,
+    name: str,
+    folder: Path,
+    formats: Sequence[str],
+    seed: int,
+    error_bars: str = "interval",
+) -> list[Path]:
+    """Draw one figure and write it in each format: the files. MissingData where rows lack data."""
+    figure = catalogue.draw(name, rows, np.random.default_rng(seed), error_bars)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{suffix}" for suffix in formats]
+    for path in paths:
+        save(figure, path)
+    return paths

@@ -1,0 +1,133 @@
+"""The tables of a report: words and numbers to sort by, for the template to set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.analysis import cells, table_text, tables
+from rmsweep.analysis.cells import label
+from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.report.request import METRICS, Request, Runs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text; order: what it sorts by, if not its text ("" is last); mark: best, tied or ""."""
+
+    text: str
+    order: str | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """caption; heads; lines, whose first `n_fields` cells name the line; notes to stand below."""
+
+    id: str
+    caption: str
+    heads: list[str]
+    lines: list[list[Cell]]
+    n_fields: int
+    notes: list[str]
+    command: str
+
+
+def metric_grids(runs: Runs, request: Request) -> list[Grid]:
+    """What `rmsweep table` prints for each of the main metrics that runs have."""
+    return [_metric_grid(runs, request, metric) for metric in _metrics(runs)]
+
+
+def _metrics(runs: Runs) -> list[str]:
+    return [m for m in METRICS if runs.done[cells.needs(m)].notna().all(axis=1).any()]
+
+
+def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
+    row_fields, column_fields = runs.default_fields()
+    compared, notes = _compare(runs, request, row_fields, column_fields, metric)
+    decimals, most_seeds = table_text.n_decimals(compared), int(compared["n_seeds"].max())
+    lines: dict[tuple[str, ...], dict[str, Cell]] = {}
+    for cell in compared.to_dict("records"):
+        head = ", ".join(f"{f}={label(cell[f])}" for f in column_fields) or metric
+        line = lines.setdefault(tuple(label(cell[field]) for field in row_fields), {})
+        text = table_text.cell_text(cell, decimals, most_seeds)
+        line[head] = Cell(text, order(cell["mean"]), _mark(cell))
+    heads = list(dict.fromkeys(head for line in lines.values() for head in line))
+    absent = Cell("n/a", "")
+    return Grid(
+        id=f"table-{metric}",
+        caption=f"{metric} by {' and '.join([*row_fields, *column_fields])}",
+        heads=[*row_fields, *heads],
+        lines=[
+            [*(Cell(name) for name in names), *(line.get(head, absent) for head in heads)]
+            for names, line in lines.items()
+        ],
+        n_fields=len(row_fields),
+        notes=notes,
+        command=request.command("table", "--metric", metric),
+    )
+
+
+def settings_grid(runs: Runs, request: Request) -> Grid | None:
+    """The first metric at every setting, a line each; None where that is the first table again."""
+    row_fields, column_fields = runs.default_fields()
+    facets = [f for f in select.facets(runs.wanted, row_fields) if f not in row_fields]
+    if set(facets) <= set(column_fields) or not _metrics(runs):
+        return None
+    metric = _metrics(runs)[0]
+    compared, notes = _compare(runs, request, row_fields, facets, metric)
+    decimals = table_text.n_decimals(compared)
+    fields = [*row_fields, *facets]
+    numbers = ["mean", "low", "high"]
+    counts = ["n_seeds", "n_prompts"]
+    lines = [
+        [
+            *(Cell(label(cell[field])) for field in fields),
+            *(_number(cell, name, decimals) for name in numbers),
+            *(_number(cell, name, 0) for name in counts),
+            Cell(f"{cell['n_runs']} of {cell['n_wanted']}", str(cell["n_runs"])),
+        ]
+        for cell in compared.to_dict("records")
+    ]
+    return Grid(
+        id="table-settings",
+        caption=f"{metric} at every setting",
+        heads=[*fields, metric, "low", "high", "seeds", "prompts", "runs done"],
+        lines=lines,
+        n_fields=len(fields),
+        notes=notes,
+        command=request.command(
+            *("table", "--metric", metric, "--rows", ",".join(row_fields)),
+            *("--columns", ",".join(facets), "--format", "csv"),
+        ),
+    )
+
+
+def _compare(
+    runs: Runs, request: Request, rows: Sequence[str], columns: Sequence[str], metric: str
+) -> tuple[pd.DataFrame, list[str]]:
+    rng = np.random.default_rng(request.seed)
+    compared = tables.compare(runs.done, runs.wanted, rows, columns, metric, rng)
+    return compared, tables.notes(compared, runs.wanted, rows, columns, metric)
+
+
+def _number(cell: dict[str, Any], name: str, decimals: int) -> Cell:
+    value = cell[name]
+    if pd.isna(value):
+        return Cell("-", "")
+    mark = _mark(cell) if name == "mean" else ""
+    sign = {"best": " *", "tied": " ~", "": ""}[mark]
+    return Cell(f"{value:z,.{decimals}f}{sign}", order(value), mark)
+
+
+def _mark(cell: dict[str, Any]) -> str:
+    if not cell["is_tied_with_best"]:
+        return ""
+    return "best" if cell["is_best"] else "tied"
+
+
+def order(value: float) -> str:
+    """A number to sort by, for the page's script; "" where there is none."""
+    return "" if pd.isna(value) else f"{value:.9g}"

@@ -1,0 +1,78 @@
+"""The report: one HTML file with all that a reader needs in it, and no request for more."""
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from rmsweep.analysis.report import grids, overview, pictures, verdicts
+from rmsweep.analysis.report.request import Request, Runs
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Page:
+    html: str
+    n_done: int
+    n_failed: int
+    n_wanted: int
+
+
+def build(request: Request) -> Page:
+    """The page on the runs of a request; where none is done, of what was asked for and failed."""
+    runs = Runs(request)
+    what = overview.overview(runs, request)
+    parts: dict[str, object] = {}
+    if runs.is_done.any():
+        parts = {
+            "claims": verdicts.judge(runs, request),
+            "tables": _tables(runs, request),
+            "figures": pictures.draw(runs, request),
+        }
+    html = _environment().get_template("template.html.j2").render(
+        request=request,
+        what=what,
+        n_wanted=len(runs.wanted),
+        style=_inline("style.css"),
+        script=_inline("script.js"),
+        **({"claims": None, "tables": [], "figures": None} | parts),
+    )  # fmt: skip
+    return Page(html, what.counts["done"], what.counts["failed"], len(runs.wanted))
+
+
+def _tables(runs: Runs, request: Request) -> list[grids.Grid]:
+    everything = grids.settings_grid(runs, request)
+    return [*grids.metric_grids(runs, request), *([everything] if everything else [])]
+
+
+def write(page: Page, path: Path) -> None:
+    """The file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(page.html, encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,  # every text of data or config
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _inline(name: str) -> dict[str, str]:
+    """A file of ours, as it is, and its hash: the page's policy lets nothing else run."""
+    text = (HERE / name).read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).digest()
+    return {"text": Markup(text), "hash": f"sha256-{base64.b64encode(digest).decode()}"}

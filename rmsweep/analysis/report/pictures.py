@@ -1,0 +1,113 @@
+"""The figures of a report as data URIs: SVG, or PNG where that is much smaller."""
+
+import base64
+import re
+import tempfile
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rmsweep.analysis.figures import catalogue
+from rmsweep.analysis.figures.panels import MissingData
+from rmsweep.analysis.figures.style import save
+from rmsweep.analysis.report.request import Request, Runs
+
+MOST_SVG_BYTES = 200_000  # a larger one has thousands of marks and is slow to draw
+SAFE = " =:/;,'()!*@$+~?{}[]|^`\n"  # may stand in a quoted attribute; shorter than %20
+LONG = re.compile(r"\d+\.\d{3,}")
+PIXELS_PER_IN = 142  # 7 pt of a figure are 14 px on the page
+GROUPS = {
+    "fig": "Figures of Rethinking Bradley-Terry Models (arXiv:2411.04991)",
+    "nbt": "Figures of When Distance Distracts (arXiv:2512.06343)",
+    "": "Beyond the papers",
+    "runs": "Theory, applied to these runs",
+    "theory": "Theory, from formulas and simulation, not from these runs",
+}
+THEORY_OF_RUNS = ("theory_order_consistency", "theory_convergence")
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    title: str
+    caption: str
+    uri: str
+    width: int
+    height: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """groups: heading -> its figures. not_drawn: name -> (line, what the runs lack)."""
+
+    groups: dict[str, list[Picture]]
+    not_drawn: dict[str, tuple[str, str]]
+
+
+def draw(runs: Runs, request: Request) -> Pictures:
+    """Every figure that the runs have the data for."""
+    groups: dict[str, list[Picture]] = {heading: [] for heading in GROUPS.values()}
+    not_drawn = {}
+    for name, (_, line) in catalogue.FIGURES.items():
+        try:
+            figure = catalogue.draw(name, runs.all, np.random.default_rng(request.seed))
+        except MissingData as error:
+            not_drawn[name] = (line, str(error))
+        else:
+            groups[_heading(name)].append(_picture(name, line, figure, request))
+    return Pictures({heading: found for heading, found in groups.items() if found}, not_drawn)
+
+
+def _heading(name: str) -> str:
+    if name in THEORY_OF_RUNS:
+        return GROUPS["runs"]
+    return next(GROUPS[start] for start in ("fig", "nbt", "theory", "") if name.startswith(start))
+
+
+def _title(name: str, line: str) -> str:
+    number = f"Fig. {name[3:]}: " if name.startswith("fig") else ""
+    return number + line[0].upper() + line[1:]
+
+
+def _picture(name: str, line: str, figure: Figure, request: Request) -> Picture:
+    caption = " ".join(figure.get_supxlabel().split("\n"))
+    figure.supxlabel("")  # the page sets it, as text
+    width, height = figure.get_size_inches() * PIXELS_PER_IN
+    return Picture(
+        name=name,
+        title=_title(name, line),
+        caption=caption,
+        uri=_data_uri(figure),
+        width=round(width),
+        height=round(height),
+        command=request.command("figure", "--figure", name),
+    )
+
+
+def _data_uri(figure: Figure) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        svg, png = (Path(folder) / f"figure.{suffix}" for suffix in ("svg", "png"))
+        save(figure, svg)
+        as_svg = "data:image/svg+xml," + urllib.parse.quote(_compact(svg.read_text()), SAFE)
+        if len(as_svg) <= MOST_SVG_BYTES:
+            return as_svg
+        save(figure, png)
+        with Image.open(png) as pixels:  # 256 colours are enough, in a third of the bytes
+            pixels.convert("RGB").quantize(dither=Image.Dither.NONE).save(png, optimize=True)
+        as_png = "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
+    return min(as_svg, as_png, key=len)
+
+
+def _compact(svg: str) -> str:
+    """Without what a page does not need: head, comments, and more than 0.01 points of a place."""
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    return re.sub(r' (?:d|x|y)="[^"]*"', lambda places: LONG.sub(_rounded, places[0]), svg)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}"

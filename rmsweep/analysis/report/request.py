@@ -1,0 +1,70 @@
+"""What a report is asked for, and the commands that make its parts again."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rmsweep.analysis import cells, claims, tables
+from rmsweep.analysis.figures import write
+from rmsweep.results import dataset
+
+METRICS = ("improvement", "oracle_share", "pairwise_accuracy", "accuracy")  # a table each
+PROVENANCE = (
+    *("git_commit", "git_dirty", "versions", "host", "device", "slurm_job", "fingerprint"),
+    *("git_diff", "cpu", "gpu"),
+    *("dim", "test_responses", "threads", "semantics", "command", "wall_s"),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """names: of sweeps. where: as typed; conditions: as read from it. seed: of the bootstrap.
+
+    files: of the user's own claims.
+    """
+
+    names: tuple[str, ...]
+    where: tuple[str, ...]
+    conditions: Mapping[str, Any]
+    seed: int
+    files: tuple[str, ...] = ()
+
+    def command(self, verb: str, *options: str) -> str:
+        """The command line, for a shell, of `verb` on the same runs with the same seed."""
+        words = ["rmsweep", verb, *self.names, *options]
+        for text in self.where:
+            words += ["--where", text]
+        for path in self.files if verb in ("claims", "report") else ():
+            words += ["--file", path]
+        words += ["--seed", str(self.seed)] * (self.seed != 0)
+        return shlex.join(words)
+
+
+class Runs:
+    """The runs of a request: `done` rows, `wanted` specs, and `all`, wanted with what is done.
+
+    Each is what `rmsweep table`, `claims` and `figure` read, in the same order, so that the numbers
+    are the same to the last digit.
+    """
+
+    def __init__(self, request: Request) -> None:
+        metrics = [column for metric in METRICS for column in cells.needs(metric)]
+        self.claims = claims.with_own(request.files)
+        read = [*claims.columns(self.claims), *metrics, *write.COLUMNS, *PROVENANCE]
+        done, wanted = dataset.of_sweeps(request.names, list(dict.fromkeys(read)))
+        if wanted.empty:
+            names = " ".join(request.names)
+            raise ValueError(f"no runs in {names}; `rmsweep run -m ... name=NAME` makes some")
+        if request.conditions:
+            wanted = cells.select(wanted, request.conditions)
+            done = done[done["key"].isin(wanted["key"])].reset_index(drop=True)
+        self.done, self.wanted = done, wanted
+        self.is_done = wanted["key"].isin(done["key"]).to_numpy()
+        again = [name for name in done if name in wanted and name != "key"]
+        self.all = wanted.merge(done.drop_duplicates("key").drop(columns=again), "left", "key")
+
+    def default_fields(self) -> tuple[list[str], list[str]]:
+        """Row and column fields of a table, as `rmsweep table` chooses them."""
+        rows = tables.default_rows(self.wanted)
+        return rows, tables.default_columns(self.wanted, rows)

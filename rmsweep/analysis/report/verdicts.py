@@ -1,0 +1,89 @@
+"""The claims of a report: a line each, with its verdict in words, its effect and its interval."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rmsweep.analysis import verdicts
+from rmsweep.analysis.report.grids import order
+from rmsweep.analysis.report.request import Request, Runs
+
+MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "not tested": "–"}
+REACH = 46.0  # of the bar, of which half is 50 wide
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """bar: of the interval and the effect, 0 at 50, on a scale of the line's own from 0 to 100;
+    None where there is no interval."""
+
+    claim: str
+    source: str
+    training: str
+    verdict: str
+    mark: str
+    effect: str
+    interval: str
+    of: str
+    n: str
+    reason: str
+    order: str
+    bar: tuple[float, float, float] | None
+
+    @property
+    def css(self) -> str:
+        return self.verdict.replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """counts: by verdict, all four."""
+
+    counts: dict[str, int]
+    tested: list[Verdict]
+    not_tested: list[Verdict]
+    notes: list[str]
+    command: str
+
+
+def judge(runs: Runs, request: Request) -> Verdicts:
+    """What `rmsweep claims` prints."""
+    lines = verdicts.judge(runs.done, runs.claims, request.seed)
+    found = [_verdict(line) for line in lines.to_dict("records")]
+    return Verdicts(
+        counts={name: sum(v.verdict == name for v in found) for name in MARKS},
+        tested=[v for v in found if v.verdict != "not tested"],
+        not_tested=[v for v in found if v.verdict == "not tested"],
+        notes=verdicts.notes(lines, int(runs.is_done.sum()), len(runs.wanted))[
+            1:
+        ],  # not the counts
+        command=request.command("claims"),
+    )
+
+
+def _verdict(line: dict[str, Any]) -> Verdict:
+    texts = {name: str(line[name]) for name in ("claim", "source", "training", "verdict", "of")}
+    effect, low, high = (_number(line[name]) for name in ("effect", "low", "high"))
+    return Verdict(
+        **texts,
+        mark=MARKS[line["verdict"]],
+        effect=effect,
+        interval=f"[{low}, {high}]" if low else "no interval",
+        n=verdicts.counts(line),
+        reason=str(line["reason"]),
+        order=order(line["effect"]),
+        bar=_bar(line["low"], line["high"], line["effect"]),
+    )
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:+z.3g}".replace("-", "−")
+
+
+def _bar(low: float, high: float, effect: float) -> tuple[float, float, float] | None:
+    if pd.isna(low):
+        return None
+    widest = max(abs(low), abs(high), abs(effect))
+    scale = REACH / widest if widest > 0 else 0
+    return round(50 + scale * low, 2), round(50 + scale * high, 2), round(50 + scale * effect, 2)

@@ -1,0 +1,166 @@
+"""The cells of a result table as text, Markdown, LaTeX, HTML or CSV."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rich.box
+import rich.console
+import rich.table
+
+from rmsweep.analysis.cells import label
+
+ESCAPES: dict[str, dict[str, str]] = {
+    "text": {},
+    "md": {"*": r"\*", "~": r"\~", "|": r"\|", "<": "&lt;"},
+    "html": {"&": "&amp;", "<": "&lt;", ">": "&gt;"},
+    "latex": {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+    | {"[": "{[}", "*": "{*}"},  # at the start of a row they would be arguments of the line end
+}
+STARS = (0.05, 0.01, 0.001)
+BOLD = {"text": "{}", "md": "**{}**", "html": "<b>{}</b>", "latex": r"\textbf{{{}}}"}
+
+
+def render(
+    cells: pd.DataFrame,
+    row_fields: Sequence[str],
+    column_fields: Sequence[str],
+    metric: str,
+    notes: Sequence[str],
+    format: str,
+    width: int = 120,
+) -> str:
+    """The table as text, md, latex (booktabs), html or csv (long form, full precision, no notes).
+
+    Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss or
+    (n seeds) where other cells have more; with a baseline `mean [low, high]; difference [low, high]
+    stars`. `-` has no value, `n/a` is not in the sweep. width: of
+    text, in characters; it folds to fit.
+    """
+    if format == "csv":
+        labels = {field: cells[field].map(label) for field in [*row_fields, *column_fields]}
+        return cells.assign(**labels).to_csv(index=False)
+    if format not in ESCAPES:
+        raise ValueError(f"format must be one of {', '.join(ESCAPES)}, csv; got {format!r}")
+    escape = str.maketrans(ESCAPES[format])
+    return _page(
+        _grid(cells, row_fields, column_fields, metric, escape, BOLD[format]),
+        [note.translate(escape) for note in notes],
+        format,
+        width,
+    )
+
+
+def render_strings(grid: pd.DataFrame, notes: Sequence[str], format: str, width: int = 120) -> str:
+    """Any table of strings, with lines to stand under it, as text, md, latex or html."""
+    escape = str.maketrans(ESCAPES[format])
+    grid = grid.map(lambda text: text.translate(escape))
+    grid.columns = [name.translate(escape) for name in grid]
+    return _page(grid, [note.translate(escape) for note in notes], format, width)
+
+
+def _page(grid: pd.DataFrame, lines: Sequence[str], format: str, width: int) -> str:
+    if format == "text":
+        return _text(grid, lines, width)
+    return {"md": _md, "html": _html, "latex": _latex}[format](grid, lines)
+
+
+def _grid(
+    cells: pd.DataFrame,
+    row_fields: Sequence[str],
+    column_fields: Sequence[str],
+    metric: str,
+    escape: dict[int, str],
+    bold: str,
+) -> pd.DataFrame:
+    """The table as strings, escaped: one column a row field, then one a column group."""
+    decimals, most_seeds = n_decimals(cells), int(cells["n_seeds"].max())
+    texts: dict[tuple[tuple[str, ...], str], str] = {}
+    for cell in cells.to_dict("records"):
+        line = tuple(_printable(label(cell[field])).translate(escape) for field in row_fields)
+        head = ", ".join(f"{field}={label(cell[field])}" for field in column_fields) or metric
+        text = cell_text(cell, decimals, most_seeds).translate(escape)
+        texts[line, head] = bold.format(text) if cell["is_best"] else text
+    lines, heads = (
+        dict.fromkeys(line for line, _ in texts),
+        dict.fromkeys(head for _, head in texts),
+    )
+    table = [[*line, *(texts.get((line, head), "n/a") for head in heads)] for line in lines]
+    names = [_printable(name).translate(escape) for name in [*row_fields, *heads]]
+    return pd.DataFrame(table, columns=names)
+
+
+def _printable(text: str) -> str:
+    """A label of somebody's data without what would steer a terminal or break a line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def n_decimals(cells: pd.DataFrame) -> int:
+    """So many that the typical half-width of an interval shows two digits; else the mean three."""
+    half_widths = (cells["high"] - cells["low"]) / 2
+    scales = half_widths[half_widths > 0]
+    if scales.empty:
+        scales = cells["mean"].abs()[cells["mean"] != 0].dropna() / 10
+    return 2 if scales.empty else int(np.clip(1 - np.floor(np.log10(scales.median())), 0, 9))
+
+
+def cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
+    """What stands in one cell, in the words of `render`."""
+    words = ["-" if np.isnan(cell["mean"]) else f"{cell['mean']:z.{decimals}f}"]
+    if not np.isnan(cell["low"]):
+        words.append(f"[{cell['low']:z.{decimals}f}, {cell['high']:z.{decimals}f}]")
+    if cell["is_tied_with_best"]:
+        words.append("*" if cell["is_best"] else "~")
+    if not np.isnan(cell.get("difference", np.nan)):
+        words[-1] += ";"
+        words.append(f"{cell['difference']:+z.{decimals}f}")
+        if not np.isnan(cell["difference_low"]):
+            low, high = cell["difference_low"], cell["difference_high"]
+            words.append(f"[{low:+z.{decimals}f}, {high:+z.{decimals}f}]")
+        stars = sum(cell["p_holm"] < level for level in STARS)
+        words += ["*" * stars] * (stars > 0)
+    if cell["n_runs"] < cell["n_wanted"]:
+        words.append(f"({cell['n_runs']} of {cell['n_wanted']})")
+    elif 0 < cell["n_seeds"] < most_seeds:
+        words.append(f"({cell['n_seeds']} seeds)")
+    return " ".join(words)
+
+
+def _text(grid: pd.DataFrame, lines: Sequence[str], width: int) -> str:
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    for name in grid:
+        table.add_column(name, overflow="fold")
+    for line in grid.to_numpy():
+        table.add_row(*line)
+    page = io.StringIO()
+    console = rich.console.Console(
+        file=page,
+        width=width,
+        color_system=None,
+        markup=False,  # it would take [2.20, 2.63] for a style
+        highlight=False,
+        emoji=False,
+    )
+    console.print(table, *lines, sep="\n")
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()).strip("\n") + "\n"
+
+
+def _md(grid: pd.DataFrame, lines: Sequence[str]) -> str:
+    table = [list(grid), ["---"] * grid.shape[1], *grid.to_numpy().tolist()]
+    return (
+        "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n\n" + "\n\n".join(lines) + "\n"
+    )
+
+
+def _html(grid: pd.DataFrame, lines: Sequence[str]) -> str:
+    table = grid.to_html(index=False, escape=False, border=0)
+    return "\n".join([table, *(f"<p>{line}</p>" for line in lines)]) + "\n"
+
+
+def _latex(grid: pd.DataFrame, lines: Sequence[str]) -> str:
+    table = grid.style.hide(axis="index")
+    return table.to_latex(hrules=True, column_format="l" * grid.shape[1], caption=" ".join(lines))

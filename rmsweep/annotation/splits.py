@@ -1,0 +1,116 @@
+"""Training protocols: which rows are held out, and which make a batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rmsweep.annotation.pairing import whole_prompts
+
+SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.04991
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to train on and to hold out: (chosen, rejected), -1 where that half is absent."""
+
+    train: np.ndarray  # (rows, 2) int64 response indices
+    validation: np.ndarray  # (held-out rows, 2)
+    validation_pairs: np.ndarray  # (held-out pairs, 2), for order consistency
+    train_pairs: np.ndarray  # (the other pairs, 2), for diagnostics
+    epochs: Iterator[
+        list[np.ndarray | None]
+    ]  # an epoch's batches: positions in train, None for all
+
+
+def by_pairs(
+    pairs: np.ndarray,
+    n_validation: int,
+    batch_pairs: int,
+    split_rng: np.random.Generator,
+    batch_rng: np.random.Generator,
+) -> Split:
+    """Hold out pairs; the batches of an epoch partition the rest, the last one is short.
+
+    pairs: (quantity, 2) int64, chosen first. A swapped copy of a pair is the same Bradley-Terry
+    term and is not computed.
+    """
+    order = split_rng.permutation(len(pairs))
+    return _partitioned(
+        pairs[order[n_validation:]], pairs[order[:n_validation]], batch_pairs, batch_rng
+    )
+
+
+def by_prompts(
+    pairs: np.ndarray,
+    prompts: np.ndarray,
+    n_validation: int,
+    batch_pairs: int,
+    split_rng: np.random.Generator,
+    batch_rng: np.random.Generator,
+) -> Split:
+    """As by_pairs, but a prompt is on one side only; prompts: (quantity,) integers.
+
+    ValueError where no prompt has as few pairs as are to be held out, or none would be left.
+    """
+    is_held_out = whole_prompts(prompts, n_validation, split_rng)
+    if not 0 < is_held_out.sum() < len(pairs):
+        raise ValueError(
+            f"training.validation_share must hold out whole prompts: none of the {len(pairs)} "
+            f"pairs' prompts has at most {n_validation} pairs; raise it or quantity"
+        )
+    order = split_rng.permutation(len(pairs))
+    held_out = is_held_out[order]
+    return _partitioned(pairs[order[~held_out]], pairs[order[held_out]], batch_pairs, batch_rng)
+
+
+def _partitioned(
+    train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: np.random.Generator
+) -> Split:
+    """The batches of an epoch partition the pairs to train on; the last one is short."""
+
+    def epochs() -> Iterator[list[np.ndarray | None]]:
+        while len(train) <= batch_pairs:
+            yield [None]
+        while True:
+            rows = batch_rng.permutation(len(train))
+            yield [rows[i : i + batch_pairs] for i in range(0, len(rows), batch_pairs)]
+
+    return Split(train, validation, validation, train, epochs())
+
+
+def rbt_scripts(
+    pairs: np.ndarray,
+    rows: str,
+    validation_share: float,
+    split_rng: np.random.Generator,
+    batch_rng: np.random.Generator,
+) -> Split:
+    """What the public scripts of arXiv:2411.04991 do (step5_train_rms.py, networks.py).
+
+    rows="pairs": each pair and its swapped copy are rows, so most held-out pairs are trained on
+    too; rows="responses": each response is a row. Rows are split; an epoch draws ceil(rows /
+    10,240) times min(10,240, rows) rows afresh.
+    """
+    absent = np.full(len(pairs), -1)
+    if rows == "pairs":
+        table = np.concatenate([pairs, pairs])
+    else:
+        table = np.concatenate(
+            [np.stack([pairs[:, 0], absent], 1), np.stack([absent, pairs[:, 1]], 1)]
+        )
+    order = split_rng.permutation(len(table))
+    n_validation = int(np.ceil(len(table) * validation_share))
+    held_out = np.zeros(len(table), bool)
+    held_out[order[:n_validation]] = True
+    copies = held_out.reshape(2, len(pairs))
+    in_validation = copies.any(axis=0) if rows == "pairs" else copies.all(axis=0)
+    train = table[order[n_validation:]]
+
+    def epochs() -> Iterator[list[np.ndarray | None]]:
+        while True:
+            draws = -(-len(train) // SCRIPT_BATCH)
+            yield [batch_rng.permutation(len(train))[:SCRIPT_BATCH] for _ in range(draws)]
+
+    held_out_rows = table[order[:n_validation]]
+    return Split(train, held_out_rows, pairs[in_validation], pairs[~in_validation], epochs())

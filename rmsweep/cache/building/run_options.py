@@ -1,0 +1,77 @@
+"""What a build leaves for `rmsweep run`: options that name the cache, a command that reads it."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from rmsweep import paths
+from rmsweep.annotation import pairing
+from rmsweep.cache.building.stages import replace
+from rmsweep.cache.layout import open_files, open_pairs
+
+QUANTITY = 2000  # at most, in the command
+GOLDEN = "reward_scale: std # of all train golden rewards\nsynthetic: null\n"
+
+
+def command(root: Path, names: Mapping[str, str]) -> str:
+    """A run on the cache under root, as typed. names: base_llm (null: pairs), backbone, dataset.
+
+    Writes the options that it names under root/conf.
+    """
+    folder = root / "conf"
+    is_pairs = "base_llm" not in names
+    given = {group: _option(folder, group, name, is_pairs) for group, name in names.items()}
+    if is_pairs:
+        n_pairs = open_pairs(root, names["dataset"], names["backbone"]).n_pairs
+        most = n_pairs - round(_held_out() * n_pairs)
+    else:
+        cache = open_files(root, names["base_llm"], names["backbone"], names["dataset"])
+        shape = (cache.train_prompts, cache.train_responses)
+        most = pairing.maximum(*shape, "random", "same_prompt")
+    options = [f"{group}={option}" for group, option in given.items()]
+    options += [f"quantity={min(QUANTITY, most)}", f"cache.root={_hydra(root)}"]
+    return shlex.join(["rmsweep", "run", "--config-dir", str(folder), *options])
+
+
+def _hydra(root: Path) -> str:
+    """A path as a value of Hydra's grammar."""
+    text = str(root)
+    is_plain = re.fullmatch(r"[\w./ -]+", text, re.ASCII) and " " not in (text[0], text[-1])
+    return text if is_plain else QuotedString(text, Quote.single).with_quotes()
+
+
+def _option(folder: Path, group: str, name: str, is_pairs: bool) -> str:
+    """The name of an option with this file stem: one that comes with rmsweep, or a new one."""
+    option = re.sub(r"\W", "_", name)
+    is_set = is_pairs and group == "dataset"
+    option += "_pairs" * (is_set and not option.endswith("_pairs"))
+    stem = f"stem: {json.dumps(name)}"
+    text = _pairs_text(stem) if is_set else f"{stem}\n{GOLDEN * (group == 'dataset')}"
+    shipped = paths.SHIPPED / "conf" / group / f"{option}.yaml"
+    if shipped.exists() and yaml.safe_load(shipped.read_text()) != yaml.safe_load(text):
+        option += "_built"
+    path = folder / group / f"{option}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note = "# built with rmsweep cache build\n"
+    head, _, rest = text.partition("\n")
+    whole = f"{head}\n{note}{rest}" if head.startswith("# @") else note + text
+    replace(path, whole.encode())
+    return option
+
+
+def _pairs_text(stem: str) -> str:
+    """The option of labelled pairs that comes with rmsweep, for these."""
+    shipped = (paths.SHIPPED / "conf/dataset/hh_harmless_pairs.yaml").read_text()
+    package, _, text = shipped.split("\n", 2)
+    return package + "\n" + re.sub(r"stem: .*", stem, text)
+
+
+def _held_out() -> float:
+    """Share of labelled pairs that are judged, not trained on."""
+    path = paths.SHIPPED / "conf/evaluation/held_out_pairs.yaml"
+    return float(yaml.safe_load(path.read_text())["held_out"])

@@ -1,0 +1,95 @@
+"""Labelled pairs from elsewhere, as RewardBench publishes them, into the layout of the cache."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.cache import checks
+from rmsweep.cache.layout import (
+    check_texts,
+    open_pairs,
+    pair_embeddings_path,
+    pair_table_path,
+    read_texts,
+)
+from rmsweep.evaluation import rewardbench
+
+TEXTS = ["prompt", "chosen", "rejected"]
+
+
+def import_pairs(
+    source: Path, name: str, root: Path, embeddings: Path | None, backbone: str | None
+) -> list[Path]:
+    """Write pairs_{name}.parquet under root, and embd_pairs_{name}_{backbone}.npy where given.
+
+    source: .parquet or .jsonl with the columns prompt, chosen, rejected and, to be judged by
+    subset, subset; others are left out. embeddings: .npy, (pairs, 2, D) float16 or float32 of the
+    same pairs in the same order, chosen first. Returns the files. ValueError where something is not
+    sound, FileExistsError for another file in its place; nothing is left behind then.
+    """
+    table = _read(source)
+    check_texts(table, source)
+    if "subset" in table:
+        rewardbench.check_subsets(table["subset"].unique(), source)
+    wanted: list[tuple[Path, Callable[[Path], object]]]
+    wanted = [(pair_table_path(root, name), lambda path: table.to_parquet(path, index=False))]
+    if embeddings is not None:
+        assert backbone is not None
+        shape = checks.read_header(embeddings, checks.EMBEDDING_DTYPES).shape
+        if shape[:2] != (len(table), 2):
+            raise ValueError(
+                f"{embeddings}: shape must be ({len(table)}, 2, D), a row for each pair of "
+                f"{source.name} in its order, chosen first; found {shape}"
+            )
+        path = pair_embeddings_path(root, name, backbone)
+        wanted.append((path, lambda path: shutil.copyfile(embeddings, path)))
+    if wanted[0][0].exists() and read_texts(wanted[0][0]).equals(table):
+        del wanted[0]  # the same pairs: embeddings by another backbone are added
+    for path, _ in wanted:
+        if path.exists():
+            raise FileExistsError(f"{path} is there, remove it or choose another --name")
+    root.mkdir(parents=True, exist_ok=True)
+    unfinished = [path.with_name(f".{path.name}.{os.getpid()}") for path, _ in wanted]
+    try:
+        for (_, write), here in zip(wanted, unfinished, strict=True):
+            write(here)
+        for (path, _), here in zip(wanted, unfinished, strict=True):
+            os.replace(here, path)
+    finally:
+        for here in unfinished:
+            here.unlink(missing_ok=True)
+    if embeddings is not None:
+        open_pairs(root, name, str(backbone))
+    return [path for path, _ in wanted]
+
+
+def _read(source: Path) -> pd.DataFrame:
+    checks.require_file(source, "pairs")
+    if source.suffix == ".parquet":
+        return read_texts(source)
+    if source.suffix not in (".jsonl", ".json"):
+        raise ValueError(
+            f"{source}: must be .parquet or .jsonl, found {source.suffix or 'no suffix'}"
+        )
+    try:
+        table = pd.read_json(source, lines=True, dtype=False, convert_dates=False)
+    except ValueError as error:
+        found = " ".join(str(error).split())[:160]
+        raise ValueError(f"{source}: must hold a JSON object a line, found {found}") from None
+    wanted = [*TEXTS, *(["subset"] if "subset" in table else [])]
+    if missing := [column for column in wanted if column not in table]:
+        raise ValueError(
+            f"{source}: columns {missing} must be there, found {list(table)}; add them"
+        )
+    for column in wanted:
+        is_text = table[column].map(lambda value: isinstance(value, str)).to_numpy()
+        if not is_text.all():
+            row = int(np.argmin(is_text))
+            raise ValueError(
+                f"{source}: {column} must be text, found {table[column].iloc[row]!r} in row {row}"
+            )
+    return table[wanted]

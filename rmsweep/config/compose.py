@@ -1,0 +1,279 @@
+"""Hydra composes: from overrides to plain configs, once per combination of group choices."""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from rmsweep import files as naming
+from rmsweep.config.schema import nearest
+from rmsweep.config.spec import NOT_IN_SPEC
+from rmsweep.paths import SHIPPED
+
+
+@dataclass(frozen=True)
+class Config:
+    """A composed config, plain and resolved, with the option chosen of each group."""
+
+    values: dict[str, Any]
+    choices: dict[str, str]
+    overrides: tuple[str, ...]  # the axes' part of them
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A sweep before expansion: what it shares, and the overrides of each swept field."""
+
+    name: str
+    base: Config  # without the axes
+    fixed: list[str]
+    fields: dict[str, list[str]]  # field: ["field=value", ...]
+    zipped: list[list[str]]  # fields that advance together
+    exclude: list[dict[str, Any]]
+
+
+@contextlib.contextmanager
+def hydra_at_conf() -> Iterator[None]:
+    """Hydra initialised on conf/, for `read_axes` and `expand`."""
+    with initialize_config_dir(str(SHIPPED / "conf"), job_name="rmsweep", version_base="1.3"):
+        yield
+
+
+def search_path(config_dirs: Sequence[str]) -> str:
+    """The override with which Hydra finds sweeps/ and the user's own groups."""
+    folders = [SHIPPED, *(Path(d).resolve() for d in config_dirs)]
+    quoted = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in folders]
+    return f"hydra.searchpath=[{','.join(quoted)}]"
+
+
+def compose_one(overrides: Sequence[str]) -> Config:
+    cfg = compose("config", list(overrides), return_hydra_config=True)
+    return plain(cfg, dict(cfg.hydra.runtime.choices))
+
+
+def plain(cfg: DictConfig, choices: dict[str, str]) -> Config:
+    """As plain containers, interpolations unresolved."""
+    with flag_override(cfg, ["struct", "readonly"], False):
+        cfg.pop("hydra", None)
+    values: Any = OmegaConf.to_container(cfg, resolve=False)
+    return Config(values, choices, ())
+
+
+def resolved(values: dict[str, Any]) -> dict[str, Any]:
+    """Interpolations replaced by what they stand for."""
+    if "${" not in json.dumps(values):
+        return values
+    found: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    return found
+
+
+def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
+    """The sweep that the command line and its sweep file ask for; the command line wins.
+
+    overrides: `field=value` fixes a field, also one that the sweep file sweeps; `field=a,b`,
+    `field=range(5)` and so on sweep it. ValueError names what is wrong.
+    """
+    parsed = _parser().parse_overrides(list(overrides))
+    swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    base = compose_one([*fixed, search_path(config_dirs)])
+    sweep = base.values.get("sweep") or {}
+    if not isinstance(sweep, dict):
+        raise ValueError(f"sweep must be a mapping, got {sweep!r}")
+    if unknown := sweep.keys() - {"name", "axes", "zip", "exclude"}:
+        raise ValueError(
+            f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude"
+        )
+    _check_sweep(sweep)
+    given = {o.get_key_element() for o in parsed}
+    fields = {
+        name: _values(_parser().parse_override(f"{name}={_text(value)}"))
+        for name, value in (sweep.get("axes") or {}).items()
+        if name not in given
+    } | swept
+    if empty := [name for name, values in fields.items() if not values]:
+        raise ValueError(f"{empty[0]} has no values to sweep; give at least one")
+    zipped = [[name for name in names if name in fields] for names in sweep.get("zip") or []]
+    for names, all_names in zip(zipped, sweep.get("zip") or [], strict=True):
+        lengths = {name: len(fields[name]) for name in names}
+        if len(set(lengths.values())) > 1 or 0 < len(names) < len(all_names):
+            raise ValueError(
+                f"sweep.zip: fields that advance together need as many values each, got {lengths}"
+                f" of {all_names}"
+            )
+    name = base.values.get("name") or sweep.get("name") or _name_of(fields, fixed)
+    if not naming.is_name(name):
+        raise ValueError(f"name must be {naming.RULE}; got {name!r}")
+    return Axes(name, base, fixed, fields, zipped, sweep.get("exclude") or [])
+
+
+def _check_sweep(sweep: dict[str, Any]) -> None:
+    """ValueError where a field of `sweep` is of another kind."""
+    zipped, exclude = sweep.get("zip") or [], sweep.get("exclude") or []
+    is_lists = isinstance(zipped, list) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in zipped
+    )
+    for name, rule, holds in (
+        ("axes", "a mapping", isinstance(sweep.get("axes") or {}, dict)),
+        ("zip", "a list of lists of fields", is_lists),
+        (
+            "exclude",
+            "a list of mappings",
+            isinstance(exclude, list) and all(isinstance(r, dict) for r in exclude),
+        ),
+    ):
+        if not holds:
+            raise ValueError(f"sweep.{name} must be {rule}, got {sweep[name]!r}")
+
+
+def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
+    """Every config of the sweep, the last axis fastest; what `exclude` matches is left out.
+
+    Hydra composes once per combination of the group options that hold anything; options that are
+    but a name (selection, pairing) and plain values are put in afterwards.
+    """
+    composed: dict[tuple[str, ...], Config] = {}
+    for combination in itertools.product(*_dimensions(axes)):
+        overrides = tuple(itertools.chain.from_iterable(combination))
+        kinds = {override: _kind(override, tuple(config_dirs)) for override in overrides}
+        to_compose = tuple(o for o in overrides if kinds[o] == "compose")
+        if to_compose not in composed:
+            composed[to_compose] = _compose(axes, to_compose, search_path(config_dirs))
+        values, choices = composed[to_compose].values, composed[to_compose].choices
+        for override in overrides:
+            path, value = _assignment(override)
+            if kinds[override] == "value":
+                values = _replaced(values, path, value, ".".join(path))
+            elif kinds[override] == "name":
+                choices = {**choices, path[0]: value}
+        values = resolved(values)
+        if not any(_matches(values, choices, rule) for rule in axes.exclude):
+            yield Config(values, choices, overrides)
+
+
+def _compose(axes: Axes, overrides: tuple[str, ...], path: str) -> Config:
+    try:
+        return compose_one([*axes.fixed, *overrides, path])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"{' '.join(str(error).split())} [in {' '.join(overrides)}]") from None
+
+
+def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
+    """One list an independent axis, at the place of its first field; an entry sets its fields."""
+    dimensions, seen = [], set()
+    for name in axes.fields:
+        together = next((names for names in axes.zipped if name in names), [name])
+        if name not in seen:
+            dimensions.append(list(zip(*(axes.fields[other] for other in together), strict=True)))
+            seen.update(together)
+    return dimensions
+
+
+def _parser() -> OverridesParser:
+    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _text(value: Any) -> str:
+    """An axis in Hydra's syntax; a YAML list is a choice between its items."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join(v if isinstance(v, str) else _text_of_item(v) for v in value)
+    return _text_of_item(value)
+
+
+def _text_of_item(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else json.dumps(value)
+
+
+@functools.lru_cache(maxsize=65536)
+def _kind(override: str, config_dirs: tuple[str, ...]) -> str:
+    """Who puts it in: "compose", Hydra; "name", a group's option without content; "value", we."""
+    parsed = _parser().parse_override(override)
+    key, value = parsed.get_key_element(), parsed.value()
+    folders = [folder / key for folder in (SHIPPED / "conf", SHIPPED, *map(Path, config_dirs))]
+    if key != parsed.key_or_group or isinstance(value, dict):
+        return "compose"
+    if not any(folder.is_dir() for folder in folders):
+        return "value"
+    files = [file for folder in folders if (file := folder / f"{value}.yaml").is_file()]
+    return "name" if files and all(_is_empty(file) for file in files) else "compose"
+
+
+def _is_empty(file: Path) -> bool:
+    return all(line.startswith("#") or not line.strip() for line in file.read_text().splitlines())
+
+
+@functools.lru_cache(maxsize=65536)
+def _assignment(override: str) -> tuple[tuple[str, ...], Any]:
+    parsed = _parser().parse_override(override)
+    return tuple(parsed.key_or_group.split(".")), parsed.value()
+
+
+def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dict[str, Any]:
+    """A copy of nested dicts with one value replaced; what it shares is not copied."""
+    if not isinstance(values, dict) or path[0] not in values:
+        raise ValueError(f"{field} is an unknown field; {nearest(path[0], values or ())}")
+    inner = value if len(path) == 1 else _replaced(values[path[0]], path[1:], value, field)
+    return {**values, path[0]: inner}
+
+
+def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, Any]) -> bool:
+    """Whether a config has all of a rule's values; a group is named by its option."""
+    for name, wanted in rule.items():
+        found = choices.get(name, values)
+        if name not in choices:
+            for part in name.split("."):
+                if not isinstance(found, dict) or part not in found:
+                    raise ValueError(f"sweep.exclude: {name} is an unknown field")
+                found = found[part]
+        if found != wanted:
+            return False
+    return True
+
+
+def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
+    """Of an unnamed sweep: its axes and a hash, so that the same command resumes."""
+    kept = sorted(o for o in fixed if o.partition("=")[0].partition(".")[0] not in NOT_IN_SPEC)
+    text = json.dumps([fields, kept])
+    short = "-".join(name.rpartition(".")[2] for name in fields) or "sweep"
+    return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _comment(file: Path) -> str:
+    """What a file says of itself: the first line of comment, after a `# @package` line."""
+    for line in file.read_text().splitlines():
+        if not line.startswith("# @"):
+            return line.removeprefix("#").strip() if line.startswith("#") else ""
+    return ""
+
+
+def options(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Groups, their options, and the comment that each option's file begins with."""
+    found: dict[str, dict[str, str]] = {}
+    for folder in [SHIPPED / "conf", *map(Path, config_dirs), SHIPPED]:
+        groups = [SHIPPED / "sweeps"] if folder == SHIPPED else sorted(folder.glob("*/"))
+        for group in groups:
+            for file in sorted(group.glob("*.yaml")):
+                found.setdefault(group.name, {})[file.stem] = _comment(file)
+    return found

@@ -1,0 +1,74 @@
+"""Code that a data file asks for is run only where a config file names it, too."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rmsweep import paths
+from rmsweep.config.launchers import Local, Slurm
+from rmsweep.config.losses import Classifier, source_of
+from rmsweep.config.spec import RunSpec
+
+GROUPS = ("loss", "launcher", "sweeps")  # whose files name code
+
+
+def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
+    """ValueError, before anything is imported, for a `_target_` that no config file names; then
+    for one whose source has changed.
+    """
+    loss = spec.loss
+    estimator = loss.options.estimator if isinstance(loss.options, Classifier) else None
+    for code in (loss.objective, loss.validation_objective, estimator):
+        if isinstance(code, dict) and code.get("_target_") not in _named("_target_", config_dirs):
+            raise ValueError(
+                f"loss={loss.name} runs {code.get('_target_')!r}, which a data file names and no "
+                "config file here: if it is your own, give the --config-dir of its yaml"
+            )
+    if loss.source_sha256 != source_of(loss):
+        raise ValueError(
+            f"the source of loss={loss.name} has changed since; launch the sweep itself again"
+        )
+
+
+def require_launcher(launcher: Local | Slurm, config_dirs: Sequence[str]) -> None:
+    """ValueError for what becomes shell in a task's script, and no config file names."""
+    if isinstance(launcher, Local):
+        return
+    if launcher.setup and launcher.setup not in _named("setup", config_dirs):
+        _refuse("setup", launcher.setup)
+    known = [named.items() for named in _named("sbatch", config_dirs) if isinstance(named, dict)]
+    for option in launcher.sbatch.items():
+        if not any(option in named for named in known):
+            _refuse("sbatch", dict([option]))
+
+
+def _refuse(name: str, value: object) -> None:
+    raise ValueError(
+        f"launcher.{name} {value} is named by sweep.yaml and by no config file here: repeat the "
+        "launch's own command, or give the --config-dir of a launcher's yaml that has it"
+    )
+
+
+def _named(field: str, config_dirs: Sequence[str]) -> list[Any]:
+    """Every value of a field in rmsweep's and the user's config files."""
+    return _named_in(field, tuple(map(Path, config_dirs)))
+
+
+@functools.cache
+def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
+    found: list[Any] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            found.extend(inner for name, inner in value.items() if name == field)
+        for inner in value.values() if isinstance(value, dict) else value:
+            if isinstance(inner, dict | list):
+                walk(inner)
+
+    for folder in (paths.SHIPPED / "conf", paths.SHIPPED, *config_dirs):
+        for file in (file for group in GROUPS for file in sorted(folder.glob(f"{group}/*.yaml"))):
+            walk([yaml.safe_load(file.read_text())])
+    return found

@@ -1,0 +1,72 @@
+"""Reward models judged on labelled pairs: accuracy, by subset and distance, and calibration."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rmsweep.cache.checks import first_nonfinite
+from rmsweep.cache.inputs import Judged
+from rmsweep.config.spec import RunSpec
+from rmsweep.evaluation import rewardbench
+from rmsweep.evaluation.calibration import calibration, temperature
+from rmsweep.machine import Place
+from rmsweep.training.predict import Stacked, nonfinite_pair, predict
+
+BLOCK_PAIRS = 2048
+
+
+def margins(
+    models: Stacked, judged: Sequence[Judged], spec: RunSpec, place: Place
+) -> list[np.ndarray]:
+    """Predicted reward of the chosen minus that of the rejected response: (runs, pairs) a set."""
+    return [_margins(models, one, spec, place) for one in judged]
+
+
+def _margins(models: Stacked, judged: Judged, spec: RunSpec, place: Place) -> np.ndarray:
+    embeddings, n = judged.labelled.embeddings(), len(judged.rows)
+    edges = [*range(0, max(n - 8, 1), BLOCK_PAIRS), n]  # no block of under 16 rows at the end
+    found = []
+    for first, last in zip(edges, edges[1:], strict=False):
+        rows = judged.rows[first:last]
+        x = embeddings[rows]
+        if (bad := first_nonfinite(x)) is not None:
+            raise ValueError(nonfinite_pair(judged.labelled, int(rows[bad[0]]), bad[1]))
+        predicted = predict(models, x.reshape(-1, x.shape[-1]), spec, place)
+        found.append(predicted[:, ::2].astype(float) - predicted[:, 1::2])
+    return np.concatenate(found, axis=1)
+
+
+def judge(
+    margins: Sequence[np.ndarray], judged: Sequence[Judged], held_out: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """A run's columns. margins: of each set, (pairs,). A tie is wrong.
+
+    accuracy, correct_by_pair, distance_by_pair and calibration speak of the first set alone;
+    subsets and RewardBench's sections of all. held_out: the margins of the validation pairs, to
+    which the temperature is fitted; without any, as of an ensemble, there is no calibration.
+    """
+    right = [m > 0 for m in margins]
+    names = [name for one in judged for name in one.subsets]
+    counts = [n for one in judged for n in one.subsets.values()]
+    by_subset = np.split(np.concatenate(right), np.cumsum(counts)[:-1])
+    accuracy = dict(zip(names, (float(part.mean()) for part in by_subset), strict=True))
+    found: dict[str, Any] = {
+        "accuracy": float(right[0].mean()),
+        "correct_by_pair": right[0].astype(np.float32),
+        "subset": names,
+        "subset_pairs": counts,
+        "subset_accuracy": list(accuracy.values()),
+        **rewardbench.section_scores(accuracy),
+        "distance_by_pair": _distances(judged[0]),
+    }
+    if held_out:
+        t = temperature(np.concatenate(held_out))
+        found.update(calibration(margins[0], t) if not np.isnan(t) else {})
+    return found
+
+
+def _distances(judged: Judged) -> np.ndarray:
+    """Distance of each pair's two embeddings, in the cached units: (pairs,)."""
+    pairs = judged.labelled.embeddings()[judged.rows].astype(np.float32)
+    return np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1)

@@ -1,0 +1,217 @@
+"""The one command that repeats a run, and the versions that it ran with."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rmsweep import machine, provenance
+from rmsweep.config import compose, sweep_specs
+from rmsweep.config.spec import GROUPS, SEMANTICS, RunSpec
+from rmsweep.results import dataset
+
+NAMES_CODE = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that Hydra reads as itself
+READS_AS_ELSE = {"null", "true", "false", "yes", "no", "on", "off", "inf", "nan"}
+
+
+def show(name: str, key: str, config_dirs: Sequence[str], *, lock: bool) -> int:
+    """Print the command, or a requirements file; on stderr, what is not here what it was."""
+    dataset.require_sweep(name)
+    row = provenance.recorded(dataset.done_row(name, key))
+    if lock:
+        print(requirements(row))
+        return 0
+    print(command(row, spec_of(row), config_dirs))
+    for note in _notes(name, row):
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def spec_of(row: Mapping[str, Any]) -> RunSpec:
+    """The spec of a row; ValueError where this version would give other numbers."""
+    if not isinstance(row["canonical"], str):
+        raise ValueError(f"the row of {row['key']} is older than the column `canonical`; run anew")
+    if row["semantics"] != SEMANTICS:
+        raise ValueError(
+            f"SEMANTICS was {row['semantics']:g} and is {SEMANTICS} here: the same spec gives "
+            f"other numbers now; take commit {row['git_commit']}"
+        )
+    has_diagnostics = row["decile_distance"] is not None
+    return dataset.spec_of(row["canonical"], row["loss.label"], has_diagnostics)
+
+
+def command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> str:
+    """For a shell: a sweep of this one run, in a folder of its own.
+
+    config_dirs: where a user's own options are.
+    """
+    words = ["rmsweep", "run", "-m", *(word for d in config_dirs for word in ("--config-dir", d))]
+    words += overrides(row, spec, config_dirs)
+    words += [f"device={row['device']}", f"name=reproduced-{row['key']}"]
+    if isinstance(row["cache_root"], str):
+        words.append(f"cache.root={_text(row['cache_root'])}")
+    return shlex.join(words)
+
+
+def overrides(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
+    """What composes to a row's spec: the option of each group, and each field that they do not set.
+
+    ValueError where nothing does, or where the spec names code that no config file names: specs
+    come from data files, which never can. Nor can they name a folder of config files: what a row's
+    command line had is said, and has to be given again.
+    """
+    try:
+        return _overrides(spec, config_dirs)
+    except ValueError as error:
+        then = [] if config_dirs else config_dirs_of(row["command"])
+        if not then:
+            raise
+        given = shlex.join(word for folder in then for word in ("--config-dir", folder))
+        raise ValueError(f"{error}; its command line had {given!r}") from None
+
+
+def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
+    wanted = json.loads(spec.canonical)
+    known = compose.options(list(config_dirs))
+    chosen = []
+    for group in GROUPS:
+        option = wanted[group]["name"] if isinstance(wanted[group], dict) else wanted[group]
+        if option is None:  # of labelled pairs, whose dataset's option says so
+            continue
+        if option not in known.get(group, {}):
+            raise ValueError(
+                f"{group}={option} is no option here; if it is your own, give its --config-dir"
+            )
+        chosen.append(f"{group}={option}")
+    chosen.append(f"precision={spec.precision}")
+    judged = [f"evaluation.{name}" for name in ("held_out", "pairs", "golden")]
+    fields = _flat(spec)  # what is judged is given at once: without any of it nothing parses
+    chosen += [f"{name}={_text(fields[name])}" for name in judged if name in fields]
+    with compose.hydra_at_conf():
+        base = _parsed(chosen, config_dirs)
+        found = chosen + _differences(_flat(base), _flat(spec))
+        if _parsed(found, config_dirs).canonical != spec.canonical:
+            raise ValueError(
+                f"{spec.spec_id} cannot be composed here: the source of loss={spec.loss.name} "
+                "has changed since"
+            )
+    if spec.annotation.source == "labels":  # whose dataset's option changes the others' defaults
+        return found
+    return [o for o in found if o not in _defaults()]
+
+
+def _parsed(found: list[str], config_dirs: Sequence[str]) -> RunSpec:
+    config = compose.compose_one([*found, compose.search_path(config_dirs)])
+    return sweep_specs.spec_of(
+        compose.Config(compose.resolved(config.values), config.choices, ()), "cpu"
+    )
+
+
+def _flat(spec: RunSpec) -> dict[str, Any]:
+    """The spec's fields as they are named on the command line."""
+    values = json.loads(spec.canonical)
+    values["loss"] |= values["loss"].pop("options")
+    del values["loss"]["source_sha256"]
+    found: dict[str, Any] = {}
+
+    def walk(inner: Any, path: str) -> None:
+        is_leaf = not isinstance(inner, dict) or path == "evaluation.golden"
+        if is_leaf:
+            found[path] = inner
+        for name, value in () if is_leaf else inner.items():
+            if path not in GROUPS or name != "name":
+                walk(value, f"{path}.{name}" if path else name)
+
+    walk({name: v for name, v in values.items() if name not in ("selection", "pairing")}, "")
+    return found
+
+
+def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Overrides that turn base into wanted. An objective's options may be added or taken away; any
+    other field that is absent is null.
+    """
+    found = []
+    for name in sorted(base.keys() | wanted.keys()):
+        if base.get(name) == wanted.get(name) and (name in base) == (name in wanted):
+            continue
+        if name.rpartition(".")[2] in NAMES_CODE:
+            raise ValueError(
+                f"{name}={wanted.get(name)} is named by no config file here; if it is your own, "
+                "give the --config-dir of a yaml that names it"
+            )
+        is_option = name.startswith(("loss.objective.", "loss.validation_", "loss.estimator."))
+        if is_option and name not in wanted:
+            found.append(f"~{name}")
+        else:
+            added = "+" * (is_option and name not in base)
+            found.append(f"{added}{name}={_text(wanted.get(name))}")
+    return found
+
+
+def _text(value: Any) -> str:
+    """A value in Hydra's syntax, in which neither a quote nor ${...} is one."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_text(v)}' for name, v in value.items())}}}"
+    if not isinstance(value, str):
+        return json.dumps(value).replace("Infinity", "inf")
+    if PLAIN.fullmatch(value) and value.lower() not in READS_AS_ELSE:
+        return value
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # else OmegaConf would interpolate
+    inner = re.sub(r"(\\+)\Z", r"\1\1", re.sub(r"(\\*)'", r"\1\1\\'", value))
+    return f"'{inner}'"
+
+
+def _defaults() -> set[str]:
+    """Choices that need not be written."""
+    with compose.hydra_at_conf():
+        return {f"{group}={option}" for group, option in compose.compose_one([]).choices.items()}
+
+
+def config_dirs_of(typed: str | None) -> list[str]:
+    """The --config-dir of a row's command line."""
+    words = shlex.split(typed) if typed is not None else []
+    after = [value for word, value in pairwise(words) if word in ("--config-dir", "-cd")]
+    return after + [w.partition("=")[2] for w in words if w.startswith(("--config-dir=", "-cd="))]
+
+
+def _notes(name: str, row: Mapping[str, Any]) -> list[str]:
+    """What is not here what it was when the run was made."""
+    here = provenance.provenance()
+    found = provenance.differences(row, machine.device(None) if row["device"] != "cpu" else "cpu")
+    for column, what in (("git_commit", "commit"), ("git_diff", "changes not committed")):
+        if row[column] != here[column]:
+            found.append(f"{what} {row[column] or 'none'} then, {here[column] or 'none'} here")
+    if row["git_diff"] is not None:
+        path = dataset.folder(name) / "diffs" / f"{row['git_diff']}.diff"
+        found.append(f"`git apply {shlex.quote(str(path))}` makes the changes that it was run with")
+    return found
+
+
+def requirements(row: Mapping[str, Any]) -> str:
+    """A requirements file of the versions that a row was made with; ValueError without them, and
+    where it would install what no row of rmsweep's says.
+    """
+    versions = dict(row["versions"])
+    if absent := [name for name in ("python", "rmsweep", "torch") if name not in versions]:
+        raise ValueError(
+            f"versions of run {row['key']} have no {absent[0]}: its row is older than that; run it "
+            "anew for a requirements file"
+        )
+    if others := versions.keys() - {"python", *provenance.PACKAGES}:
+        raise ValueError(
+            f"versions of run {row['key']} have {min(others)}, which this rmsweep does not record: "
+            "its row is damaged, or newer"
+        )
+    python, rmsweep = versions.pop("python"), versions.pop("rmsweep")
+    commit = "" if row["git_commit"] is None else f", commit {row['git_commit']}"
+    lines = [f"# run {row['key']}: Python {python}, rmsweep {rmsweep}{commit}"]
+    _, _, build = versions["torch"].partition("+")
+    if build:  # such as cpu or cu128: not on PyPI
+        lines.append(f"--extra-index-url https://download.pytorch.org/whl/{build}")
+    return "\n".join([*lines, *(f"{name}=={version}" for name, version in versions.items())])

@@ -1,0 +1,142 @@
+"""What a sweep gave to Slurm: outputs/NAME/jobs/ARRAY.parquet, a row a run."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rmsweep.launch.slurm.scheduler import Task
+from rmsweep.machine import Place
+from rmsweep.results import parquet
+
+SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array job: tasks, each a list of packs, each a list of keys; and how it is run."""
+
+    id: str
+    tasks: list[list[list[str]]]
+    launched_at: str  # ISO 8601, UTC
+    place: Place
+    workers: int
+    cwd: str  # of the launch: where a user's own losses are imported from
+    launcher: dict[str, Any]  # fields of launchers.Slurm, for this array's device
+    command: list[str] = field(default_factory=list)  # what was typed after `rmsweep`
+    job: str | None = None  # Slurm's id, once it has accepted
+
+    @property
+    def n_runs(self) -> int:
+        return sum(len(pack) for task in self.tasks for pack in task)
+
+
+def folder(directory: Path) -> Path:
+    return directory / "jobs"
+
+
+def logs(directory: Path) -> Path:
+    """Where submitit keeps scripts, pickles and logs."""
+    return folder(directory) / "submitit"
+
+
+def job_name(directory: Path, array: str) -> str:
+    """Of an array in Slurm: tells people the sweep, and us the array."""
+    return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', directory.name)}-{array}"
+
+
+def write(directory: Path, array: Array) -> None:
+    """Record an array that is, or is about to be, Slurm's."""
+    _write(array, _path(directory, array.id))
+
+
+def _write(array: Array, path: Path) -> None:
+    rows = [
+        {"task": t, "pack": p, "key": key}
+        for t, packs in enumerate(array.tasks)
+        for p, pack in enumerate(packs)
+        for key in pack
+    ]
+    fields = {f.name: getattr(array, f.name) for f in dataclasses.fields(array)}
+    del fields["tasks"]
+    fields["place"] = vars(array.place)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = table.replace_schema_metadata({"array": json.dumps(fields)})
+    parquet.replace(table, path)
+
+
+def remove(directory: Path, array: str) -> None:
+    _path(directory, array).unlink(missing_ok=True)
+
+
+def read(directory: Path, array: str) -> Array:
+    return _read(_path(directory, array))
+
+
+def submitted(directory: Path) -> list[Array]:
+    """Every array that was, or is about to be, given to Slurm; in order of launch."""
+    found = []
+    names = os.listdir(folder(directory)) if folder(directory).is_dir() else []
+    for name in names:
+        if name.endswith(".parquet") and not name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
+                found.append(_read(folder(directory) / name))
+    return sorted(found, key=lambda array: (array.launched_at, array.id))
+
+
+def _path(directory: Path, array: str) -> Path:
+    return folder(directory) / f"{array}.parquet"
+
+
+def _read(path: Path) -> Array:
+    try:
+        return _array(parquet.read(path, kind="array"))
+    except FileNotFoundError:
+        raise
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"{path} is not as a launch wrote it ({what})") from None
+
+
+def _array(table: pa.Table) -> Array:
+    """An array as its file has it; raises what its content makes the readers raise."""
+    fields = json.loads((table.schema.metadata or {})[b"array"])
+    tasks: list[list[list[str]]] = []
+    for row in table.to_pylist():
+        if row["task"] == len(tasks):
+            tasks.append([])
+        if row["pack"] == len(tasks[-1]):
+            tasks[-1].append([])
+        tasks[-1][-1].append(row["key"])
+    return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
+
+
+def of_sweep(
+    directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]
+) -> list[tuple[Array, Task]]:
+    """Slurm's tasks that belong to these arrays, with their arrays.
+
+    Accounting has one line, under the array's number alone, for tasks that were cancelled before
+    they started, and for a moment for one that has just started: these are the array's others.
+    """
+    by_name = {job_name(directory, array.id): array for array in arrays}
+    ours = [(by_name[task.name], task) for task in tasks if task.name in by_name]
+    found = [(a, task) for a, task in ours if task.is_single == (len(a.tasks) == 1)]
+    named = {(a.id, task.index) for a, task in found}
+    for array, task in ours:
+        if task.is_single and len(array.tasks) > 1:
+            others = (i for i in range(len(array.tasks)) if (array.id, i) not in named)
+            found += [(array, replace(task, index=i, is_single=False)) for i in others]
+    return found
+
+
+def keys_of(found: Sequence[tuple[Array, Task]]) -> set[str]:
+    """Keys of the runs in these tasks."""
+    return {key for array, task in found for pack in array.tasks[task.index] for key in pack}

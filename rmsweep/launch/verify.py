@@ -1,0 +1,194 @@
+"""Runs of a sweep once more, alone and in another pack, compared with their rows."""
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rmsweep import machine, provenance
+from rmsweep.config import launchers, sweep_specs
+from rmsweep.config.losses import source_of
+from rmsweep.config.spec import Item
+from rmsweep.launch import pool, reproduce
+from rmsweep.machine import Place
+from rmsweep.results import dataset
+
+CUDA_TOLERANCE = 0.02  # of max(1, |metric|), of scalars; sums on a GPU have no fixed order
+OTHER_SEED = 1000  # added to a run's seed: a pack-mate that it did not have
+LOCAL = {"cluster": "local", "workers": None, "threads": None, "pack_runs": None}
+SHOWN = 3  # differences of a run
+
+
+@dataclass
+class Verdict:
+    """Of one row: `differs` and `unlike` (why it need not be equal, or was not run) in words."""
+
+    key: str
+    differs: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)
+    is_run: bool = False
+
+    @property
+    def state(self) -> str:
+        if self.is_run and not self.differs:
+            return "match"
+        return "cannot be compared" if self.unlike else "differs"
+
+
+def show(
+    name: str,
+    *,
+    sample: int,
+    key: str | None,
+    seed: int | None,
+    config_dirs: Sequence[str],
+) -> int:
+    """Print a verdict a run; 0 if all match, else 1. ValueError where nothing can be drawn."""
+    dataset.require_sweep(name)
+    if key is not None:
+        rows = dataset.done_rows(dataset.folder(name), [dataset.done_row(name, key)["key"]])
+    else:
+        rows = _drawn(name, sample, np.random.SeedSequence(seed))
+    verdicts = verify(rows, config_dirs)
+    for verdict in verdicts:
+        print(_line(verdict))
+    counts = {state: sum(v.state == state for v in verdicts) for state in ("match", "differs")}
+    print(
+        f"{counts['match']} of {len(verdicts)} runs match, {counts['differs']} differ, "
+        f"{len(verdicts) - sum(counts.values())} cannot be compared"
+    )
+    return int(counts["match"] < len(verdicts))
+
+
+def _drawn(name: str, sample: int, seed: np.random.SeedSequence) -> pd.DataFrame:
+    """Done rows at random, each at most once."""
+    if sample < 1:
+        raise ValueError(f"--sample must be >= 1, got {sample}")
+    keys = sorted(dataset.load(name, ["key"])["key"])
+    if not keys:
+        raise ValueError(f"no done runs in {name}; `rmsweep run -m ...` makes some")
+    n = min(sample, len(keys))
+    print(f"{n} of {len(keys)} done runs, drawn with --seed {seed.entropy}")
+    drawn = np.random.default_rng(seed).choice(keys, n, replace=False)
+    return dataset.done_rows(dataset.folder(name), drawn.tolist())
+
+
+def verify(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[Verdict]:
+    """Run each row's spec again, twice, in datasets that are removed afterwards.
+
+    Once alone, once in a pack with others of these rows that may share one and with a run of
+    another seed. Rows of one cache folder and device go together.
+    """
+    verdicts = {row["key"]: Verdict(row["key"]) for row in rows.to_dict("records")}
+    rows = rows.set_index("key", drop=False)
+    for (root, device), group in rows.groupby(["cache_root", "device"], dropna=False):
+        place = Place(root if isinstance(root, str) else None, str(device), 1)
+        items = []
+        for row in group.to_dict("records"):
+            verdict = verdicts[row["key"]]
+            item = _item(row, place, config_dirs, verdict)
+            items += [] if item is None else [item]
+        for how, again in _run(items, place).items():
+            for item in items:
+                verdict = verdicts[item.key]
+                verdict.is_run = True
+                found = _compared(rows.loc[item.key], again.get(item.key), place.device)
+                verdict.differs += [f"{text} ({how})" for text in found]
+    return list(verdicts.values())
+
+
+def _item(
+    row: dict[str, Any], place: Place, config_dirs: Sequence[str], verdict: Verdict
+) -> Item | None:
+    """The run to do again; None, and why in the verdict, where this machine cannot."""
+    try:
+        row = provenance.recorded(row)
+        spec = reproduce.spec_of(row)
+        verdict.unlike += provenance.differences(row, machine.device(place.device))
+        reproduce.overrides(row, spec, config_dirs)
+        if spec.loss.source_sha256 != source_of(spec.loss):
+            raise ValueError(f"the source of loss={spec.loss.name} has changed since")
+        if spec.loss.reward_model == "mlp":
+            machine.require_native(spec.precision, place.device)
+        (item,) = sweep_specs.keyed([spec], place.cache_root)
+        if item.key != row["key"]:
+            raise ValueError("the embeddings are others now")
+    except (ValueError, OSError) as error:
+        verdict.unlike.insert(0, str(error))
+        return None
+    return item
+
+
+def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]:
+    """Rows by key, of the runs alone and in a pack."""
+    if not items:
+        return {}
+    launcher, _ = launchers.settle(LOCAL, place.device)
+    assert isinstance(launcher, launchers.Local)
+    together = []
+    for pack in sweep_specs.packs(items, lambda runs: launcher.pack_runs):
+        first = pack[0].spec
+        mate = dataclasses.replace(first, seed=first.seed + OTHER_SEED)
+        together.append([*sweep_specs.keyed([mate], place.cache_root), *pack])
+    packed = {"alone": [[item] for item in items], "in another pack": together}
+    found = {}
+    for how, packs in packed.items():
+        with tempfile.TemporaryDirectory() as folder:
+            pool.run_packs(packs, place, launcher.workers, Path(folder), _ignore)
+            rows = dataset.read_parts(Path(folder))
+        found[how] = {row["key"]: row for _, row in rows.iterrows()}
+    return found
+
+
+def _ignore(outcome: object) -> None:
+    """A pack's counts; the rows are read instead."""
+
+
+def _compared(then: pd.Series, now: pd.Series | None, device: str) -> list[str]:
+    """Numbers that differ, in words. A column that the row has not was not recorded then."""
+    if now is None or now["status"] != "done":
+        return ["no row now" if now is None else f"it failed now: {now['error']}"]
+    exact = device == "cpu"
+    found = []
+    for name in dataset.NUMBERS if exact else (*dataset.METRICS, *dataset.JUDGED):
+        was, is_now = then.get(name), now[name]
+        if _is_null(was):
+            continue
+        text = _difference(was, is_now, 0.0 if exact else CUDA_TOLERANCE)
+        found += [f"{name}{text}"] if text else []
+    more = [f"{len(found) - SHOWN} more columns"] if len(found) > SHOWN else []
+    return found[:SHOWN] + more
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (np.ndim(value) == 0 and bool(pd.isna(value)))
+
+
+def _difference(was: Any, now: Any, tolerance: float) -> str | None:
+    """Where, and from what to what, a value changed most; None where it did not."""
+    if _is_null(now) or np.shape(was) != np.shape(now):
+        return f" {was} then, {now} now"
+    if np.asarray(was).dtype.kind in "OU":  # names
+        return None if np.array_equal(was, now) else f" {was} then, {now} now"
+    before, after = np.atleast_1d(np.asarray(was, float)), np.atleast_1d(np.asarray(now, float))
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(after - before)
+        same = (before == after) | (gap <= tolerance * np.maximum(1, np.abs(before)))
+    same |= np.isnan(before) & np.isnan(after)
+    if same.all():
+        return None
+    worst = int(np.argmax(np.where(same, -1, np.nan_to_num(gap, nan=np.inf))))
+    where = "" if np.ndim(was) == 0 else f"[{worst}]"
+    old, new, off = float(before[worst]), float(after[worst]), float(gap[worst])
+    return f"{where} {old!r} then, {new!r} now, off by {off:.2g}"
+
+
+def _line(verdict: Verdict) -> str:
+    if verdict.state == "match":
+        return f"{verdict.key}  match"
+    return f"{verdict.key}  {verdict.state}: {'; '.join([*verdict.unlike, *verdict.differs])}"

@@ -1,0 +1,152 @@
+"""A pack of specs becomes rows; the one place that catches what a run throws."""
+
+import datetime
+import functools
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rmsweep import machine
+from rmsweep.cache.inputs import Inputs, read_by
+from rmsweep.config import losses
+from rmsweep.config import spec as specs
+from rmsweep.config.spec import Item
+from rmsweep.evaluation.score import score
+from rmsweep.launch import signals
+from rmsweep.machine import Place
+from rmsweep.provenance import keep_diff, provenance
+from rmsweep.results import dataset
+from rmsweep.training import saved_models
+from rmsweep.training.fit import fit
+from rmsweep.training.predict import FittedRun
+
+FLUSH_S = 60  # after this long what is fitted is scored and written; costs one more pass
+
+
+@dataclass
+class Outcome:
+    """Of a pack: counts, and seconds spent in fitting, in scoring, and in all."""
+
+    done: int = 0
+    failed: int = 0
+    fit_s: float = 0.0
+    score_s: float = 0.0
+    wall_s: float = 0.0
+
+
+def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
+    """Fit and score runs of one cache, loss and shape, and write their rows to the dataset.
+
+    A run that raises becomes a failed row and its pack-mates go on; OSError while writing is
+    raised. Asked to stop, it writes what is fitted and leaves the rest. On a CPU the runs are
+    fitted one by one, since one fills it. Out of memory, a pack goes on in halves.
+    """
+    torch.set_num_threads(place.threads)
+    machine.keep_freed_memory()
+    began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
+    at_once = _at_once(items, place)
+    opened = functools.cache(lambda: _open(items[0], place))
+    while remaining and not signals.asked():
+        started = time.perf_counter()
+        fitted: list[FittedRun] = []
+        failed: list[dict[str, Any]] = []
+        while remaining and time.perf_counter() - started < FLUSH_S and not signals.asked():
+            chunk, remaining = remaining[:at_once], remaining[at_once:]
+            for run in _attempt(fit, chunk, opened, place, failed):
+                if run.error is None:
+                    fitted.append(run)
+                else:
+                    failed.append(
+                        _row(
+                            run.item, place, "failed", {"error": f"FloatingPointError: {run.error}"}
+                        )
+                    )
+        fit_s = time.perf_counter() - started
+        scored = _attempt(score, fitted, opened, place, failed)
+        done = [_row(run.item, place, "done", run.facts | metrics) for run, metrics in scored]
+        spent_s = time.perf_counter() - started
+        for row in done + failed:
+            row["wall_s"] = spent_s / len(done + failed)
+        if place.save_models:  # before the rows, so that a done run has its model
+            for run, _ in scored:
+                saved_models.save(directory, run, place)
+        keep_diff(directory)
+        dataset.write_part(directory, done + failed)
+        outcome.done += len(done)
+        outcome.failed += len(failed)
+        outcome.fit_s += fit_s
+        outcome.score_s += spent_s - fit_s
+    outcome.wall_s = time.perf_counter() - began
+    return outcome
+
+
+def _at_once(items: list[Item], place: Place) -> int:
+    """Runs handed to `fit` together; between them a stop that was asked for is heard."""
+    return 1 if place.device == "cpu" else len(items)
+
+
+def _open(item: Item, place: Place) -> Inputs:
+    """What the pack reads; ValueError where data or objective are not those of the key."""
+    if item.spec.loss.reward_model == "mlp":  # the others know no precision
+        machine.require_native(item.spec.precision, place.device)
+    inputs = read_by(item.spec, place.cache_root)
+    if item.key != item.spec.key(inputs.fingerprint):
+        raise ValueError("the embeddings' files changed after the launch; launch again")
+    if item.spec.loss.source_sha256 != losses.source_of(item.spec.loss):
+        raise ValueError("the objective's source file changed after the launch; launch again")
+    return inputs
+
+
+def _attempt(
+    work: Callable[..., Any],
+    runs: list[Any],
+    opened: Callable[[], Inputs],
+    place: Place,
+    failed: list[dict[str, Any]],
+) -> list[Any]:
+    """work(runs); if it raises, each run alone, and a failed row for each that raises again.
+
+    Where memory was too small halves are tried first.
+    """
+    if not runs:
+        return []
+    try:
+        return work(runs, opened(), place)
+    except Exception as error:  # noqa: BLE001  the run boundary: any error is the run's
+        is_too_large = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        what = {
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+    # out of the handler, whose traceback keeps the pack's tensors
+    if len(runs) > 1:
+        torch.cuda.empty_cache()  # without a GPU nothing
+        size = -(-len(runs) // 2) if is_too_large else 1
+        parts = [runs[i : i + size] for i in range(0, len(runs), size)]
+        return [found for part in parts for found in _attempt(work, part, opened, place, failed)]
+    item = runs[0].item if isinstance(runs[0], FittedRun) else runs[0]
+    failed.append(_row(item, place, "failed", what))
+    return []
+
+
+def _row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "key": item.key,
+        "spec_id": item.spec.spec_id,
+        "canonical": item.spec.canonical,
+        "semantics": specs.SEMANTICS,
+        "status": status,
+        **specs.columns(item.spec),
+        **found,
+        "finished_at": datetime.datetime.now(datetime.UTC),
+        **provenance(),
+        "device": place.device,
+        "gpu": machine.gpu(place.device),
+        "threads": place.threads,
+        "cache_root": place.cache_root,
+    }

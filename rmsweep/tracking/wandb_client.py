@@ -1,0 +1,123 @@
+"""Weights & Biases: the one module that imports it. It mirrors files, and fails no run."""
+
+import importlib.util
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rmsweep.config.schema import build, nearest
+
+MODES = ("online", "offline", "disabled")
+# For a server that does not answer; the client's own would take five minutes.
+INIT_TIMEOUT_S = 60
+REQUEST_TIMEOUT_S = 15
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """The field `logger`; conf/logger/wandb.yaml says what each is."""
+
+    project: str
+    entity: str | None
+    mode: str
+    per: str
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What becomes one W&B run; id: the same again continues that run."""
+
+    id: str
+    name: str
+    group: str | None
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    images: Mapping[str, Path] = field(default_factory=dict)
+
+
+def settle(values: Mapping[str, Any] | None) -> Wandb | None:
+    """The logger of a config; None without one. ValueError for what makes no sense, before work."""
+    if not values:
+        return None
+    logger = build(Wandb, dict(values), "logger")
+    for name, valid in (("mode", MODES), ("per", ("sweep", "run"))):
+        if getattr(logger, name) not in valid:
+            given = getattr(logger, name)
+            raise ValueError(f"logger.{name} {given!r} is unknown; {nearest(given, valid)}")
+    if logger.mode == "disabled":
+        return None
+    if importlib.util.find_spec("wandb") is None:
+        raise ValueError("logger=wandb needs the package: pip install 'rmsweep[wandb]'")
+    return logger
+
+
+def send(logger: Wandb, folder: Path, runs: Sequence[Mirrored]) -> tuple[int, str | None]:
+    """Mirror runs, with W&B's own files in folder/wandb; how many went well, and why no more."""
+    for n_sent, mirrored in enumerate(runs):
+        try:
+            _send(logger, folder, mirrored)
+        except Exception as error:  # noqa: BLE001  whatever happens there, the results are in files
+            return n_sent, " ".join(f"{type(error).__name__}: {error}".split())
+    return len(runs), None
+
+
+def _send(logger: Wandb, folder: Path, mirrored: Mirrored) -> None:
+    import wandb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if logger.mode == "offline":  # what is sent now holds what was kept before
+        for before in (folder / "wandb").glob(f"offline-run-*-{mirrored.id}"):
+            shutil.rmtree(before)
+    run = wandb.init(
+        project=logger.project,
+        entity=logger.entity,
+        mode="offline" if logger.mode == "offline" else "online",
+        id=mirrored.id,
+        name=mirrored.name,
+        group=mirrored.group,
+        resume="allow",
+        dir=str(folder),
+        config=dict(mirrored.config),
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            save_code=False,
+            disable_git=True,
+            init_timeout=INIT_TIMEOUT_S,
+            login_timeout=INIT_TIMEOUT_S,
+            x_graphql_retry_max=RETRIES,
+            x_graphql_timeout_seconds=REQUEST_TIMEOUT_S,
+            x_file_stream_retry_max=RETRIES,
+            x_file_stream_timeout_seconds=INIT_TIMEOUT_S,
+            x_file_transfer_retry_max=RETRIES,
+            x_disable_stats=True,
+            x_disable_meta=True,
+        ),
+    )
+    try:
+        for step in mirrored.history:
+            run.log(dict(step))
+        media: dict[str, Any] = {
+            name: wandb.Table(columns=list(table), data=_plain(table))
+            for name, table in mirrored.tables.items()
+        }
+        media |= {name: wandb.Image(str(path)) for name, path in mirrored.images.items()}
+        if media:
+            run.log(media)
+        run.summary.update(dict(mirrored.summary))
+    finally:
+        run.finish()
+
+
+def _plain(table: pd.DataFrame) -> list[list[Any]]:
+    """Rows of None, text, numbers; absent is None."""
+    plain = table.astype(object).where(table.notna(), None)
+    rows: list[list[Any]] = plain.to_numpy().tolist()
+    return rows
