@@ -16,7 +16,7 @@ test: lint
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak
-	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_fuzz.py
+	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_fuzz.py
 
 docs: .venv/installed
 	$(BIN)/python docs/losses.py > docs/losses.md.new
@@ -30,7 +30,7 @@ coverage: .venv/installed
 	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered
 
 versions:
-	PYTHON=$(PYTHON) tests/versions.sh
+	PYTHON=$(PYTHON) tests/versions/versions.sh
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -4,16 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.commands import RMSWEEP
 from hydra.core.global_hydra import GlobalHydra
 
 from rmsweep.cli import main
-
-RMSWEEP = Path(sys.executable).with_name("rmsweep")
-INSTALL = Path(__file__).with_name("install.sh")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,16 +24,6 @@ def pytest_xdist_make_scheduler(config, log):
             return "slurm" if path.startswith("tests/slurm/") else path
 
     return ByFile(config, log)
-
-
-def install(command, *packages):
-    """Debian's command, installed first where it is absent and can be; else one reason to skip."""
-    found = subprocess.run(
-        [INSTALL, command, *packages], capture_output=True, text=True, timeout=600
-    )
-    if found.returncode:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"no {command} for this test: {found.stderr.strip()}")
 
 
 @pytest.fixture
@@ -120,7 +107,7 @@ def tiny():
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     """The dataset of the small sweep in one go."""
-    from small_sweep import PATIENCE_S, dataset, launch
+    from helpers.small_sweep import PATIENCE_S, dataset, launch
 
     root = tmp_path_factory.mktemp("undisturbed")
     out, err = launch(root).communicate(timeout=PATIENCE_S)

@@ -4,8 +4,8 @@ import re
 import shutil
 
 import pytest
-from conftest import install
-from report_data import IMAGE, SCRIPT, write_sweep
+from helpers.commands import install
+from helpers.report_data import IMAGE, SCRIPT, write_sweep
 
 from rmsweep.analysis.report import page as reports
 from rmsweep.analysis.report.request import Request

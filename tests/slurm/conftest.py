@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from . import cluster as helpers
+from helpers import slurm_cluster
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def slurm_runs():
         try:
             lock = stack.enter_context(Path("/tmp/rmsweep_slurm_tests.lock").open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX)  # a machine has one Slurm: processes take turns
-            reason = helpers.start()
+            reason = slurm_cluster.start()
         except (OSError, subprocess.TimeoutExpired) as error:
             reason = str(error)
         if reason is not None:
@@ -28,9 +27,9 @@ def slurm_runs():
 
 @pytest.fixture
 def cluster(slurm_runs):
-    """The helpers of cluster.py, on a Slurm that has its default settings, no job and no limit."""
-    problem = helpers.start()
+    """The helpers of slurm_cluster.py, on a Slurm of default settings, with no job and no limit."""
+    problem = slurm_cluster.start()
     assert problem is None, problem
-    helpers.settle()
-    yield helpers
-    helpers.settle()
+    slurm_cluster.settle()
+    yield slurm_cluster
+    slurm_cluster.settle()

@@ -3,15 +3,13 @@
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_models
+from helpers import tiny_models
+from helpers.commands import RMSWEEP
 
-RMSWEEP = Path(sys.executable).with_name("rmsweep")
 SLURM = ["--shards", "2", "launcher=slurm", "launcher.cpus=1", "launcher.mem_gb=2"]
 SLURM += ["launcher.time_min=5"]
 

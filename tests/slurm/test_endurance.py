@@ -7,11 +7,11 @@ import time
 
 import pandas as pd
 import pytest
+from helpers.commands import RMSWEEP
+from helpers.datasets import assert_same, dataset
+from helpers.slurm_sweeps import BASE, LOSSES, SLURM, YAML
 
 from rmsweep.launch.slurm import scheduler
-
-from .datasets import assert_same, dataset
-from .test_sweeps import BASE, LOSSES, RMSWEEP, SLURM, YAML
 
 SWEEP = ["name=small", "loss=slow", "seed=range(250)", "annotation.beta=1,10", *BASE]
 N_FAULTS = 100

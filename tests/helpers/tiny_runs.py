@@ -1,0 +1,87 @@
+"""Tiny runs in this process: a spec, its items, the rows of a pack, and when two are equal."""
+
+import functools
+import re
+from pathlib import Path
+
+import numpy as np
+
+from rmsweep.cache import write_synthetic as writing
+from rmsweep.cache.inputs import read_by
+from rmsweep.cache.layout import embeddings_path
+from rmsweep.cache.synthetic import Synthetic
+from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.spec import Item, parse
+from rmsweep.launch.worker import run_pack
+from rmsweep.machine import Place
+from rmsweep.results import dataset
+
+SHAPE = {
+    "seed": 0, "train_prompts": 40, "train_responses": 4, "test_prompts": 9, "test_responses": 12,
+    "dim": 16, "n_clusters": 3, "intrinsic_dim": 4, "between_std": 4.0, "within_std": 2.3,
+    "variance_ratio": 6.8, "noise": 0.5,
+}  # fmt: skip
+
+
+SHORT = ("quantity=90", "training.max_epochs=6", "training.learning_rate=0.01")
+
+
+TINY = (*(f"dataset.synthetic.{name}={value}" for name, value in SHAPE.items()), *SHORT)
+
+
+FILES = ("base_llm=gemma2b", "backbone=lsa", "dataset=hh_harmless")
+
+
+MLP_TINY = ("loss.hidden=[16]",)
+
+
+# Options that read labelled pairs; test_labelled_pairs.py has a fit of each
+OF_PAIRS = {"hh_harmless_pairs", "hh_helpful_pairs", "held_out_pairs", "rewardbench"}
+NUMBERS = [*dataset.METRICS, "epochs", "spearman_excluded"]
+
+
+LISTS = ["bon_n", "bon_golden_by_n", *dataset.BY_PROMPT]
+
+
+@functools.cache
+def spec_of(*overrides, dirs=()):
+    precision = [] if any("precision" in o for o in overrides) else ["precision=fp32"]
+    with hydra_at_conf():
+        config = compose_one([*overrides, *precision, search_path(dirs)])
+    return parse(resolved(config.values), config.choices)
+
+
+def items_of(specs, root=None):
+    return [Item(spec.key(read_by(spec, root).fingerprint), spec) for spec in specs]
+
+
+def rows_of(directory, items, threads=1, root=None):
+    """The rows of one pack in its own dataset, by spec id, as written and read back."""
+    run_pack(items, Place(root and str(root), "cpu", threads), directory)
+    return dataset.read_parts(directory).set_index("spec_id")
+
+
+def assert_same_numbers(one, other):
+    assert one["status"] == other["status"] == "done"
+    for name in NUMBERS:
+        assert one[name] == other[name] or np.isnan([one[name], other[name]]).all(), name
+    for name in LISTS:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def bytes_read():
+    """By this process's calls of read, as Linux counts them."""
+    return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
+
+
+def write_files(root, spec, dtype="float32", shape=()):
+    """A tiny cache in the released layout for the stems of a spec."""
+    stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
+    writing.write(root, Synthetic(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
+
+
+def edit_embeddings(root, spec, split, place, value):
+    path = embeddings_path(root, spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem, split)
+    stored = np.load(path, mmap_mode="r+")
+    stored[place] = value
+    stored.flush()

@@ -1,0 +1,110 @@
+"""What evaluation.diagnostics records: gradients by representation distance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers.tiny_runs import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
+
+from rmsweep.config.targets import resolve
+from rmsweep.objectives.bradley_terry import bradley_terry
+from rmsweep.paths import SHIPPED
+from rmsweep.results import dataset
+from rmsweep.training import gradients
+from rmsweep.training.reward_models import mlp
+
+LOSS_FILES = sorted((SHIPPED / "conf/loss").glob("*.yaml"))
+LOSSES = {path.stem: spec_of(f"loss={path.stem}").loss for path in LOSS_FILES}
+OBJECTIVES = {
+    loss: resolve(of.objective, loss) for loss, of in LOSSES.items() if of.reward_model == "mlp"
+}
+
+
+def batch_of(seed=0, pairs=24, dim=5, hidden=3):
+    """Parameters of an MLP of one run and the batch of random pairs through it."""
+    rng = np.random.default_rng(seed)
+    parameters = mlp.initial([rng], (dim, hidden, 1), "cpu")
+    for p in parameters:
+        p.requires_grad_(True)
+    x = torch.from_numpy(rng.normal(size=(1, pairs, 2, dim)).astype(np.float32))
+    margin = torch.from_numpy(rng.normal(size=(1, pairs)).astype(np.float32))
+    return parameters, mlp.pair_batch(parameters, mlp.Data(x, None, margin))
+
+
+@pytest.mark.parametrize("loss", OBJECTIVES)
+def test_gradient_norms_are_those_of_autograd_pair_by_pair(loss):
+    parameters, batch = batch_of()
+    losses, _ = OBJECTIVES[loss](batch, {})
+    last_weight = parameters[-2]
+    one_by_one = [
+        torch.autograd.grad(losses[0, i], last_weight, retain_graph=True)[0].norm().item()
+        for i in range(losses.shape[1])
+    ]
+    found = gradients.gradient_norms(batch, OBJECTIVES[loss])
+    np.testing.assert_allclose(found[0].numpy(), one_by_one, rtol=1e-5)
+
+
+def test_bradley_terry_scales_with_the_distance_and_normbt_does_not():
+    _, batch = batch_of(pairs=100)
+    distance = (batch.features_chosen - batch.features_rejected).norm(dim=-1)[0].detach().numpy()
+    error = torch.sigmoid(batch.rejected - batch.chosen)[0].detach().numpy()
+    found = {loss: gradients.by_distance(batch, OBJECTIVES[loss]) for loss in OBJECTIVES}
+    np.testing.assert_allclose(found["bt_mlp"]["pair_distance"], distance, rtol=1e-6)
+    np.testing.assert_allclose(found["bt_mlp"]["pair_error"], error, rtol=1e-5)
+    np.testing.assert_allclose(found["bt_mlp"]["pair_gradient_norm"], error * distance, rtol=1e-4)
+    np.testing.assert_allclose(
+        found["normbt"]["pair_gradient_norm"], error * distance.mean() * (distance > 0), rtol=1e-4
+    )
+
+
+def test_deciles_are_tenths_of_the_pairs_from_near_to_far():
+    _, batch = batch_of(pairs=40)
+    found = gradients.by_distance(batch, bradley_terry)
+    order = np.argsort(found["pair_distance"])
+    for name in ("distance", "gradient_norm"):
+        means = found[f"pair_{name}"][order].reshape(10, 4).mean(axis=1)
+        np.testing.assert_allclose(found[f"decile_{name}"], means, rtol=1e-5)
+    is_right = (0.5 - 0.5 * np.sign(found["pair_error"] - 0.5))[order].reshape(10, 4)
+    np.testing.assert_allclose(found["decile_accuracy"], is_right.mean(axis=1))
+
+
+def test_at_most_500_pairs_are_kept():
+    _, batch = batch_of(pairs=1203)
+    found = gradients.by_distance(batch, bradley_terry)
+    assert {len(found[name]) for name in dataset.DIAGNOSTICS if name.startswith("pair")} == {500}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("protocol", ["pairs", "rbt_scripts"])
+def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):
+    if loss not in OBJECTIVES:
+        overrides = (*TINY, f"loss={loss}")
+    elif loss.endswith("_linear"):
+        overrides = (*TINY, f"loss={loss}", f"training.protocol={protocol}")
+    else:
+        overrides = (*TINY, f"loss={loss}", *MLP_TINY, f"training.protocol={protocol}")
+    specs = spec_of(*overrides), spec_of(*overrides, "evaluation.diagnostics=true")
+    assert specs[0].spec_id == specs[1].spec_id
+    without, recorded = (
+        rows_of(tmp_path / str(i), items_of([spec])).loc[spec.spec_id]
+        for i, spec in enumerate(specs)
+    )
+    assert_same_numbers(without, recorded)
+    assert all(without[name] is None for name in dataset.DIAGNOSTICS)
+    if loss not in OBJECTIVES:
+        assert all(recorded[name] is None for name in dataset.DIAGNOSTICS)
+        return
+    assert {len(recorded[name]) for name in dataset.DIAGNOSTICS[:3]} == {gradients.N_DECILES}
+    assert (np.diff(recorded["decile_distance"]) > 0).all()
+    assert all(np.isfinite(recorded[name]).all() for name in dataset.DIAGNOSTICS)
+    assert ((recorded["pair_error"] > 0) & (recorded["pair_error"] < 1)).all()
+
+
+def test_parts_without_the_columns_are_read_as_null(tmp_path):
+    spec = spec_of(*TINY, *MLP_TINY)
+    rows_of(tmp_path, items_of([spec]))
+    (part,) = (tmp_path / "runs").glob("*.parquet")
+    new = [*dataset.DIAGNOSTICS, "oracle_by_n"]
+    pd.read_parquet(part).drop(columns=new).to_parquet(part)
+    row = dataset.read_parts(tmp_path, ["key", *new]).iloc[0]
+    assert all(row[name] is None for name in new)
