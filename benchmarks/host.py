@@ -16,11 +16,12 @@ from rmsweep.annotation import pairing, splits
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.config.spec import Annotation
 from rmsweep.evaluation import best_of_n as bon
-from rmsweep.evaluation import score
+from rmsweep.evaluation import risks
+from rmsweep.training import predict
 from rmsweep.training.reward_models import mlp
 
 TEST_PROMPTS, TEST_RESPONSES, DIM, PACK = 2_000, 500, 2048, 64
-BLOCK = score.BLOCK_ROWS // TEST_RESPONSES
+BLOCK = predict.BLOCK_ROWS // TEST_RESPONSES
 WIDTHS = (DIM, 1024, 512, 1)
 
 
@@ -63,7 +64,7 @@ def main() -> None:
         bon.best_of_n(predicted, golden, [2**i for i in range(9)], orders)
         bon.spearman_within_prompt(predicted, golden, orders)
         for of_run in predicted:
-            score._risks(of_run, golden, annotation)
+            risks.risks_by_prompt(of_run, golden, annotation)
 
     def accuracy() -> None:
         bon.pairwise_accuracy_within_prompt(predicted, golden, orders)

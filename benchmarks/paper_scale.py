@@ -23,9 +23,10 @@ from pathlib import Path
 import torch
 
 from rmsweep import machine
+from rmsweep.cache import inputs
 from rmsweep.cache.synthetic import Synthetic
 from rmsweep.cache.write_synthetic import write
-from rmsweep.config import compose, sweep_specs
+from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch.worker import run_pack
 from rmsweep.results.dataset import read_parts
@@ -107,13 +108,13 @@ def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list
             compose.compose_one([*fixed, f"seed={seed}", compose.search_path([])])
             for seed in range(n_runs)
         ]
-        return sweep_specs.keyed([sweep_specs.spec_of(c, device) for c in configs], str(root))
+        return inputs.keyed_items([sweep_specs.spec_of(c, device) for c in configs], str(root))
 
 
 def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:
     """One pack of n_runs seeds on the data under root."""
     items = items_of(root, device, n_runs, overrides)
-    place = machine.Place(str(root), device, torch.get_num_threads())
+    place = launchers.Place(str(root), device, torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
         outcome = run_pack(items, place, Path(folder))

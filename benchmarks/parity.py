@@ -18,10 +18,11 @@ import pandas as pd
 from paper_scale import Scale, add_scale, data, items_of
 
 from rmsweep import machine
+from rmsweep.config import launchers
 from rmsweep.config.spec import Item
 from rmsweep.launch.verify import CUDA_TOLERANCE
 from rmsweep.launch.worker import run_pack
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema
 from rmsweep.training.reward_models.mlp import DTYPES
 
 VARIANTS = {
@@ -31,13 +32,13 @@ VARIANTS = {
     "CLF-MLP, rbt_scripts": ["loss=clf_mlp", "training.protocol=rbt_scripts"],
 }
 OF_DATA = ("base", "oracle", "annotation_error", "mean_margin")  # no model is in these
-OF_MODEL = [name for name in dataset.METRICS if name not in OF_DATA]
+OF_MODEL = [name for name in schema.METRICS if name not in OF_DATA]
 
 
 def rows_of(root: Path, items: list[Item], device: str) -> pd.DataFrame:
     """Metrics and epochs of a pack's runs, in the order of the items."""
     with tempfile.TemporaryDirectory() as folder:
-        run_pack(items, machine.Place(str(root), device, machine.cores()), Path(folder))
+        run_pack(items, launchers.Place(str(root), device, machine.cores()), Path(folder))
         rows = dataset.read_parts(Path(folder)).set_index("key").loc[[i.key for i in items]]
     assert (rows["status"] == "done").all(), rows["error"].dropna().tolist()
     return rows[[*OF_MODEL, "epochs"]].astype(float)

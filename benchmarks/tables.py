@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rmsweep.results import dataset, parquet
+from rmsweep.results import dataset, parquet, schema
 
 AXES = {
     "base_llm": ["gemma2b", "gemma7b", "llama3_8b", "gemma2b_sft", "gemma7b_sft", "llama3_8b_sft"],
@@ -47,12 +47,12 @@ def write_sweep(directory: Path) -> None:
         spec |= {"key": f"{i:016x}", "spec_id": f"{i:016x}", "pairing": "same_prompt"}
         spec |= {"loss.reward_model": "trees" if spec["loss"] == "clf_lgb" else "mlp"}
         spec |= {"training.protocol": "pairs", "training.patience": 3}
-    wanted = pa.Table.from_pylist(specs, schema=dataset.WANTED)
+    wanted = pa.Table.from_pylist(specs, schema=schema.WANTED)
     parquet.replace(wanted, directory / "specs.parquet")
     for start in range(0, len(specs), RUNS_A_PART):
         part = specs[start : start + RUNS_A_PART]
         numbers = rng.normal(size=(len(part), 5, N_PROMPTS)).astype(np.float32)
-        by_prompt = [dict(zip(dataset.BY_PROMPT, run, strict=True)) for run in numbers]
+        by_prompt = [dict(zip(schema.BY_PROMPT, run, strict=True)) for run in numbers]
         rows = [
             {**s, **v, **scalars(s, rng), "status": "done"}
             for s, v in zip(part, by_prompt, strict=True)

@@ -5,21 +5,9 @@ import functools
 import os
 import platform
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a pack runs, and what it leaves; nothing here changes its numbers."""
-
-    cache_root: str | None
-    device: str
-    threads: int
-    save_models: bool = False
-
 
 KEPT_ARRAY_BYTES = (2**27, 2**25)  # a batch of RBT's widest embeddings is 84 MB in fp32; old glibc
 # takes no more than the second

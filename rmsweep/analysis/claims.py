@@ -13,7 +13,7 @@ line for each way of training that the sweep has. The tests:
     correlation_greater, _less      of the difference with the mean of the column `x`, over groups
                                     that share the fields `by`
 
-A metric is a column of numbers, one of `cells.PER_PROMPT`, or an entry of a list column or a
+A metric is a column of numbers, one of `metrics.PER_PROMPT`, or an entry of a list column or a
 difference of two: `decile_accuracy[0] - decile_accuracy[9]`. A claim that has `not_tested` instead
 gives the reason. A claim holds where the 95 % interval lies on the claimed side of 0, fails where
 it lies on the other, and is undecided where 0 is within; an equality can only stay undecided.
@@ -28,11 +28,13 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from rmsweep.analysis.cells import PER_PROMPT, check_name, needs
+from rmsweep.analysis.metrics import PER_PROMPT, needs
+from rmsweep.config.columns import column_types
 from rmsweep.config.schema import build
-from rmsweep.config.spec import NOT_IN_ID, column_types
+from rmsweep.config.spec import NOT_IN_ID
+from rmsweep.errors import check_name
 from rmsweep.paths import SHIPPED
-from rmsweep.results.dataset import SCHEMA
+from rmsweep.results.schema import SCHEMA
 
 TESTS = (
     *("greater", "less", "slope_greater", "slope_less"),

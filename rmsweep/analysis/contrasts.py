@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval, wins
-from rmsweep.analysis.cells import PER_PROMPT, dataset_ids, means_and_draws, values_by_prompt
+from rmsweep.analysis.fields import dataset_ids
 from rmsweep.analysis.matched_runs import N_OWN, Side, balanced, group_ids, pair
+from rmsweep.analysis.means import means_and_draws
+from rmsweep.analysis.metrics import PER_PROMPT, values_by_prompt
 
 
 def paired_differences(

@@ -12,16 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis.cells import (
-    dataset_ids,
-    full_part,
-    has_value,
-    ids,
-    matches,
-    spec_fields,
-    values_by_prompt,
-)
-from rmsweep.config.spec import NOT_IN_ID, column_types
+from rmsweep.analysis.fields import dataset_ids, ids, matches, spec_fields
+from rmsweep.analysis.means import full_part
+from rmsweep.analysis.metrics import has_value, values_by_prompt
+from rmsweep.config.columns import column_types
+from rmsweep.config.spec import NOT_IN_ID
 
 Side = Mapping[str, Any]
 N_OWN = 6  # columns of `pair` before the fields

@@ -10,7 +10,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from rmsweep.analysis.cells import label
+from rmsweep.analysis.fields import label
 
 ESCAPES: dict[str, dict[str, str]] = {
     "text": {},

@@ -12,23 +12,16 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.analysis.bootstrap import bootstrap_p_values, holm, percentile_interval
-from rmsweep.analysis.cells import (
-    ENOUGH_SEEDS,
-    N_DRAWS,
+from rmsweep.analysis.fields import dataset_ids, ids, label, spec_fields
+from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS, full_part, means_and_draws
+from rmsweep.analysis.metrics import (
     PER_PROMPT,
     check_metric,
-    check_name,
-    dataset_ids,
-    full_part,
     has_value,
-    ids,
     is_ranked,
-    label,
-    means_and_draws,
-    spec_fields,
     values_by_prompt,
 )
-from rmsweep.config.schema import nearest
+from rmsweep.errors import check_name, nearest
 
 COLUMN_ORDER = (
     *("base_llm", "dataset", "annotation.beta", "quantity"),

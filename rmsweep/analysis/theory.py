@@ -27,8 +27,6 @@ FAMILIES: Mapping[str, Any] = MappingProxyType(
     }
 )  # symmetric, unimodal, mean 0 and variance 1: shapes of location-scale families
 
-TRUNCATION = 2.0  # B of the KL risk; the least for which the risk bounds the Hellinger distance
-
 
 # Annotation quality: Q_pair = E xi(|r1 - r2|) over two responses to a prompt.
 
@@ -176,23 +174,6 @@ def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
 
 
 # Convergence of the Bradley-Terry reward.
-
-
-def truncated_kl_risk(true_logit: np.ndarray, predicted_logit: np.ndarray) -> np.ndarray:
-    """Terms of R_B, B = TRUNCATION: sum over both labels of p0 * min(B, log(p0 / p)), in nats.
-
-    p0 = sigmoid(true_logit), p = sigmoid(predicted_logit). Their mean over pairs is the truncated
-    KL risk of RBT's Theorem 20, after Bos & Schmidt-Hieber (2022). Any one shape. At most the KL
-    divergence, equal to it where no ratio passes exp(B); 0 where the logits agree. At least
-    (sqrt p0 - sqrt p)^2 + (sqrt(1 - p0) - sqrt(1 - p))^2, because min(B, -2 log x) >= 2 (1 - x)
-    for B >= 2.
-    """
-    risk = np.zeros(np.broadcast_shapes(np.shape(true_logit), np.shape(predicted_logit)))
-    for sign in (1.0, -1.0):
-        true = special.log_expit(np.multiply(sign, true_logit))
-        ratio = true - special.log_expit(np.multiply(sign, predicted_logit))
-        risk += np.exp(true) * np.minimum(TRUNCATION, ratio)
-    return np.maximum(risk, 0.0)  # a rounding error below
 
 
 def margin_error_bound(

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.analysis import contrasts
-from rmsweep.analysis.cells import ENOUGH_SEEDS, N_DRAWS, Absent, describe, matches, spec_fields
 from rmsweep.analysis.claims import ENTRY, Claim
+from rmsweep.analysis.fields import describe, matches, spec_fields
+from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
 from rmsweep.analysis.table_text import render_strings
-from rmsweep.config.spec import NOT_IN_ID, column_types
+from rmsweep.config.columns import column_types
+from rmsweep.config.spec import NOT_IN_ID
+from rmsweep.errors import Absent
 
 COUNTS = ("n_seeds", "n_prompts", "n_pairs", "n_points")
 ENOUGH_POINTS = 5  # of a correlation: of four unrelated ones, a tenth correlate beyond 0.9

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rmsweep.cache import checks
+from rmsweep.cache import checks, rewardbench_subsets
 from rmsweep.cache.layout import (
     check_texts,
     open_pairs,
@@ -16,7 +16,6 @@ from rmsweep.cache.layout import (
     pair_table_path,
     read_texts,
 )
-from rmsweep.evaluation import rewardbench
 
 TEXTS = ["prompt", "chosen", "rejected"]
 
@@ -34,7 +33,7 @@ def import_pairs(
     table = _read(source)
     check_texts(table, source)
     if "subset" in table:
-        rewardbench.check_subsets(table["subset"].unique(), source)
+        rewardbench_subsets.check_subsets(table["subset"].unique(), source)
     wanted: list[tuple[Path, Callable[[Path], object]]]
     wanted = [(pair_table_path(root, name), lambda path: table.to_parquet(path, index=False))]
     if embeddings is not None:

@@ -2,31 +2,18 @@
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rmsweep.annotation import pairing
+from rmsweep.cache.judged import Judged, held_out_pairs, judged_pairs, require_apart, require_unseen
 from rmsweep.cache.layout import Cache, LabelledPairs, open_files, open_pairs
-from rmsweep.cache.open import open_cache
-from rmsweep.config.random_streams import stream
-from rmsweep.config.spec import RunSpec
-from rmsweep.evaluation import rewardbench
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Labelled pairs that reward models are judged on, in the order of their subsets.
-
-    rows: (pairs,) positions in `labelled`. subsets: name and number of pairs of each, in order; the
-    set's own name where it has no subsets.
-    """
-
-    name: str
-    labelled: LabelledPairs
-    rows: np.ndarray
-    subsets: dict[str, int]
+from rmsweep.cache.synthetic import Synthetic, generate
+from rmsweep.config.spec import Item, RunSpec, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +60,8 @@ def read_by(spec: RunSpec, root: str | None) -> Inputs:
     judged = [(name, open_pairs(folder, name, backbone)) for name in e.pairs or ()]
     if spec.annotation.source == "simulated":
         golden = cache_of(spec, root)
-        found = [_judged(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in judged]
-        _require_apart(found)
+        found = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in judged]
+        require_apart(found)
         prints = [golden.fingerprint, *(pairs.fingerprint for _, pairs in judged)]
         _check_dims(golden.dim, [pairs for _, pairs in judged])
         none = np.arange(0)
@@ -90,12 +77,14 @@ def read_by(spec: RunSpec, root: str | None) -> Inputs:
                 f"{scored.dim}; take embeddings of the same backbone"
             )
     prompts = trained.table["prompt"].astype("category").cat.codes.to_numpy()
-    held_out = _held_out(spec, prompts)
-    found = [_judged(spec.dataset.stem, trained, np.flatnonzero(held_out))] if e.held_out else []
-    found += [_judged(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in judged]
-    _require_apart(found)
+    held_out = held_out_pairs(spec, prompts)
+    found = (
+        [judged_pairs(spec.dataset.stem, trained, np.flatnonzero(held_out))] if e.held_out else []
+    )
+    found += [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in judged]
+    require_apart(found)
     for name, pairs in judged:
-        _require_unseen(name, pairs, set(trained.table["prompt"][~held_out]))
+        require_unseen(name, pairs, set(trained.table["prompt"][~held_out]))
     prints = [trained.fingerprint, *(pairs.fingerprint for _, pairs in judged)]
     prints += [] if scored is None else [scored.fingerprint]
     return Inputs(
@@ -139,50 +128,6 @@ def check(spec: RunSpec, inputs: Inputs) -> None:
         )
 
 
-def _held_out(spec: RunSpec, prompts: np.ndarray) -> np.ndarray:
-    """Which pairs are judged, not trained on; whole prompts, the same at every seed: (pairs,)."""
-    share, n = spec.evaluation.held_out, len(prompts)
-    if share is None:
-        return np.zeros(n, bool)
-    held_out = pairing.whole_prompts(prompts, round(share * n), stream(spec, "held out"))
-    if not 0 < held_out.sum() <= n - 2:
-        raise ValueError(
-            f"evaluation.held_out={share} must hold out at least 1 of the {n} pairs of "
-            f"{spec.dataset.stem} and leave 2, holds out {held_out.sum()}; choose another share"
-        )
-    return held_out
-
-
-def _require_unseen(name: str, pairs: LabelledPairs, trained: set[str]) -> None:
-    """ValueError where a set to judge has prompts that are trained on."""
-    is_seen = pairs.table["prompt"].isin(trained)
-    if is_seen.any():
-        raise ValueError(
-            f"evaluation.pairs: {is_seen.sum()} of the {len(is_seen)} pairs of {name} have prompts "
-            "that are trained on, too; judge held-out pairs (evaluation.held_out), or another set"
-        )
-
-
-def _require_apart(judged: list[Judged]) -> None:
-    """ValueError where two sets to judge have a subset in common, whose accuracy would be two."""
-    names = [name for one in judged for name in one.subsets]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(
-            f"evaluation.pairs: subset {twice[0]} is in more than one of the sets to judge "
-            f"({', '.join(one.name for one in judged)}); give one of them"
-        )
-
-
-def _judged(name: str, pairs: LabelledPairs, rows: np.ndarray) -> Judged:
-    if "subset" not in pairs.table:
-        return Judged(name, pairs, rows, {name: len(rows)})
-    subset = pairs.table["subset"].iloc[rows].astype(str)
-    rewardbench.check_subsets(subset.unique(), f"pairs_{name}.parquet")
-    counts = subset.value_counts().sort_index()
-    ordered = rows[np.argsort(subset.to_numpy(), kind="stable")]
-    return Judged(name, pairs, ordered, {str(k): int(n) for k, n in counts.items()})
-
-
 def _check_dims(dim: int, others: list[LabelledPairs]) -> None:
     for pairs in others:
         if pairs.dim != dim:
@@ -197,3 +142,48 @@ def _together(fingerprints: list[str]) -> str:
     if len(fingerprints) == 1:
         return fingerprints[0]
     return hashlib.sha256(":".join(fingerprints).encode()).hexdigest()[: len(fingerprints[0])]
+
+
+def keyed_items(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
+    """Specs with their keys; opens each cache once and checks that it is large enough."""
+    read: dict[tuple[Any, ...], Inputs] = {}
+    found = []
+    for spec in specs:
+        if (source := files_read_by(spec)) not in read:
+            read[source] = read_by(spec, root)
+        inputs = read[source]
+        check(spec, inputs)
+        shape = Shape(inputs.dim, inputs.n_test)
+        found.append(Item(spec.key(inputs.fingerprint), spec, shape))
+    return found
+
+
+def files_read_by(spec: RunSpec) -> tuple[Any, ...]:
+    """Which files a spec reads."""
+    e, base_llm = spec.evaluation, spec.base_llm and spec.base_llm.stem
+    return base_llm, spec.backbone.stem, spec.dataset, e.held_out, e.pairs, e.golden
+
+
+def open_cache(
+    root: Path, base_llm: str, backbone: str, dataset: str, synthetic: Mapping[str, Any] | None
+) -> Cache:
+    """Cache of these file stems; with synthetic, the fields of Synthetic but the stems, no file.
+
+    ValueError or FileNotFoundError as in open_files, and ValueError where synthetic embeddings
+    would be labelled with a model that had no part in them.
+    """
+    if synthetic is None:
+        return open_files(root, base_llm, backbone, dataset)
+    for field, stem in (("base_llm", base_llm), ("backbone", backbone)):
+        if not stem.startswith("synthetic"):
+            raise ValueError(
+                f"{field} must start with 'synthetic' with synthetic dataset {dataset!r}, got "
+                f"{stem!r}: no such model had a part in it; set {field}=synthetic"
+            )
+    wanted = {field.name for field in fields(Synthetic)} - {"base_llm", "backbone", "dataset"}
+    if synthetic.keys() != wanted:
+        raise ValueError(
+            f"synthetic must have the fields {sorted(wanted)}; missing "
+            f"{sorted(wanted - synthetic.keys())}, unknown {sorted(synthetic.keys() - wanted)}"
+        )
+    return generate(Synthetic(base_llm=base_llm, backbone=backbone, dataset=dataset, **synthetic))

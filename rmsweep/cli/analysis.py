@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmsweep.analysis import fields, metrics
 from rmsweep.analysis.figures import catalogue
 from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
-from rmsweep.config.schema import nearest
+from rmsweep.errors import nearest
+from rmsweep.results import sweep_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,14 +102,16 @@ def _table(args: argparse.Namespace) -> int:
     """Print a result table; 1 where runs are missing."""
     import numpy as np
 
-    from rmsweep.analysis import cells, table_text, tables
+    from rmsweep.analysis import table_text, tables
 
-    rows, wanted = _rows_and_wanted(args.names, cells.needs(args.metric))
+    rows, wanted = _rows_and_wanted(args.names, metrics.needs(args.metric))
     if args.where:
-        wanted = cells.select(wanted, conditions_of(args.where))
+        wanted = fields.select(wanted, conditions_of(args.where))
     row_fields, column_fields = listed(args.rows), listed(args.columns)
-    fields, _ = cells.spec_fields(wanted)
-    tables.checked_fields(fields, row_fields, column_fields)  # before defaults are made of them
+    spec_fields, _ = fields.spec_fields(wanted)
+    tables.checked_fields(
+        spec_fields, row_fields, column_fields
+    )  # before defaults are made of them
     row_fields = row_fields or tables.default_rows(wanted, column_fields)
     if args.columns is None:
         column_fields = tables.default_columns(wanted, row_fields)
@@ -127,13 +131,13 @@ def _table(args: argparse.Namespace) -> int:
 
 def _claims(args: argparse.Namespace) -> int:
     """Print the verdict on each claim; 1 where runs are missing."""
-    from rmsweep.analysis import cells, verdicts
     from rmsweep.analysis import claims as claim_files
+    from rmsweep.analysis import verdicts
 
     found = claim_files.with_own(args.file)
     rows, wanted = _rows_and_wanted(args.names, claim_files.columns(found))
     if args.where:
-        wanted = cells.select(wanted, conditions_of(args.where))
+        wanted = fields.select(wanted, conditions_of(args.where))
         rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
     lines = verdicts.judge(rows, found, args.seed)
     n_done = int(wanted["key"].isin(rows["key"]).sum())
@@ -145,9 +149,8 @@ def _claims(args: argparse.Namespace) -> int:
 
 def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Done and wanted runs of the sweeps, a line a key; where none is done, the end."""
-    from rmsweep.results import dataset
 
-    rows, wanted = dataset.of_sweeps(names, columns)
+    rows, wanted = sweep_record.load_sweeps(names, columns)
     if rows.empty:
         say_error(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
         sys.exit(1 if len(wanted) else 2)

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _status(error: Exception) -> int:
     """Print what a user can act on; anything else is a bug and goes on as it is."""
-    from rmsweep.launch.pool import LaunchError
+    from rmsweep.errors import LaunchError
 
     by = type(error).__module__.partition(".")[0]
     theirs = by in ("hydra", "omegaconf", "yaml")

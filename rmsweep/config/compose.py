@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from rmsweep import files as naming
-from rmsweep.config.schema import nearest
 from rmsweep.config.spec import NOT_IN_SPEC
+from rmsweep.errors import nearest
 from rmsweep.paths import SHIPPED
 
 

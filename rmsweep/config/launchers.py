@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rmsweep import machine
-from rmsweep.config.schema import build, nearest
+from rmsweep.config.schema import build
+from rmsweep.errors import nearest
 
 
 @dataclass(frozen=True)
@@ -178,3 +179,13 @@ def pack_runs(launcher: Local | Slurm, on: str) -> int:
 
 def _pack_runs(on: str) -> int:
     return 16 if on == "cpu" else 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pack runs, and what it leaves; nothing here changes its numbers."""
+
+    cache_root: str | None
+    device: str
+    threads: int
+    save_models: bool = False

@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from rmsweep.config.schema import build, convert, nearest
+from rmsweep.config.schema import build, convert
 from rmsweep.config.targets import (
     instance,
     judges_responses,
@@ -18,7 +19,7 @@ from rmsweep.config.targets import (
     resolve,
     source_sha256,
 )
-from rmsweep.ensembling import PICKS
+from rmsweep.errors import nearest
 
 # Objectives by name of the reward models that bring their own; the others take a function.
 OWN_OBJECTIVES = {"trees": ("binary", "bradley_terry"), "classifier": ("binary",)}
@@ -172,3 +173,6 @@ def check(loss: Loss) -> None:
 
 def is_positive(value: object) -> bool:
     return isinstance(value, float) and 0 < value < float("inf")
+
+
+PICKS: dict[str, Callable[..., Any]] = {"mean": np.mean, "min": np.min}

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rmsweep.config.spec import RunSpec, columns
+from rmsweep.config.columns import columns
+from rmsweep.config.spec import RunSpec
 
 # A stream is seeded with a hash of its purpose and of the fields that it may depend on, so losses,
 # backbones and noise levels meet the same annotations.

@@ -5,7 +5,7 @@ from typing import Any
 from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS
 from rmsweep.annotation.preferences import LINKS
 from rmsweep.config import losses
-from rmsweep.config.schema import nearest
+from rmsweep.errors import nearest
 
 # Fields that mean something for one source of annotations only, and why
 SIMULATED = {

@@ -1,12 +1,12 @@
 """Frozen dataclasses from plain mappings, with errors that name the field."""
 
 import dataclasses
-import difflib
 import functools
 import types
 import typing
-from collections.abc import Iterable
 from typing import Any
+
+from rmsweep.errors import nearest
 
 
 def build(cls: type, values: Any, path: str = "") -> Any:
@@ -26,13 +26,6 @@ def build(cls: type, values: Any, path: str = "") -> Any:
         if name not in values:
             raise ValueError(f"{at}{name} is missing")
     return cls(**{name: convert(values[name], hint, at + name) for name, hint in hints.items()})
-
-
-def nearest(name: object, names: Iterable[object]) -> str:
-    """The end of an error message: the closest valid name, if any, and all of them."""
-    valid = sorted(map(str, names))
-    close = difflib.get_close_matches(str(name), valid, n=1)
-    return (f"did you mean {close[0]}? " if close else "") + f"valid: {', '.join(valid)}"
 
 
 @functools.cache

@@ -4,13 +4,10 @@ import dataclasses
 import functools
 import hashlib
 import json
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from rmsweep.config import losses, rules
-from rmsweep.config.schema import build, nearest
+from rmsweep.config import losses
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
@@ -164,125 +161,6 @@ class Item:
     key: str
     spec: RunSpec
     shape: Shape | None = None
-
-
-def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
-    """The spec of a composed, resolved config and its group choices; ValueError names the field."""
-    known = {f.name for f in dataclasses.fields(RunSpec)} | NOT_IN_SPEC
-    for name in sorted(cfg.keys() - known):
-        raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
-    annotation = cfg.get("annotation")
-    source = annotation.get("source") if isinstance(annotation, dict) else None
-    needed = [group for group in GROUPS if source != "labels" or group not in UNLABELLED]
-    if absent := [group for group in needed if choices.get(group) is None]:
-        raise ValueError(f"{absent[0]} has no option; give {absent[0]}=OPTION")
-    parts = {
-        group: _part(group, choices[group], json.dumps(cfg.get(group) or {}))
-        for group in GROUPS
-        if choices.get(group) is not None
-    }
-    parts = dict.fromkeys(UNLABELLED) | parts
-    parts |= {name: _part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
-    scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
-    spec = build(RunSpec, parts | scalars)
-    rules.check(spec, columns(spec))
-    return spec
-
-
-@functools.lru_cache(maxsize=4096)  # a sweep's specs share most of their parts
-def _part(group: str, name: str | None, values_json: str) -> Any:
-    values = json.loads(values_json)
-    if name is not None:
-        if "name" in values:
-            raise ValueError(f"{group}.name is an unknown field: the name is that of the option")
-        values = {"name": name, **values}
-    if group in ("selection", "pairing"):
-        if unknown := values.keys() - {"name"}:
-            raise ValueError(f"{group}.{min(unknown)} is an unknown field; valid: none")
-        return values["name"]
-    if group == "loss":
-        values = losses.fields_of(values)
-    hint = typing.get_type_hints(RunSpec)[group]
-    return build(next(iter(typing.get_args(hint)), hint), values, group)
-
-
-def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
-    """The spec back from its canonical JSON and the two fields that are no part of that."""
-    values = json.loads(text)
-    model = values["loss"]["reward_model"]
-    options = losses.REWARD_MODELS[model]
-    values["loss"]["options"] = build(options, _unset(options) | values["loss"]["options"])
-    values["loss"]["label"] = label
-    values["evaluation"]["diagnostics"] = diagnostics
-    for name, cls in (
-        ("loss", losses.Loss),
-        ("annotation", Annotation),
-        ("evaluation", Evaluation),
-    ):
-        values[name] = _unset(cls) | values[name]
-    return build(RunSpec, values)
-
-
-def _unset(cls: Any) -> dict[str, None]:
-    """Null for each field that is in an id only where it is set."""
-    fields = dataclasses.fields(cls)
-    return {f.name: None for f in fields if f.metadata.get("in_id_if_set")}
-
-
-def columns(spec: RunSpec) -> dict[str, Any]:
-    """The spec as flat columns, named as on the command line; a loss's own fields are one JSON."""
-    return {name: _at(spec, path) for name, path, _ in _leaves()}
-
-
-def column_types() -> dict[str, type]:
-    """Name and type (int, float, str) of each of `columns`."""
-    return {name: hint for name, _, hint in _leaves()}
-
-
-def loss_options(loss: losses.Loss) -> str:
-    """JSON of the loss's fields that shape its numbers, named as on the command line."""
-    plain = _plain(loss)
-    kept = {k: plain[k] for k in ("objective", "validation_objective", "rows")}
-    return json.dumps(kept | plain["options"], sort_keys=True)
-
-
-@functools.cache
-def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
-    """Column name, attribute path and scalar type of each scalar field of a spec."""
-    found = []
-
-    def walk(cls: type, path: tuple[str, ...]) -> None:
-        for name, hint in typing.get_type_hints(cls).items():
-            here = (*path, name)
-            options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            kind: Any = next(o for o in options if o is not types.NoneType)
-            column = ".".join(path if name == "name" else here)
-            if cls is losses.Loss and name in ("objective", "validation_objective", "rows"):
-                continue  # in loss.options
-            if kind is bool:
-                continue  # evaluation.diagnostics
-            if kind is losses.Mlp:
-                found.append((column, here, str))
-            elif typing.get_origin(kind) is tuple:
-                found.append((column, here, str))
-            elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
-                walk(kind, here)
-            else:
-                found.append((column, here, str if len(options) > 1 and str in options else kind))
-
-    walk(RunSpec, ())
-    return tuple(found)
-
-
-def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
-    value: Any = spec
-    for name in path:
-        value = None if value is None else getattr(value, name)
-    if isinstance(value, losses.Options):
-        return loss_options(spec.loss)
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value) if path[-1] in ("reward_scale", "pick") and value is not None else value
 
 
 def _plain(value: Any) -> Any:

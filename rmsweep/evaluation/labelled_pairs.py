@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from rmsweep.cache.checks import first_nonfinite
-from rmsweep.cache.inputs import Judged
+from rmsweep.cache.judged import Judged
+from rmsweep.config.launchers import Place
 from rmsweep.config.spec import RunSpec
 from rmsweep.evaluation import rewardbench
 from rmsweep.evaluation.calibration import calibration, temperature
-from rmsweep.machine import Place
 from rmsweep.training.predict import Stacked, nonfinite_pair, predict
 
 BLOCK_PAIRS = 2048

@@ -8,18 +8,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmsweep.analysis import theory
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.inputs import Inputs
 from rmsweep.cache.layout import Cache
-from rmsweep.config.spec import Annotation
+from rmsweep.config.launchers import Place
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.evaluation import labelled_pairs
-from rmsweep.machine import Place
+from rmsweep.evaluation.risks import risks_by_prompt
 from rmsweep.training.annotate import reward_scale
-from rmsweep.training.predict import Array, FittedRun, Stacked, begun, finished, nonfinite, stack
+from rmsweep.training.predict import (
+    Array,
+    FittedRun,
+    Stacked,
+    begun,
+    blocks,
+    finished,
+    nonfinite,
+    stack,
+)
 
-BLOCK_ROWS = 4096  # responses of a block of test prompts
 GPU_BLOCKS_AHEAD = 4  # a read takes longer than a GPU takes for a block
 N_GROUPS = 10  # of a prompt's pairs by distance
 
@@ -65,7 +72,7 @@ def _best_of_n(
         spearman[:, here] = bon.spearman_within_prompt(predicted, golden, orders)
         accuracy[:, here] = bon.pairwise_accuracy_within_prompt(predicted, golden, orders)
         for i, run in enumerate(runs):
-            risks[i, here] = _risks(predicted[i], golden / scale, run.item.spec.annotation)
+            risks[i, here] = risks_by_prompt(predicted[i], golden / scale, run.item.spec.annotation)
         oracle[here] = bon.best_of_n(golden[None], golden, ns)[0]
         if x is not None:
             distance[here], by_distance[:, here] = bon.accuracy_by_distance(
@@ -121,34 +128,6 @@ def _mean_over_prompts(groups: np.ndarray) -> np.ndarray:
     """(N_GROUPS,) from (prompts, N_GROUPS), empty groups left out."""
     n = (~np.isnan(groups)).sum(axis=0)
     return np.divide(np.nansum(groups, axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
-
-
-def blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
-    """First and last (exclusive) prompt of each block; under 16 last rows join the block before."""
-    size = max(1, BLOCK_ROWS // m)
-    edges = list(range(0, n_prompts, size))
-    if len(edges) > 1 and (n_prompts - edges[-1]) * m < 16:
-        edges.pop()
-    return list(zip(edges, [*edges[1:], n_prompts], strict=True))
-
-
-def _risks(predicted: np.ndarray, golden: np.ndarray, annotation: Annotation) -> np.ndarray:
-    """Mean truncated KL risk and |true - predicted margin| of each prompt's pairs: (prompts, 2).
-
-    Theorem 20 and Corollary 7 of arXiv:2411.04991 on unseen same-prompt pairs: a prompt's first and
-    second response as cached, its third and fourth, and so on. predicted: (prompts, M). golden:
-    (prompts, M) in units of reward_scale; a true margin is beta times theirs, the logit of the
-    annotator's preference. nan where that is no finite logit (beta = inf), not a logit (probit),
-    or where no annotator is simulated.
-    """
-    if annotation.beta is None or annotation.link != "logistic" or np.isinf(annotation.beta):
-        return np.full((len(golden), 2), np.nan)
-    even = golden.shape[1] // 2 * 2
-    first, second = slice(0, even, 2), slice(1, even, 2)
-    true = annotation.beta * (golden[:, first] - golden[:, second])
-    estimate = predicted[:, first].astype(float) - predicted[:, second]
-    terms = theory.truncated_kl_risk(true, estimate), np.abs(true - estimate)
-    return np.stack(terms, axis=-1).mean(axis=1)
 
 
 def _metrics(

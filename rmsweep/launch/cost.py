@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.config.spec import Item, loss_options
+from rmsweep.config.columns import loss_options
+from rmsweep.config.spec import Item
 
 MEASURED = (
     "loss.reward_model", "loss.options", "loss.ensemble", "training.max_epochs", "quantity", "dim",

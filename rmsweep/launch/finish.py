@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from rmsweep import errors
+from rmsweep.config import loggers
 from rmsweep.config.launchers import Local, Slurm
 from rmsweep.config.spec import Item
 from rmsweep.launch import progress, status
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler
 from rmsweep.results import dataset
-from rmsweep.tracking import wandb_client
+from rmsweep.results.failures import latest_failures
 
 POLL_S = 5  # of a launch that waits for its jobs
 
@@ -44,7 +46,7 @@ def _follow(directory: Path, keys: set[str]) -> None:
             all_ended = len(done) + len(failed) == len(keys)
             if all_ended or time.monotonic() - asked > status.CACHED_S:
                 asked = time.monotonic()
-                with contextlib.suppress(scheduler.Unavailable):  # it restarts; the jobs go on
+                with contextlib.suppress(errors.Unavailable):  # it restarts; the jobs go on
                     live = jobs.of_sweep(directory, arrays, scheduler.queued())
                     is_over = not live
             if not is_over:
@@ -59,7 +61,7 @@ def _print_end(name: str, items: Sequence[Item]) -> int:
     if not missing:
         progress.say(f"next: rmsweep table {name}")
         return 0
-    failures = dataset.failed(dataset.folder(name))
+    failures = latest_failures(dataset.folder(name))
     failures = failures[failures["key"].isin(missing)]
     for error, group in failures.groupby("error"):
         progress.say(f"{len(group)} failed: {error} (key {group['key'].iloc[0]})")
@@ -71,7 +73,7 @@ def _print_end(name: str, items: Sequence[Item]) -> int:
     return 1
 
 
-def mirror_done(name: str, logger: wandb_client.Wandb | None) -> None:
+def mirror_done(name: str, logger: loggers.Wandb | None) -> None:
     """Send what is done to W&B, if that is asked for."""
     if logger is not None:
         from rmsweep.tracking import mirror

@@ -7,10 +7,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from rmsweep.config import compose, sweep_specs
+from rmsweep import errors
+from rmsweep.cache import inputs
+from rmsweep.config import compose
+from rmsweep.config.columns import columns
 from rmsweep.config.launchers import Local, Slurm
-from rmsweep.config.spec import Item, RunSpec, columns
+from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch import cost
+from rmsweep.launch.packs import local_packs
 from rmsweep.launch.slurm import scheduler, submit
 from rmsweep.results import dataset
 
@@ -29,7 +33,7 @@ def show(
     print(f"sweep {axes.name}: {len(specs)} runs")
     _print_axes(axes, specs)
     try:
-        items = sweep_specs.keyed(specs, root)
+        items = inputs.keyed_items(specs, root)
     except FileNotFoundError as error:
         print(f"done: unknown, since keys need the data: {error}")
         print("hours and packs: unknown, since they need the data's shape")
@@ -63,7 +67,7 @@ def _print_axes(axes: compose.Axes, specs: Sequence[RunSpec]) -> None:
 
 
 def _print_local(missing: list[Item], seconds: np.ndarray, launcher: Local, device: str) -> None:
-    packs = sweep_specs.local_packs(missing, launcher, device)
+    packs = local_packs(missing, launcher, device)
     print(f"packs: {len(packs)} of at most {launcher.pack_runs} runs")
     on_gpu = np.array([cost.device_of(item, device) != "cpu" for item in missing])
     at_once = launcher.workers * launcher.threads
@@ -81,7 +85,7 @@ def _print_slurm(
 ) -> None:
     try:
         most = scheduler.max_array_size()
-    except scheduler.Unavailable as error:
+    except errors.Unavailable as error:
         most = USUAL_ARRAY_SIZE
         print(f"MaxArraySize: unknown ({error}); {most}, Slurm's default, is assumed")
     by_key = {item.key: float(s) for item, s in zip(missing, seconds, strict=True)}

@@ -13,18 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rmsweep import machine
+from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
+from rmsweep.errors import LaunchError, WorkerDied
 from rmsweep.launch import signals
-from rmsweep.machine import Place
 from rmsweep.results import dataset
-
-
-class LaunchError(RuntimeError):
-    """A launch that ended with runs missing; what is done is kept, and the same command resumes."""
-
-
-class WorkerDied(LaunchError):
-    """A worker process was killed from outside."""
 
 
 def warm_up() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from rmsweep import machine, provenance
 from rmsweep.config import compose, sweep_specs
 from rmsweep.config.spec import GROUPS, SEMANTICS, RunSpec
-from rmsweep.results import dataset
+from rmsweep.results import dataset, sweep_record
 
 NAMES_CODE = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that Hydra reads as itself
@@ -41,7 +41,7 @@ def spec_of(row: Mapping[str, Any]) -> RunSpec:
             f"other numbers now; take commit {row['git_commit']}"
         )
     has_diagnostics = row["decile_distance"] is not None
-    return dataset.spec_of(row["canonical"], row["loss.label"], has_diagnostics)
+    return sweep_record.stored_spec(row["canonical"], row["loss.label"], has_diagnostics)
 
 
 def command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> str:

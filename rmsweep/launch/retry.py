@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rmsweep.config import launchers, sweep_specs, trusted_code
+from rmsweep.cache import inputs
+from rmsweep.config import launchers, loggers, trusted_code
 from rmsweep.config.launchers import Local, Slurm
 from rmsweep.config.spec import Item
 from rmsweep.launch import finish, lock, progress, start, status
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler
-from rmsweep.results import dataset
-from rmsweep.tracking import wandb_client
+from rmsweep.results import dataset, sweep_record
 
 
 def retry(name: str, config_dirs: Sequence[str], *, waits: bool) -> int:
@@ -30,7 +30,7 @@ def retry(name: str, config_dirs: Sequence[str], *, waits: bool) -> int:
     _require_own(directory)
     settings = _settings(directory)
     launcher, device = launchers.settle(settings["launcher"], settings["device"])
-    known = dataset.wanted_items(directory, dataset.wanted_keys(name))
+    known = sweep_record.wanted_items(directory, sweep_record.wanted_keys(name))
     start.require_able(launcher, [item.spec for item in known.values()], device)
     with lock.only_launch(directory, runs=isinstance(launcher, Local)):
         saves = settings.get("save_model", False)
@@ -41,7 +41,7 @@ def retry(name: str, config_dirs: Sequence[str], *, waits: bool) -> int:
             trusted_code.require_loss(item.spec, config_dirs)
         if isinstance(launcher, Slurm):
             _release(directory)
-        items = sweep_specs.keyed([item.spec for item in missing], settings["cache_root"])
+        items = inputs.keyed_items([item.spec for item in missing], settings["cache_root"])
         if changed := {item.key for item in items} - known.keys():
             raise ValueError(
                 f"the embeddings changed since the launch of {name}: {len(changed)} runs would "
@@ -50,7 +50,7 @@ def retry(name: str, config_dirs: Sequence[str], *, waits: bool) -> int:
         for part, tuned in _tuned(directory, items, launcher):
             start.start(part, tuned, device, settings["cache_root"], directory, saves)
     ended = finish.end(directory, list(known.values()), launcher, waits)
-    finish.mirror_done(name, wandb_client.settle(settings.get("logger")))
+    finish.mirror_done(name, loggers.logger_of(settings.get("logger")))
     return ended
 
 
@@ -110,7 +110,7 @@ def _require_own(directory: Path) -> None:
 
 def _settings(directory: Path) -> dict[str, Any]:
     """Launcher, device and cache root of the last launch."""
-    found = dataset.launches(directory)
+    found = sweep_record.launches(directory)
     if not found or not {"launcher", "device", "cache_root"} <= set(found[-1]["settings"]):
         raise ValueError(f"{directory} was not launched as a sweep: sweep.yaml has no settings")
     settings: dict[str, Any] = found[-1]["settings"]

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from rmsweep import machine, paths
 from rmsweep.analysis.bootstrap import wilson_interval
-from rmsweep.config import compose, launchers, sweep_specs
+from rmsweep.cache import inputs, rewardbench_subsets
+from rmsweep.config import compose, launchers, loggers, sweep_specs
 from rmsweep.config.launchers import Local
 from rmsweep.config.spec import Item
-from rmsweep.evaluation import rewardbench
 from rmsweep.evaluation.best_of_n import kl_upper_bound
-from rmsweep.results import dataset
-from rmsweep.tracking import wandb_client
+from rmsweep.results import dataset, schema
+from rmsweep.results.failures import latest_failures
 
 OUT, ERR = Console(highlight=False), Console(stderr=True, highlight=False)
 _say = functools.partial(print, flush=True)  # seen at once in a log, too
@@ -38,11 +38,11 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
         raise ValueError("launcher=slurm is for sweeps: rmsweep run -m ...; one run is run here")
     spec = sweep_specs.spec_of(compose.Config(values, config.choices, ()), device)
     machine.require_native(spec.precision, device)
-    logger = wandb_client.settle(values.get("logger"))
+    logger = loggers.logger_of(values.get("logger"))
     root, saves = sweep_specs.cache_root(values), sweep_specs.flag(values, "save_model")
     if saves:
         sweep_specs.require_savable([spec])
-    (item,) = sweep_specs.keyed([spec], root)
+    (item,) = inputs.keyed_items([spec], root)
     directory = dataset.folder("single")
     dataset.require_writable(directory)
     row = _done_row(item)
@@ -50,11 +50,11 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
         from rmsweep.launch.worker import run_pack
 
         with ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
-            place = machine.Place(root, device, machine.cores(), saves)
+            place = launchers.Place(root, device, machine.cores(), saves)
             run_pack([item], place, directory)
         row = _done_row(item)
     if row is None:
-        failures = dataset.failed(directory).set_index("key")
+        failures = latest_failures(directory).set_index("key")
         _complain(f"rmsweep: the run failed: {failures.at[item.key, 'error']}")
         _complain(failures.at[item.key, "traceback"])
         return 1
@@ -112,7 +112,7 @@ def _print_row(row: pd.Series) -> None:
         OUT.print(table)
     if row["subset"] is not None:
         _print_subsets(row)
-    for name in (*dataset.METRICS, *dataset.JUDGED, "epochs"):
+    for name in (*schema.METRICS, *schema.JUDGED, "epochs"):
         if not pd.isna(row[name]):
             _say(
                 f"{name:>20}  {row[name]:.4f}" if name != "epochs" else f"{name:>20}  {row[name]:g}"
@@ -120,7 +120,7 @@ def _print_row(row: pd.Series) -> None:
     if isinstance(row["objective_counts"], str):
         _say(f"{'objective_counts':>20}  {row['objective_counts']}")
     if row["subset"] is not None:
-        for section, subsets in rewardbench.absent(row["subset"]).items():
+        for section, subsets in rewardbench_subsets.absent(row["subset"]).items():
             _say(f"{section:>20}  without {', '.join(subsets)}, which are not here")
     _say(f"{'key':>20}  {row.name}  (row in {dataset.folder('single')})")
 

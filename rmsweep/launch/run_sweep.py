@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from rmsweep.config import compose, launchers, sweep_specs
+from rmsweep.cache import inputs
+from rmsweep.config import compose, launchers, loggers, sweep_specs
 from rmsweep.config.launchers import Local, Slurm
 from rmsweep.launch import finish, lock, plan, pool, progress, start
 from rmsweep.provenance import provenance, versions
-from rmsweep.results import dataset
-from rmsweep.tracking import wandb_client
+from rmsweep.results import dataset, sweep_record
 
 
 def many(
@@ -33,7 +33,7 @@ def many(
                 )
         root, waits = sweep_specs.cache_root(values), sweep_specs.flag(values, "wait")
         saves = sweep_specs.flag(values, "save_model")
-        logger = wandb_client.settle(values.get("logger"))
+        logger = loggers.logger_of(values.get("logger"))
         specs = sweep_specs.specs_of(axes, config_dirs, device)
         if saves:
             sweep_specs.require_savable(specs)
@@ -45,11 +45,11 @@ def many(
     progress.say(
         f"sweep {axes.name}: {len(specs)} runs on {_where(launcher, device)}, in {directory}"
     )
-    wanted = sweep_specs.keyed(specs, root)
+    wanted = inputs.keyed_items(specs, root)
     dataset.require_writable(directory)
     with lock.only_launch(directory, runs=isinstance(launcher, Local)):
         missing = start.missing_of(directory, wanted[:limit], launcher, saves)
-        dataset.add_wanted(directory, wanted)
+        sweep_record.add_wanted(directory, wanted)
         settings = {"launcher": values["launcher"], "device": device, "cache_root": root}
         settings |= {"config_dirs": config_dirs, "save_model": saves}
         settings |= {"logger": values.get("logger")}
@@ -77,7 +77,7 @@ def _record(
 ) -> None:
     """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
     path = directory / "sweep.yaml"
-    before = dataset.launches(directory)
+    before = sweep_record.launches(directory)
     launch = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "overrides": overrides,

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rmsweep import machine
-from rmsweep.config import sweep_specs
+from rmsweep import errors, machine
+from rmsweep.config import launchers
 from rmsweep.config.launchers import Local, Slurm
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch import cost, pool, progress
+from rmsweep.launch.packs import local_packs
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler, submit
 from rmsweep.launch.slurm.task import run_task
@@ -24,7 +25,7 @@ def require_able(launcher: Local | Slurm, specs: Sequence[RunSpec], device: str)
     if isinstance(launcher, Slurm):
         try:
             scheduler.max_array_size()
-        except scheduler.Unavailable as error:
+        except errors.Unavailable as error:
             raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
         return
     for precision in sorted({spec.precision for spec in specs}):
@@ -55,7 +56,7 @@ def _live(directory: Path, launcher: Local | Slurm) -> set[str]:
         return set()
     try:
         return jobs.keys_of(jobs.of_sweep(directory, arrays, scheduler.queued()))
-    except scheduler.Unavailable as error:
+    except errors.Unavailable as error:
         if isinstance(launcher, Slurm):
             raise ValueError(
                 f"Slurm must say which jobs of this sweep still run, and does not: {error}; "
@@ -79,8 +80,8 @@ def start(
     if isinstance(launcher, Slurm):
         return _submit(missing, launcher, device, root, directory, saves)
     if missing:
-        place = machine.Place(root, device, launcher.threads, saves)
-        packs = sweep_specs.local_packs(missing, launcher, device)
+        place = launchers.Place(root, device, launcher.threads, saves)
+        packs = local_packs(missing, launcher, device)
         _run(packs, place, launcher.workers, directory)
 
 
@@ -108,7 +109,7 @@ def _submit(
         progress.say(f"fewer and longer tasks than planned, since sbatch said: {done.refusal}")
 
 
-def _run(packs: list[list[Item]], place: machine.Place, workers: int, directory: Path) -> None:
+def _run(packs: list[list[Item]], place: launchers.Place, workers: int, directory: Path) -> None:
     """Run packs under a progress bar."""
     started, total = time.perf_counter(), sum(map(len, packs))
     ended = {"done": 0, "failed": 0}

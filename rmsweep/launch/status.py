@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 
+from rmsweep import errors
 from rmsweep.launch import lock
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler
 from rmsweep.launch.slurm.arrays import Array
 from rmsweep.launch.slurm.scheduler import Task
-from rmsweep.results import dataset
+from rmsweep.results import dataset, sweep_record
+from rmsweep.results.failures import failures_by_kind
 
 CACHED_S = 30  # Slurm is not asked again before
 PACE = pd.Timedelta(hours=1)  # what runs per hour are counted over
@@ -42,13 +43,13 @@ def of_sweep(name: str) -> dict[str, Any]:
     if arrays:
         try:
             known = asked(directory, arrays)
-        except scheduler.Unavailable as error:
+        except errors.Unavailable as error:
             unknown = str(error)
     holder = lock.holder(directory)
     rows = dataset.read_parts(
         directory, ["key", "status", "finished_at"]
     )  # last: what ended has one
-    wanted = dataset.wanted_keys(name)
+    wanted = sweep_record.wanted_keys(name)
     runs_here = holder is not None and holder["runs"]
     state = _by_state(rows, wanted, arrays, known or [], runs_here)
     counts = {name: len(state[name]) for name in STATES}
@@ -58,7 +59,7 @@ def of_sweep(name: str) -> dict[str, Any]:
         "sweep": name,
         "wanted": len(wanted),
         "runs": counts,
-        "failures": failures(directory, state["failed"]),
+        "failures": failures_by_kind(directory, state["failed"]),
         "per_hour": per_hour,
         "hours_left": to_come / per_hour if per_hour and to_come else None,
         "jobs": None if known is None else dict(Counter(task.state for _, task in known)),
@@ -97,7 +98,7 @@ def _ask(numbers: list[str], keeps_accounts: bool) -> tuple[list[Task], bool]:
     if keeps_accounts and numbers:
         try:
             return _with_held(scheduler.accounted(numbers)), True
-        except scheduler.Unavailable as error:
+        except errors.Unavailable as error:
             return scheduler.queued(), "disabled" not in str(error)
     return scheduler.queued(), keeps_accounts
 
@@ -147,30 +148,6 @@ def _by_state(
     return {
         "done": done, "failed": failed, "running": running, "queued": queued, "missing": missing,
     }  # fmt: skip
-
-
-def failures(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
-    """Failed runs by kind of error and the place it was raised; the most frequent first."""
-    if not keys:
-        return []
-    rows = dataset.failed(directory)
-    rows = rows[rows["key"].isin(keys)]
-    kind = rows["error"].map(lambda error: error.partition(":")[0])
-    at = rows["traceback"].map(_raised_at)
-    found = [
-        {"n": len(group), "error": group["error"].iloc[0], "at": place, "key": group["key"].iloc[0]}
-        for (_, place), group in rows.groupby([kind, at], sort=False)
-    ]
-    return sorted(found, key=lambda failure: -failure["n"])
-
-
-def _raised_at(traceback: object) -> str:
-    """File, line and function of the innermost frame."""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(traceback))
-    if not frames:
-        return ""
-    file, line, function = frames[-1]
-    return f"{'/'.join(Path(file).parts[-2:])}:{line} in {function}"
 
 
 def _per_hour(done: pd.DataFrame) -> float | None:

@@ -10,10 +10,10 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 
-from rmsweep.config.spec import column_types
+from rmsweep.config.columns import column_types
 from rmsweep.launch import status
 from rmsweep.launch.slurm import arrays
-from rmsweep.results import dataset
+from rmsweep.results import dataset, sweep_record
 
 NOTES = {
     "missing": "in no job: the launch command, or `rmsweep retry {sweep}`, runs them",
@@ -92,7 +92,7 @@ def show_run(name: str, key: str) -> int:
     dataset.require_sweep(name)
     directory = dataset.folder(name)
     rows = dataset.read_parts(directory)
-    keys = sorted(set(rows["key"]) | dataset.wanted_keys(name))
+    keys = sorted(set(rows["key"]) | sweep_record.wanted_keys(name))
     matching = [known for known in keys if known.startswith(key)]
     if len(matching) != 1:
         raise ValueError(
@@ -105,7 +105,7 @@ def show_run(name: str, key: str) -> int:
     row = (done.iloc[0] if len(done) else mine.iloc[-1]) if len(mine) else None
     state = "no row: it has not ended" if row is None else row["status"]
     print(f"run {key} of {name}: {state}")
-    spec = dataset.wanted_items(directory, {key}).get(key)
+    spec = sweep_record.wanted_items(directory, {key}).get(key)
     if spec is not None:
         print("\nspec:\n" + _indented(yaml.safe_dump(json.loads(spec.spec.canonical))))
     if row is not None:

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from rmsweep import machine, provenance
-from rmsweep.config import launchers, sweep_specs
+from rmsweep.cache import inputs
+from rmsweep.config import launchers
+from rmsweep.config.launchers import Place
 from rmsweep.config.losses import source_of
 from rmsweep.config.spec import Item
 from rmsweep.launch import pool, reproduce
-from rmsweep.machine import Place
-from rmsweep.results import dataset
+from rmsweep.launch.packs import packs_of
+from rmsweep.results import dataset, schema
 
 CUDA_TOLERANCE = 0.02  # of max(1, |metric|), of scalars; sums on a GPU have no fixed order
 OTHER_SEED = 1000  # added to a run's seed: a pack-mate that it did not have
@@ -115,7 +117,7 @@ def _item(
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
         if spec.loss.reward_model == "mlp":
             machine.require_native(spec.precision, place.device)
-        (item,) = sweep_specs.keyed([spec], place.cache_root)
+        (item,) = inputs.keyed_items([spec], place.cache_root)
         if item.key != row["key"]:
             raise ValueError("the embeddings are others now")
     except (ValueError, OSError) as error:
@@ -131,10 +133,10 @@ def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]
     launcher, _ = launchers.settle(LOCAL, place.device)
     assert isinstance(launcher, launchers.Local)
     together = []
-    for pack in sweep_specs.packs(items, lambda runs: launcher.pack_runs):
+    for pack in packs_of(items, lambda runs: launcher.pack_runs):
         first = pack[0].spec
         mate = dataclasses.replace(first, seed=first.seed + OTHER_SEED)
-        together.append([*sweep_specs.keyed([mate], place.cache_root), *pack])
+        together.append([*inputs.keyed_items([mate], place.cache_root), *pack])
     packed = {"alone": [[item] for item in items], "in another pack": together}
     found = {}
     for how, packs in packed.items():
@@ -155,7 +157,7 @@ def _compared(then: pd.Series, now: pd.Series | None, device: str) -> list[str]:
         return ["no row now" if now is None else f"it failed now: {now['error']}"]
     exact = device == "cpu"
     found = []
-    for name in dataset.NUMBERS if exact else (*dataset.METRICS, *dataset.JUDGED):
+    for name in schema.NUMBERS if exact else (*schema.METRICS, *schema.JUDGED):
         was, is_now = then.get(name), now[name]
         if _is_null(was):
             continue

@@ -13,12 +13,12 @@ import torch
 
 from rmsweep import machine
 from rmsweep.cache.inputs import Inputs, read_by
-from rmsweep.config import losses
+from rmsweep.config import columns, losses
 from rmsweep.config import spec as specs
+from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.evaluation.score import score
 from rmsweep.launch import signals
-from rmsweep.machine import Place
 from rmsweep.provenance import keep_diff, provenance
 from rmsweep.results import dataset
 from rmsweep.training import saved_models
@@ -141,7 +141,7 @@ def _row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[s
         "canonical": item.spec.canonical,
         "semantics": specs.SEMANTICS,
         "status": status,
-        **specs.columns(item.spec),
+        **columns.columns(item.spec),
         **found,
         "finished_at": datetime.datetime.now(datetime.UTC),
         **provenance(),

@@ -16,11 +16,12 @@ from rmsweep.analysis import claims as claim_files
 from rmsweep.analysis import verdicts as claims
 from rmsweep.analysis.figures import catalogue, write
 from rmsweep.analysis.figures.panels import MissingData
-from rmsweep.config import spec as specs
+from rmsweep.config import columns
+from rmsweep.config.loggers import Wandb
 from rmsweep.launch import progress
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema, sweep_record
 from rmsweep.tracking import wandb_client
-from rmsweep.tracking.wandb_client import Mirrored, Wandb
+from rmsweep.tracking.wandb_client import Mirrored
 
 LEFT_OUT = {"traceback", "canonical", "loss.options"}  # of tables: long
 
@@ -65,13 +66,13 @@ def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
 
 def _sweep(name: str, rows: pd.DataFrame, id: str) -> Mirrored:
     """All rows, the verdicts on the claims, and every figure that they have the data for."""
-    wanted = dataset.wanted(name)
+    wanted = sweep_record.wanted(name)
     known = claim_files.published()
-    verdicts = claims.judge(dataset.of_sweeps([name], claim_files.columns(known))[0], known)
+    verdicts = claims.judge(sweep_record.load_sweeps([name], claim_files.columns(known))[0], known)
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
     means = {
         f"mean_{m}": rows[m].mean()
-        for m in (*dataset.METRICS, *dataset.JUDGED)
+        for m in (*schema.METRICS, *schema.JUDGED)
         if rows[m].notna().any()
     }
     images = _figures(name)
@@ -95,14 +96,14 @@ def _figures(name: str) -> dict[str, Path]:
 
 def _run(name: str, row: dict[str, Any]) -> Mirrored:
     """One run: its spec, its metrics, and where they were recorded its losses by epoch."""
-    config = {field: _value(row[field]) for field in specs.column_types()}
+    config = {field: _value(row[field]) for field in columns.column_types()}
     metrics = {
         metric: _value(row[metric])
-        for metric in (*dataset.METRICS, *dataset.JUDGED, "epochs", "wall_s")
+        for metric in (*schema.METRICS, *schema.JUDGED, "epochs", "wall_s")
     }
-    curves = [row[curve] for curve in dataset.CURVES]
+    curves = [row[curve] for curve in schema.CURVES]
     history = [
-        {"epoch": i, **dict(zip(dataset.CURVES, map(float, losses), strict=True))}
+        {"epoch": i, **dict(zip(schema.CURVES, map(float, losses), strict=True))}
         for i, losses in enumerate(zip(*curves, strict=True), 1)
     ] if all(curve is not None for curve in curves) else []  # fmt: skip
     summary = {metric: value for metric, value in metrics.items() if value is not None}
@@ -119,14 +120,14 @@ def _value(value: Any) -> Any:
 
 def _scalars(rows: pd.DataFrame) -> pd.DataFrame:
     """The columns that are one value, and not absent everywhere."""
-    lists = {field.name for field in dataset.SCHEMA if pa.types.is_list(field.type)}
+    lists = {field.name for field in schema.SCHEMA if pa.types.is_list(field.type)}
     kept = [n for n in rows if n not in lists | LEFT_OUT and rows[n].notna().any()]
     return rows[kept].assign(finished_at=rows["finished_at"].astype(str))
 
 
 def _launches(directory: Path) -> dict[str, Any]:
     """Overrides and axes of the last launch."""
-    last = (dataset.launches(directory) or [{}])[-1]
+    last = (sweep_record.launches(directory) or [{}])[-1]
     return {name: last[name] for name in ("overrides", "axes") if name in last}
 
 

@@ -1,6 +1,5 @@
 """Weights & Biases: the one module that imports it. It mirrors files, and fails no run."""
 
-import importlib.util
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,23 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from rmsweep.config.schema import build, nearest
+from rmsweep.config.loggers import Wandb
 
-MODES = ("online", "offline", "disabled")
 # For a server that does not answer; the client's own would take five minutes.
 INIT_TIMEOUT_S = 60
 REQUEST_TIMEOUT_S = 15
 RETRIES = 2
-
-
-@dataclass(frozen=True)
-class Wandb:
-    """The field `logger`; conf/logger/wandb.yaml says what each is."""
-
-    project: str
-    entity: str | None
-    mode: str
-    per: str
 
 
 @dataclass(frozen=True)
@@ -40,22 +28,6 @@ class Mirrored:
     history: Sequence[Mapping[str, Any]] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     images: Mapping[str, Path] = field(default_factory=dict)
-
-
-def settle(values: Mapping[str, Any] | None) -> Wandb | None:
-    """The logger of a config; None without one. ValueError for what makes no sense, before work."""
-    if not values:
-        return None
-    logger = build(Wandb, dict(values), "logger")
-    for name, valid in (("mode", MODES), ("per", ("sweep", "run"))):
-        if getattr(logger, name) not in valid:
-            given = getattr(logger, name)
-            raise ValueError(f"logger.{name} {given!r} is unknown; {nearest(given, valid)}")
-    if logger.mode == "disabled":
-        return None
-    if importlib.util.find_spec("wandb") is None:
-        raise ValueError("logger=wandb needs the package: pip install 'rmsweep[wandb]'")
-    return logger
 
 
 def send(logger: Wandb, folder: Path, runs: Sequence[Mirrored]) -> tuple[int, str | None]:

@@ -13,12 +13,12 @@ from rmsweep import machine
 from rmsweep.annotation import splits as protocols
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.inputs import Inputs
+from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.config.random_streams import stream
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.config.targets import resolve
-from rmsweep.machine import Place
-from rmsweep.results import dataset
+from rmsweep.results import schema
 from rmsweep.training import gradients
 from rmsweep.training.annotate import annotated, reward_scale, split
 from rmsweep.training.gpu_embeddings import resident
@@ -173,7 +173,7 @@ def _fit_mlp(
     runs = []
     for i, item in enumerate(items):
         facts: dict[str, Any] = {"epochs": int(fitted.epochs[i])}
-        facts |= dict(zip(dataset.CURVES, np.array(fitted.curves[i]).T, strict=True))
+        facts |= dict(zip(schema.CURVES, np.array(fitted.curves[i]).T, strict=True))
         if fitted.counts[i]:
             facts["objective_counts"] = json.dumps(fitted.counts[i])
         model = [p[i : i + 1] for p in fitted.parameters]

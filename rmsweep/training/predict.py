@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmsweep import ensembling
 from rmsweep.cache.layout import LabelledPairs
+from rmsweep.config.launchers import Place
+from rmsweep.config.losses import PICKS
 from rmsweep.config.spec import Item, RunSpec
-from rmsweep.machine import Place
 from rmsweep.training.reward_models import (
     mlp,  # the others where they are used: a fifth of the start-up
 )
@@ -76,7 +76,7 @@ def finished(rewards: Array, stacked: Stacked, spec: RunSpec) -> np.ndarray:
     if spec.loss.pick is None:
         return predicted
     members = predicted.reshape(*stacked.centres.shape, -1) - stacked.centres[..., None]
-    return ensembling.combine(members, spec.loss.pick)
+    return combine(members, spec.loss.pick)
 
 
 def nonfinite(name: str, prompt: int, response: int) -> str:
@@ -90,3 +90,27 @@ def nonfinite_pair(pairs: LabelledPairs | None, row: int, response: int) -> str:
     assert pairs is not None
     which = ("chosen", "rejected")[response]
     return f"{pairs.path} holds NaN or inf at pair {row} (from 0), {which}; make that file anew"
+
+
+def combine(rewards: np.ndarray, pick: str | float) -> np.ndarray:
+    """The ensemble's predicted rewards, (..., rows), from its members', (..., members, rows).
+
+    pick: mean; min, the most pessimistic member's (worst-case optimisation of arXiv:2310.02743);
+    or a number k > 0, a lower confidence bound: the mean minus k standard deviations (ddof 0) of
+    the members. min and k compare members, whose rewards must have a common zero point.
+    """
+    if isinstance(pick, str):
+        return PICKS[pick](rewards, axis=-2)
+    return rewards.mean(axis=-2) - pick * rewards.std(axis=-2)
+
+
+BLOCK_ROWS = 4096  # responses of a block of test prompts
+
+
+def blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) prompt of each block; under 16 last rows join the block before."""
+    size = max(1, BLOCK_ROWS // m)
+    edges = list(range(0, n_prompts, size))
+    if len(edges) > 1 and (n_prompts - edges[-1]) * m < 16:
+        edges.pop()
+    return list(zip(edges, [*edges[1:], n_prompts], strict=True))

@@ -19,13 +19,12 @@ from safetensors.torch import load_file, save_file
 
 from rmsweep import machine
 from rmsweep.cache.checks import first_nonfinite
+from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Mlp
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
-from rmsweep.evaluation import score as scoring
-from rmsweep.machine import Place
 from rmsweep.provenance import versions
-from rmsweep.results import dataset
-from rmsweep.training.predict import FittedRun, predict, stack
+from rmsweep.results import dataset, sweep_record
+from rmsweep.training.predict import FittedRun, blocks, predict, stack
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class SavedModel:
             )
         x = embeddings if embeddings.ndim == 3 else embeddings[:, np.newaxis]
         found = []
-        for first, last in scoring.blocks(*x.shape[:2]) if x.size else ():
+        for first, last in blocks(*x.shape[:2]) if x.size else ():
             block = _plain(x[first:last])
             if (bad := first_nonfinite(block)) is not None:
                 where = (first + bad[0], bad[1])[: embeddings.ndim - 1]
@@ -138,7 +137,7 @@ def load(name: str, key: str) -> SavedModel:
 
 def _read(path: Path, about: dict[str, Any]) -> SavedModel:
     """A model's folder, about: its spec.json; raises what its content makes the readers raise."""
-    spec = dataset.spec_of(json.dumps(about["spec"]), str(about["label"]), False)
+    spec = sweep_record.stored_spec(json.dumps(about["spec"]), str(about["label"]), False)
     for name, digest in about["files"].items():
         if Path(name).name != name or _sha256(path / name) != digest:
             raise ValueError(f"{name} has changed")

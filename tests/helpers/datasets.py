@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from rmsweep.results import dataset as results
+from rmsweep.results import schema
 
 
 def dataset(root, name):
     """Key and metric columns of the first done row of each key, by key."""
     rows = pd.read_parquet(root / "outputs" / name / "runs")
     rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
-    columns = ["key", "spec_id", *results.METRICS, *results.BY_PROMPT, "epochs", "bon_golden_by_n"]
+    columns = ["key", "spec_id", *schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]
     return rows.sort_values("key", ignore_index=True)[columns]
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from rmsweep.results import dataset, parquet
+from rmsweep.results import dataset, parquet, schema
 
 SCRIPT = "<script>document.title = 'broken'</script>"
 IMAGE = '"><img src=x onerror="document.title=\'broken\'">'
@@ -32,7 +32,7 @@ def write_sweep(directory, is_done=lambda spec: True, is_failed=lambda spec: Fal
         spec |= {"key": f"{i:016x}", "spec_id": f"{i:016x}", "loss.label": spec["loss"].upper()}
         spec |= {"pairing": "same_prompt", "selection": "random", "loss.reward_model": "mlp"}
         spec |= {"training.protocol": "pairs", "training.patience": 3, "backbone": SCRIPT}
-    wanted = pa.Table.from_pylist(specs, schema=dataset.WANTED)
+    wanted = pa.Table.from_pylist(specs, schema=schema.WANTED)
     parquet.replace(wanted, directory / "specs.parquet")
     rows = [_done(spec, i) for i, spec in enumerate(specs) if is_done(spec)]
     rows += [
@@ -47,7 +47,7 @@ def _done(spec, i):
     rng = np.random.default_rng(i)
     effect = 2 + 0.5 * (spec["loss"] == "clf_mlp") + spec["annotation.beta"] / 4
     improvement = effect + 0.3 * rng.normal(size=N_PROMPTS)
-    by_prompt = {name: np.full(N_PROMPTS, 0.5) for name in dataset.BY_PROMPT}
+    by_prompt = {name: np.full(N_PROMPTS, 0.5) for name in schema.BY_PROMPT}
     by_prompt |= {"improvement_by_prompt": improvement, "headroom_by_prompt": improvement + 1}
     return spec | by_prompt | {
         "status": "done", "improvement": improvement.mean(), "oracle_share": 0.6, "base": 0.5,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from helpers.commands import RMSWEEP
 
-from rmsweep.results import dataset as results
+from rmsweep.results import schema
 
 # 24 runs of some 50 ms each, in 12 packs and more
 SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "seed=range(6)", "annotation.beta=1,10"]
@@ -35,7 +35,7 @@ def dataset(root):
     """Key and metric columns of the first done row of each key, by key."""
     rows = pd.read_parquet(root / "outputs/small/runs")
     rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
-    columns = ["key", "spec_id", *results.METRICS, *results.BY_PROMPT, "epochs", "bon_golden_by_n"]
+    columns = ["key", "spec_id", *schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]
     return rows.sort_values("key", ignore_index=True)[columns]
 
 

@@ -11,10 +11,11 @@ from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import Synthetic
 from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.config.spec import Item, parse
+from rmsweep.config.launchers import Place
+from rmsweep.config.parse import parse
+from rmsweep.config.spec import Item
 from rmsweep.launch.worker import run_pack
-from rmsweep.machine import Place
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema
 
 SHAPE = {
     "seed": 0, "train_prompts": 40, "train_responses": 4, "test_prompts": 9, "test_responses": 12,
@@ -37,10 +38,10 @@ MLP_TINY = ("loss.hidden=[16]",)
 
 # Options that read labelled pairs; test_labelled_pairs.py has a fit of each
 OF_PAIRS = {"hh_harmless_pairs", "hh_helpful_pairs", "held_out_pairs", "rewardbench"}
-NUMBERS = [*dataset.METRICS, "epochs", "spearman_excluded"]
+NUMBERS = [*schema.METRICS, "epochs", "spearman_excluded"]
 
 
-LISTS = ["bon_n", "bon_golden_by_n", *dataset.BY_PROMPT]
+LISTS = ["bon_n", "bon_golden_by_n", *schema.BY_PROMPT]
 
 
 @functools.cache

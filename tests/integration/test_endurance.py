@@ -26,10 +26,12 @@ from helpers.small_sweep import (
     workers_of,
 )
 
+from rmsweep.cache import inputs
 from rmsweep.config import compose, sweep_specs
+from rmsweep.config.launchers import Place
 from rmsweep.launch.worker import _row
-from rmsweep.machine import Place
 from rmsweep.results import dataset as results
+from rmsweep.results import schema, sweep_record
 
 pytestmark = pytest.mark.soak
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and drops capabilities")
@@ -79,9 +81,9 @@ def write_large_dataset(directory, items, n_prompts, runs_a_part):
     for start in range(0, len(items), runs_a_part):
         rows = []
         for item in items[start : start + runs_a_part]:
-            found = dict(zip(results.METRICS, rng.normal(size=len(results.METRICS)), strict=True))
-            by_prompt = rng.normal(size=(len(results.BY_PROMPT), n_prompts)).astype(np.float32)
-            found |= dict(zip(results.BY_PROMPT, by_prompt, strict=True))
+            found = dict(zip(schema.METRICS, rng.normal(size=len(schema.METRICS)), strict=True))
+            by_prompt = rng.normal(size=(len(schema.BY_PROMPT), n_prompts)).astype(np.float32)
+            found |= dict(zip(schema.BY_PROMPT, by_prompt, strict=True))
             found |= {"epochs": 3, "wall_s": 0.01, "dim": TINY["dim"], "test_responses": 48}
             rows.append(_row(item, place, "done", found))
         results.write_part(directory, rows)
@@ -92,10 +94,10 @@ def test_100000_rows(tmp_path):
     runs += ["seed=range(500)", "name=large", *TINY_RUN]
     with compose.hydra_at_conf():
         specs = sweep_specs.specs_of(compose.read_axes(runs, []), [], "cpu")
-    items = sweep_specs.keyed(specs, None)
+    items = inputs.keyed_items(specs, None)
     assert len(items) == 100_000
     directory = tmp_path / "outputs/large"
-    results.add_wanted(directory, items)
+    sweep_record.add_wanted(directory, items)
     write_large_dataset(directory, items, n_prompts=100, runs_a_part=16)
     n_bytes = sum(part.stat().st_size for part in results.parts(directory))
     print(f"\n100,000 rows: {n_bytes / 1e9:.2f} GB in {len(results.parts(directory))} parts")

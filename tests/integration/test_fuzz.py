@@ -27,21 +27,21 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 from omegaconf.errors import OmegaConfBaseException
 
-from rmsweep import machine, paths
-from rmsweep.analysis import cells, claims
+from rmsweep import paths
+from rmsweep.analysis import claims, fields, metrics
 from rmsweep.annotation import pairing as pairings
 from rmsweep.annotation import preferences
 from rmsweep.cache.building import records, stages
 from rmsweep.cache.building import verify as built
 from rmsweep.cache.layout import open_files, open_pairs
 from rmsweep.cli import main
-from rmsweep.config import compose, sweep_specs
+from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.launch import lock
 from rmsweep.launch.slurm import arrays as jobs
-from rmsweep.results import dataset, parquet
-from rmsweep.results.dataset import spec_of
+from rmsweep.results import dataset, parquet, schema, sweep_record
+from rmsweep.results.sweep_record import stored_spec
 from rmsweep.training import saved_models
 from rmsweep.training.predict import FittedRun
 
@@ -121,19 +121,19 @@ def some_results(root):
 def what_is_wanted(root):
     rows = [{"key": f"{i}", "spec_id": "a", "canonical": '{"loss": {}}', "loss.label": "A"}
             for i in range(9)]  # fmt: skip
-    parquet.replace(pa.Table.from_pylist(rows, schema=dataset.WANTED), root / "specs.parquet")
-    return [root / "specs.parquet"], lambda: dataset.read_wanted(root).to_pydict()
+    parquet.replace(pa.Table.from_pylist(rows, schema=schema.WANTED), root / "specs.parquet")
+    return [root / "specs.parquet"], lambda: sweep_record.read_wanted(root).to_pydict()
 
 
 def launches(root):
     one = {"at": "now", "overrides": ["seed=1"], "axes": {"seed": ["seed=1"]}, "runs": 1}
     text = yaml.safe_dump({"launches": [one | {"settings": {"device": "cpu"}}] * 2})
     (root / "sweep.yaml").write_text(text)
-    return [root / "sweep.yaml"], lambda: dataset.launches(root)
+    return [root / "sweep.yaml"], lambda: sweep_record.launches(root)
 
 
 def arrays(root):
-    array = jobs.Array("a-0", [[["k1", "k2"]], [["k3"]]], "now", machine.Place(None, "cpu", 1), 1,
+    array = jobs.Array("a-0", [[["k1", "k2"]], [["k3"]]], "now", launchers.Place(None, "cpu", 1), 1,
                        ".", {"mem_gb": 1}, ["run"])  # fmt: skip
     jobs.write(root, array)
     return [root / "jobs/a-0.parquet"], lambda: jobs.submitted(root)
@@ -159,7 +159,7 @@ def a_spec(root):
         axes = compose.read_axes(["precision=fp32", "name=a"], [])
         (spec,) = sweep_specs.specs_of(axes, [], "cpu")
     (root / "spec.json").write_text(spec.canonical)
-    read = lambda: spec_of((root / "spec.json").read_text(), "A", False)  # noqa: E731
+    read = lambda: stored_spec((root / "spec.json").read_text(), "A", False)  # noqa: E731
     return [root / "spec.json"], read
 
 
@@ -186,7 +186,7 @@ def a_saved_model(root):
                     torch.ones(1, 3, 1), torch.ones(1, 1, 1)]], [0.0],
                     {"fingerprint": "0" * 32, "dim": 4}, None)  # fmt: skip
     (root / "outputs/small/runs").mkdir(parents=True)
-    saved_models.save(root / "outputs/small", run, machine.Place(None, "cpu", 1))
+    saved_models.save(root / "outputs/small", run, launchers.Place(None, "cpu", 1))
 
     def load():
         with contextlib.chdir(root):
@@ -365,7 +365,7 @@ def test_no_yaml_tag_is_obeyed(tag, tmp_path):
     text = f"launches: [{tag} ['touch {tmp_path / 'owned'}']]\n"
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"sweep.yaml"):
-        dataset.launches(tmp_path)
+        sweep_record.launches(tmp_path)
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"claims.yaml"):
         claims.read(tmp_path / "claims.yaml")
@@ -383,14 +383,16 @@ def test_deep_nesting_and_wide_aliases_are_refused(tmp_path):
     for text in ("[" * 20_000, wide):
         (tmp_path / "sweep.yaml").write_text(text)
         with pytest.raises(ValueError, match=r"sweep.yaml"):
-            dataset.launches(tmp_path)
+            sweep_record.launches(tmp_path)
 
 
 def test_a_spec_imports_nothing(tmp_path):
     _, read = a_spec(tmp_path)
     text = (tmp_path / "spec.json").read_text()
     ours = "rmsweep.objectives.bradley_terry.bradley_terry"
-    assert spec_of(text.replace(ours, "this.s"), "A", False).loss.objective["_target_"] == "this.s"
+    assert (
+        stored_spec(text.replace(ours, "this.s"), "A", False).loss.objective["_target_"] == "this.s"
+    )
     assert "this" not in sys.modules
 
 
@@ -431,7 +433,7 @@ def test_any_overrides_compose_or_are_refused(given_overrides):
         assert str(error).strip()
     else:
         for spec in found:
-            again = spec_of(spec.canonical, spec.loss.label, spec.evaluation.diagnostics)
+            again = stored_spec(spec.canonical, spec.loss.label, spec.evaluation.diagnostics)
             assert again == spec and again.spec_id == spec.spec_id
 
 
@@ -449,7 +451,7 @@ def test_any_overrides_compose_or_are_refused(given_overrides):
 )  # fmt: skip
 def test_any_json_is_a_spec_or_is_refused(value):
     with pytest.raises(ValueError, match="not as it was written"):
-        spec_of(json.dumps(value), "A", False)
+        stored_spec(json.dumps(value), "A", False)
 
 
 @QUICK
@@ -513,7 +515,7 @@ NAMES = st.one_of(
 WORDS = st.one_of(
     st.tuples(st.sampled_from(["--rows", "--columns"]), NAMES),
     st.tuples(st.just("--metric"), st.one_of(TEXT, st.sampled_from(
-        [*cells.HIGHER_IS_BETTER, *cells.NOT_RANKED, "accuracy:chat", "key", "loss"]))),
+        [*metrics.HIGHER_IS_BETTER, *metrics.NOT_RANKED, "accuracy:chat", "key", "loss"]))),
     st.tuples(st.just("--against"), st.one_of(TEXT, st.sampled_from(["bt_mlp", "1", "null"]))),
     st.tuples(st.just("--where"), st.one_of(TEXT, st.tuples(
         st.sampled_from(["loss", "seed", "annotation.beta", "status"]), VALUES).map("=".join))),
@@ -534,7 +536,7 @@ def few_runs(tmp_path_factory):
             itertools.product(["bt_mlp", "<b>"], [0.5, float("inf")], range(3)))
     ]  # fmt: skip
     directory = root / "outputs/few"
-    parquet.replace(pa.Table.from_pylist(runs, schema=dataset.WANTED), directory / "specs.parquet")
+    parquet.replace(pa.Table.from_pylist(runs, schema=schema.WANTED), directory / "specs.parquet")
     done = {"status": "done", "improvement_by_prompt": [0.1, 0.2], "improvement": 0.15}
     ended = pd.Timestamp(0, tz="UTC")
     dataset.write_part(directory, [run | done | {"finished_at": ended} for run in runs[:-1]])
@@ -567,10 +569,10 @@ def test_any_command_line_of_a_table_prints_one_or_is_refused(few_runs, words):
 def test_any_query_of_a_table_selects_or_is_refused(conditions):
     rows = [{"key": f"{i}", "spec_id": f"{i}", "loss": "bt_mlp", "seed": i, "annotation.beta": 1.0,
              "quantity": 5} for i in range(4)]  # fmt: skip
-    table = pa.Table.from_pylist(rows, schema=dataset.WANTED).to_pandas()
+    table = pa.Table.from_pylist(rows, schema=schema.WANTED).to_pandas()
     wanted = table.drop(columns=["canonical", "diagnostics"])
     try:
-        found = cells.select(wanted, conditions)
+        found = fields.select(wanted, conditions)
     except ValueError as error:
         assert str(error).strip()
     else:

@@ -18,8 +18,8 @@ from helpers.tiny_runs import (
 from rmsweep.cache import inputs
 from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import pair_embeddings_path, pair_table_path
+from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
-from rmsweep.machine import Place
 from rmsweep.paths import CHECKOUT, SHIPPED
 from rmsweep.training import fit
 from rmsweep.training.annotate import annotated, split

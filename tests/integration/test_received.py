@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rmsweep import paths
 from rmsweep.cli import main
 from rmsweep.config import launchers, targets, trusted_code
-from rmsweep.results import dataset, parquet
+from rmsweep.results import dataset, parquet, schema, sweep_record
 
 LOSS = "label: {1}\nobjective: {{_target_: {0}, _partial_: true}}\nreward_model: mlp\nhidden: [4]\n"
 CODE = "def squared(batch, state):\n    return (1 - batch.chosen + batch.rejected) ** 2, state\n"
@@ -67,7 +67,7 @@ def sent(row, target, command="rmsweep run", settings=SETTINGS):
     dataset.write_part(directory, [kept])
     wanted = {"key": "f" * 16, "spec_id": "a", "canonical": canonical, "loss.label": "A"}
     parquet.replace(
-        pa.Table.from_pylist([wanted], schema=dataset.WANTED), directory / "specs.parquet"
+        pa.Table.from_pylist([wanted], schema=schema.WANTED), directory / "specs.parquet"
     )
     launch = {"at": "now", "overrides": [], "axes": {}, "runs": 2, "settings": settings}
     (directory / "sweep.yaml").write_text(yaml.safe_dump({"launches": [launch]}))
@@ -175,6 +175,6 @@ def test_ones_own_loss_is_retried_verified_and_reproduced(here, tiny, capsys):
     assert "--config-dir own" in command and "loss=mine" in command
     (here / "my_squares.py").write_text(CODE + "# edited\n")
     targets.source_sha256.cache_clear()
-    (item,) = dataset.wanted_items(dataset.folder("honest"), {key}).values()
+    (item,) = sweep_record.wanted_items(dataset.folder("honest"), {key}).values()
     with pytest.raises(ValueError, match="the source of loss=mine has changed"):
         trusted_code.require_loss(item.spec, ["own"])

@@ -19,7 +19,7 @@ from rmsweep.cli import main
 from rmsweep.config import compose, sweep_specs
 from rmsweep.config.spec import SEMANTICS
 from rmsweep.launch import reproduce
-from rmsweep.results import dataset, parquet
+from rmsweep.results import dataset, parquet, schema
 
 MINE = """\
 label: MINE
@@ -87,7 +87,7 @@ def origin(tiny):
 
 def same_numbers(row, other):
     """Whether two rows agree bit for bit in every number of a run."""
-    for name in dataset.NUMBERS:
+    for name in schema.NUMBERS:
         np.testing.assert_array_equal(row[name], other[name], err_msg=name, strict=True)
 
 
@@ -203,7 +203,7 @@ def rewritten(key, target, /, **changes):
     row = dataset.done_row("single", key).to_dict() | changes
     row = {k: v for k, v in row.items() if isinstance(v, np.ndarray | list) or v == v}
     (dataset.folder(target) / "runs").mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist([row], schema=dataset.SCHEMA)
+    table = pa.Table.from_pylist([row], schema=schema.SCHEMA)
     parquet.replace(table, dataset.folder(target) / "runs/part-0.parquet")
     return row["key"]
 

@@ -28,10 +28,10 @@ from helpers.small_sweep import (
 
 from rmsweep import provenance
 from rmsweep.config import compose
+from rmsweep.errors import LaunchError
 from rmsweep.launch import lock as locks
 from rmsweep.launch import run_sweep as launch_module
 from rmsweep.launch.lock import only_launch
-from rmsweep.launch.pool import LaunchError
 from rmsweep.results import dataset as results
 
 

@@ -14,9 +14,11 @@ from helpers.commands import RMSWEEP
 from hydra.core.global_hydra import GlobalHydra
 
 from rmsweep.cli import main
-from rmsweep.results import dataset
+from rmsweep.config import loggers
+from rmsweep.config.loggers import Wandb
+from rmsweep.results import dataset, schema
 from rmsweep.tracking import mirror, wandb_client
-from rmsweep.tracking.wandb_client import Mirrored, Wandb
+from rmsweep.tracking.wandb_client import Mirrored
 
 OFFLINE = Wandb("demo", None, "offline", "sweep")
 SHAPE = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
@@ -122,7 +124,7 @@ def test_a_run_each_has_its_losses_and_is_sent_once(here):
         assert run["summary"]["improvement"] == row["improvement"]
         epochs = [step for step in run["history"] if "epoch" in step]
         assert [step["epoch"] for step in epochs] == list(range(1, row["epochs"] + 1))
-        for curve in dataset.CURVES:
+        for curve in schema.CURVES:
             assert [step[curve] for step in epochs] == [float(value) for value in row[curve]]
     assert "0 kept" in mirror.mirror("small", per_run)
 
@@ -195,14 +197,14 @@ def test_a_server_that_does_not_answer_is_given_up(tmp_path, tiny):
 
 def test_what_makes_no_sense_is_refused():
     values = {"project": "a", "entity": None, "mode": "offline", "per": "run"}
-    assert wandb_client.settle(None) is None and wandb_client.settle({}) is None
-    assert wandb_client.settle(values) == Wandb(**values)
-    assert wandb_client.settle(values | {"mode": "disabled"}) is None
+    assert loggers.logger_of(None) is None and loggers.logger_of({}) is None
+    assert loggers.logger_of(values) == Wandb(**values)
+    assert loggers.logger_of(values | {"mode": "disabled"}) is None
     for name in ("mode", "per"):
         with pytest.raises(ValueError, match=f"logger.{name} 'often' is unknown"):
-            wandb_client.settle(values | {name: "often"})
+            loggers.logger_of(values | {name: "often"})
     with pytest.raises(ValueError, match="logger.projct is an unknown field"):
-        wandb_client.settle(values | {"projct": "a"})
+        loggers.logger_of(values | {"projct": "a"})
 
 
 def test_nothing_of_wandb_is_imported_otherwise():

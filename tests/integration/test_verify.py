@@ -13,7 +13,7 @@ from rmsweep import provenance
 from rmsweep.cli import main
 from rmsweep.config.spec import SEMANTICS
 from rmsweep.launch import verify
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def rewrite(name, **changes):
     row |= {column: change(row[column]) for column, change in changes.items()}
     kept = {k: v for k, v in row.items() if isinstance(v, list | np.ndarray) or v == v}
     (dataset.folder(name) / "runs").mkdir(parents=True)
-    table = pa.Table.from_pylist([kept], schema=dataset.SCHEMA)
+    table = pa.Table.from_pylist([kept], schema=schema.SCHEMA)
     pq.write_table(table, dataset.folder(name) / "runs/part-0.parquet")
     return row["key"]
 

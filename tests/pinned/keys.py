@@ -18,10 +18,11 @@ from rmsweep import machine, provenance
 from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path, open_files, open_pairs, rewards_path
 from rmsweep.cache.synthetic import Synthetic
-from rmsweep.config import compose, sweep_specs
+from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import SEMANTICS, Item
+from rmsweep.launch import packs
 from rmsweep.launch.worker import run_pack
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema
 
 HERE = Path(__file__).parent
 KEYS, TINY_RUNS = HERE / "keys.tsv", HERE / "tiny_runs.json"
@@ -184,13 +185,13 @@ def tiny_runs():
     with tempfile.TemporaryDirectory() as folder:
         write_files(root := Path(folder))
         items = [Item(spec.key(read_by(spec, root).fingerprint), spec) for _, spec in specs]
-        for pack in sweep_specs.packs(items, len):
-            run_pack(pack, machine.Place(str(root), "cpu", 1), root)
+        for pack in packs.packs_of(items, len):
+            run_pack(pack, launchers.Place(str(root), "cpu", 1), root)
         rows = dataset.read_parts(root).set_index("key")
     assert set(rows["status"]) == {"done"}, rows["error"].dropna().unique()
     found = {}
     for (asked, _), item in zip(specs, items, strict=True):
-        exact = {name: _exact(rows.at[item.key, name]) for name in dataset.NUMBERS}
+        exact = {name: _exact(rows.at[item.key, name]) for name in schema.NUMBERS}
         there = {name: value for name, value in exact.items() if value is not None}
         found[asked] = {"key": item.key} | there
     return found

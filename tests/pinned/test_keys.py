@@ -11,7 +11,7 @@ from pinned import keys
 from rmsweep import machine, provenance
 from rmsweep.config.spec import SEMANTICS
 from rmsweep.paths import CHECKOUT
-from rmsweep.results import dataset
+from rmsweep.results import schema
 
 CHANGELOG = (CHECKOUT / "CHANGELOG.md").read_text()
 TOLERANCE = 0.02  # of max(1, |number|), with other versions or on another CPU
@@ -84,7 +84,7 @@ def test_every_number_of_a_row_is_pinned_by_some_tiny_run():
     pinned = set().union(*runs)
     # Sections need their subsets, which RewardBench's own pairs have: test_labelled_pairs.py
     known = {"section_safety", "prior_sets", "rewardbench"}
-    assert {*dataset.NUMBERS} - pinned == known
+    assert {*schema.NUMBERS} - pinned == known
 
 
 def test_the_writer_refuses_a_key_that_changed_without_semantics():

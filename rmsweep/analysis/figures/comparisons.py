@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from rmsweep.analysis import contrasts
-from rmsweep.analysis.cells import label
+from rmsweep.analysis.fields import label
 from rmsweep.analysis.figures import panels
 from rmsweep.analysis.figures import runs as select
 from rmsweep.analysis.figures.style import PAGE_IN, RC

@@ -13,7 +13,7 @@ from rmsweep.analysis.figures import panels
 from rmsweep.analysis.figures import runs as select
 from rmsweep.analysis.figures.rbt_losses import apart_by, draw_lines, make_room
 from rmsweep.analysis.figures.style import RC, loss_style
-from rmsweep.evaluation import rewardbench
+from rmsweep.cache import rewardbench_subsets
 
 BY_SEED = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 GROUPS = {
@@ -145,13 +145,15 @@ def _first_set(runs: pd.DataFrame) -> Sequence[str]:
     """Names of the sets that `accuracy` speaks of."""
     firsts = runs["subset"].map(lambda names: names[0] if len(names) else "").unique()
     return (
-        list(firsts) if len(firsts) == 1 and firsts[0] not in rewardbench.SUBSETS else ["all pairs"]
+        list(firsts)
+        if len(firsts) == 1 and firsts[0] not in rewardbench_subsets.SUBSETS
+        else ["all pairs"]
     )
 
 
 def _absent_line(runs: pd.DataFrame) -> str:
     there = set().union(*(set(names) for names in runs["subset"]))
-    absent = rewardbench.absent(there)
+    absent = rewardbench_subsets.absent(there)
     return " ".join(
         f"{GROUPS[section]} without {', '.join(names)}." for section, names in absent.items()
     )

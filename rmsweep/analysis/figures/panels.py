@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 
-from rmsweep.analysis.cells import label
+from rmsweep.analysis.fields import label
 from rmsweep.analysis.figures.style import COLUMN_IN, KNOWN, PAGE_IN, loss_style
 
 MOST_HIGH_IN = 9.0

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rmsweep.analysis import contrasts
-from rmsweep.analysis.cells import label
+from rmsweep.analysis.fields import label
 from rmsweep.analysis.figures import panels
 from rmsweep.analysis.figures import runs as select
 from rmsweep.analysis.figures.error_bars import CROSSED, Bars

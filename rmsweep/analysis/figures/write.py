@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis import cells
+from rmsweep.analysis import fields
 from rmsweep.analysis.figures import catalogue
 from rmsweep.analysis.figures.style import save
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema, sweep_record
 
 COLUMNS = (
-    *("key", "status", *dataset.METRICS, *dataset.RISKS, *dataset.JUDGED, "wall_s"),
-    *("bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *dataset.DIAGNOSTICS),
-    *("subset", "subset_pairs", "correct_by_pair", *dataset.BY_DISTANCE),
+    *("key", "status", *schema.METRICS, *schema.RISKS, *schema.JUDGED, "wall_s"),
+    *("bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *schema.DIAGNOSTICS),
+    *("subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE),
 )  # that the figures read, beside the spec's fields
 
 
@@ -24,10 +24,10 @@ def read(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
 
     status is done, and the metrics are there, where a run is done.
     """
-    wanted = pd.concat([dataset.wanted(name) for name in names], ignore_index=True)
+    wanted = pd.concat([sweep_record.wanted(name) for name in names], ignore_index=True)
     wanted = wanted.drop_duplicates("key").drop(columns="canonical", errors="ignore")
     if conditions:
-        wanted = cells.select(wanted, conditions)
+        wanted = fields.select(wanted, conditions)
     done = pd.concat([dataset.load(name, list(COLUMNS)) for name in names])
     return wanted.merge(done.drop_duplicates("key"), on="key", how="left")
 

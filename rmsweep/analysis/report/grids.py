@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis import cells, table_text, tables
-from rmsweep.analysis.cells import label
+from rmsweep.analysis import metrics, table_text, tables
+from rmsweep.analysis.fields import label
 from rmsweep.analysis.figures import runs as select
 from rmsweep.analysis.report.request import METRICS, Request, Runs
 
@@ -41,7 +41,7 @@ def metric_grids(runs: Runs, request: Request) -> list[Grid]:
 
 
 def _metrics(runs: Runs) -> list[str]:
-    return [m for m in METRICS if runs.done[cells.needs(m)].notna().all(axis=1).any()]
+    return [m for m in METRICS if runs.done[metrics.needs(m)].notna().all(axis=1).any()]
 
 
 def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:

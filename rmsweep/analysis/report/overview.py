@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 from rmsweep import provenance
-from rmsweep.analysis.cells import label, spec_fields
+from rmsweep.analysis.fields import label, spec_fields
 from rmsweep.analysis.figures import runs as select
 from rmsweep.analysis.report.request import Request, Runs
-from rmsweep.launch import status
-from rmsweep.results import dataset
+from rmsweep.results import dataset, failures, sweep_record
 
 DERIVED = (".stem", "loss.label", "loss.objective", "loss.options")  # fields that say it again
 MOST_TYPED = 10  # command lines shown; single runs have one each
@@ -68,9 +67,11 @@ def _failures(runs: Runs, request: Request) -> tuple[int, list[dict[str, Any]]]:
     left = set(runs.wanted.loc[~runs.is_done, "key"])
     n, groups = 0, []
     for name in request.names:
-        keys = left & set(dataset.failed(dataset.folder(name))["key"])
+        keys = left & set(failures.latest_failures(dataset.folder(name))["key"])
         left, n = left - keys, n + len(keys)
-        groups += [f | {"sweep": name} for f in status.failures(dataset.folder(name), keys)]
+        groups += [
+            f | {"sweep": name} for f in failures.failures_by_kind(dataset.folder(name), keys)
+        ]
     for group in groups:
         group["command"] = shlex.join(["rmsweep", "status", group["sweep"], "--key", group["key"]])
     return n, groups
@@ -143,5 +144,5 @@ def _launches(name: str) -> list[dict[str, Any]]:
             "runs": launch["runs"],
             "command": shlex.join(["rmsweep", "run", "-m", *launch["overrides"]]),
         }
-        for launch in dataset.launches(dataset.folder(name))
+        for launch in sweep_record.launches(dataset.folder(name))
     ]

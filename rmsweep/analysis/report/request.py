@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rmsweep.analysis import cells, claims, tables
+from rmsweep.analysis import claims, fields, metrics, tables
 from rmsweep.analysis.figures import write
-from rmsweep.results import dataset
+from rmsweep.results import sweep_record
 
 METRICS = ("improvement", "oracle_share", "pairwise_accuracy", "accuracy")  # a table each
 PROVENANCE = (
@@ -49,15 +49,15 @@ class Runs:
     """
 
     def __init__(self, request: Request) -> None:
-        metrics = [column for metric in METRICS for column in cells.needs(metric)]
+        metrics = [column for metric in METRICS for column in metrics.needs(metric)]
         self.claims = claims.with_own(request.files)
         read = [*claims.columns(self.claims), *metrics, *write.COLUMNS, *PROVENANCE]
-        done, wanted = dataset.of_sweeps(request.names, list(dict.fromkeys(read)))
+        done, wanted = sweep_record.load_sweeps(request.names, list(dict.fromkeys(read)))
         if wanted.empty:
             names = " ".join(request.names)
             raise ValueError(f"no runs in {names}; `rmsweep run -m ... name=NAME` makes some")
         if request.conditions:
-            wanted = cells.select(wanted, request.conditions)
+            wanted = fields.select(wanted, request.conditions)
             done = done[done["key"].isin(wanted["key"])].reset_index(drop=True)
         self.done, self.wanted = done, wanted
         self.is_done = wanted["key"].isin(done["key"]).to_numpy()

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from rmsweep.cache import rewardbench_subsets
 from rmsweep.cache.building import hub
-from rmsweep.evaluation import rewardbench
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 ON_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(@\S+)?")  # a data set
@@ -162,7 +162,7 @@ def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
         is_kept = pd.Series([a == b for (a, _), (b, _) in zip(chosen, rejected, strict=True)])
     if "subset" in table:
         made["subset"] = texts(table, "subset", path)
-        rewardbench.check_subsets(made["subset"].unique(), path)
+        rewardbench_subsets.check_subsets(made["subset"].unique(), path)
     return made[is_kept].reset_index(drop=True), int((~is_kept).sum())
 
 

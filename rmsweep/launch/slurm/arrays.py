@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from rmsweep.config.launchers import Place
 from rmsweep.launch.slurm.scheduler import Task
-from rmsweep.machine import Place
 from rmsweep.results import parquet
 
 SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])

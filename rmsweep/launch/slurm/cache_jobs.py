@@ -13,14 +13,14 @@ from typing import Any
 
 from submitit.core.utils import FailedJobError
 
+from rmsweep import errors
 from rmsweep.config import launchers
-from rmsweep.config.launchers import Slurm
+from rmsweep.config.launchers import Place, Slurm
+from rmsweep.errors import LaunchError
 from rmsweep.launch import lock
-from rmsweep.launch.pool import LaunchError
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler
 from rmsweep.launch.slurm import submit as slurm
-from rmsweep.machine import Place
 from rmsweep.provenance import slurm_job
 
 JOIN = "join"
@@ -33,7 +33,7 @@ def settle(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
         raise ValueError("a build takes launcher=slurm or one like it; without, it runs here")
     try:
         scheduler.max_array_size()
-    except scheduler.Unavailable as error:
+    except errors.Unavailable as error:
         raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
     return launcher, on
 
@@ -99,7 +99,7 @@ def require_none_live(root: Path) -> None:
     arrays = jobs.submitted(root)
     try:
         found = jobs.of_sweep(root, arrays, scheduler.queued()) if arrays else []
-    except scheduler.Unavailable as error:
+    except errors.Unavailable as error:
         if shutil.which("squeue") is None:  # a cache that was copied from a cluster
             return
         raise ValueError(f"whether a build in {root} still runs cannot be told: {error}") from None

@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 
 from submitit.slurm.slurm import read_job_id
 
+from rmsweep.errors import Unavailable
+
 LIVE = {
     "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD",
     "REQUEUE_FED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "PREEMPTED", "SPECIAL_EXIT",
 }  # fmt: skip
 TIMEOUT_S = 60
-
-
-class Unavailable(OSError):
-    """Slurm does not answer here; the message is its own."""
 
 
 @dataclass(frozen=True)

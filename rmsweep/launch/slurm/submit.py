@@ -14,13 +14,14 @@ from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import _make_sbatch_string
 
-from rmsweep.config import launchers, sweep_specs
-from rmsweep.config.launchers import Slurm
+from rmsweep.cache import inputs
+from rmsweep.config import launchers
+from rmsweep.config.launchers import Place, Slurm
 from rmsweep.config.spec import Item
+from rmsweep.errors import LaunchError
 from rmsweep.launch import cost
-from rmsweep.launch.pool import LaunchError
+from rmsweep.launch.packs import packs_of
 from rmsweep.launch.slurm import arrays as jobs
-from rmsweep.machine import Place
 
 Run = Callable[[str, str, int], None]  # what a task does: the sweep's folder, array, its number
 # How sbatch says that this user has too many jobs in the queue, and not that a job is wrong.
@@ -89,10 +90,8 @@ def _tasks(
         n_runs = launchers.pack_runs(asked, on) // runs[0].spec.n_members
         return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
-    packs = sweep_specs.packs(items, most)
-    packs.sort(
-        key=lambda pack: repr(sweep_specs.source_of(pack[0].spec))
-    )  # stable: slow ones first
+    packs = packs_of(items, most)
+    packs.sort(key=lambda pack: repr(inputs.files_read_by(pack[0].spec)))  # stable: slow ones first
     tasks: list[list[list[str]]] = []
     filled_s = float("inf")
     for pack in packs:

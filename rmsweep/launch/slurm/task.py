@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from rmsweep import errors
 from rmsweep.config.spec import Item
 from rmsweep.launch import pool, signals
 from rmsweep.launch.slurm import arrays, scheduler
 from rmsweep.provenance import slurm_job
-from rmsweep.results import dataset
+from rmsweep.results import dataset, sweep_record
 
 if TYPE_CHECKING:  # torch, which the pool imports meanwhile
     from rmsweep.launch.worker import Outcome
@@ -36,7 +37,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     print(f"{sum(map(len, left))} runs in {len(left)} packs are left", flush=True)
     try:
         pool.run_packs(left, given.place, given.workers, directory, _tell, listens=True)
-    except pool.WorkerDied as error:
+    except errors.WorkerDied as error:
         print(error, flush=True)
         sys.exit(KILLED)
     if signals.asked_by(SIGUSR2) and _left(directory, given, task):
@@ -63,5 +64,5 @@ def _left(directory: Path, given: arrays.Array, task: int) -> list[list[Item]]:
         without = set(rows.loc[rows["status"] == "done", "key"]) - dataset.with_model(directory)
         over -= without
     wanted = [[key for key in pack if key not in over] for pack in given.tasks[task]]
-    items = dataset.wanted_items(directory, {key for pack in wanted for key in pack})
+    items = sweep_record.wanted_items(directory, {key for pack in wanted for key in pack})
     return [[items[key] for key in pack] for pack in wanted if pack]

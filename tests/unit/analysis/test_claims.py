@@ -11,7 +11,7 @@ import yaml
 from rmsweep.analysis.claims import columns, published, read
 from rmsweep.analysis.verdicts import judge, notes, render
 from rmsweep.paths import CHECKOUT
-from rmsweep.results.dataset import SCHEMA
+from rmsweep.results.schema import SCHEMA
 
 CLF_BEATS_BT = {
     "claim": "CLF-MLP is better.",

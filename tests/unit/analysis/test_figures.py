@@ -20,7 +20,7 @@ from rmsweep.analysis.figures import panels as sheet
 from rmsweep.analysis.figures import runs as select
 from rmsweep.analysis.figures.error_bars import Bars
 from rmsweep.cli import main
-from rmsweep.config import spec
+from rmsweep.config import columns
 from rmsweep.evaluation.best_of_n import kl_upper_bound
 from rmsweep.paths import SHIPPED
 
@@ -111,7 +111,7 @@ def errorbars(ax):
 
 
 def compared(rows, fields, metric="improvement"):
-    names = ["key", *(name for name in spec.column_types() if name in rows)]
+    names = ["key", *(name for name in columns.column_types() if name in rows)]
     rng = np.random.default_rng(0)
     wanted = rows[names].drop(columns="loss.label")
     return tables.compare(rows, wanted, ["loss"], fields, metric, rng)

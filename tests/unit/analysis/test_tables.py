@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from helpers.commands import install
 
-from rmsweep.analysis.cells import full_part, select
 from rmsweep.analysis.contrasts import paired_differences
+from rmsweep.analysis.fields import select
+from rmsweep.analysis.means import full_part
 from rmsweep.analysis.table_text import render
 from rmsweep.analysis.tables import compare, default_columns, default_rows, notes
 

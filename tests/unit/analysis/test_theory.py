@@ -16,10 +16,12 @@ from rmsweep.annotation.preferences import error_rate, preference_probability, p
 from rmsweep.cache import synthetic
 from rmsweep.cache.inputs import read_by
 from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.config.spec import Item, parse
+from rmsweep.config.launchers import Place
+from rmsweep.config.parse import parse
+from rmsweep.config.spec import Item
+from rmsweep.evaluation import risks
 from rmsweep.evaluation.score import score
-from rmsweep.machine import Place
-from rmsweep.results import dataset, parquet
+from rmsweep.results import dataset, parquet, schema
 from rmsweep.training.fit import fit
 from rmsweep.training.predict import predict, stack
 
@@ -308,18 +310,18 @@ def test_truncated_kl_risk_by_brute_force(seed):
     p0, p = special.expit(true), special.expit(predicted)
     kl = p0 * np.log(p0 / p) + (1 - p0) * np.log((1 - p0) / (1 - p))
     cut = p0 * np.minimum(2, np.log(p0 / p)) + (1 - p0) * np.minimum(2, np.log((1 - p0) / (1 - p)))
-    found = theory.truncated_kl_risk(true, predicted)
+    found = risks.truncated_kl_risk(true, predicted)
     np.testing.assert_allclose(found, cut, atol=1e-12)
     hellinger = (p0**0.5 - p**0.5) ** 2 + ((1 - p0) ** 0.5 - (1 - p) ** 0.5) ** 2
     assert np.all(found <= kl + 1e-12) and np.all(found >= hellinger - 1e-12)
-    np.testing.assert_array_equal(theory.truncated_kl_risk(true, true), 0)
-    assert np.all(np.isfinite(theory.truncated_kl_risk(true, 1000 * predicted)))
+    np.testing.assert_array_equal(risks.truncated_kl_risk(true, true), 0)
+    assert np.all(np.isfinite(risks.truncated_kl_risk(true, 1000 * predicted)))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_risk_bounds_each_margin_error(seed):
     true, predicted = np.random.default_rng(seed).normal(0, 3, (2, 500))
-    risk = theory.truncated_kl_risk(true, predicted)
+    risk = risks.truncated_kl_risk(true, predicted)
     assert np.all(np.abs(true - predicted) <= theory.margin_error_bound(true, predicted, risk))
 
 
@@ -385,15 +387,15 @@ def test_coin_flips_are_met_by_equal_rewards():
 
 
 def test_parts_without_risks_read_as_null(tmp_path):
-    old = dataset.SCHEMA
-    for name in dataset.RISKS:
+    old = schema.SCHEMA
+    for name in schema.RISKS:
         old = old.remove(old.get_field_index(name))
     table = old.empty_table().to_pylist() + [{"key": "a", "status": "done"}]
     part = tmp_path / "runs" / "part-0.parquet"
     parquet.replace(pa.Table.from_pylist(table, schema=old), part)
-    for columns in (None, ["key", *dataset.RISKS]):
+    for columns in (None, ["key", *schema.RISKS]):
         row = dataset.read_parts(tmp_path, columns).iloc[0]
-        assert row["key"] == "a" and row[list(dataset.RISKS)].isna().all()
+        assert row["key"] == "a" and row[list(schema.RISKS)].isna().all()
 
 
 # Figures
@@ -519,7 +521,7 @@ def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
     best = special.expit((margin - u)[:, None] + nodes).mean(axis=1)
     estimate = theory.classification_reward(margin - u, nodes)
     np.testing.assert_allclose(special.expit(estimate), best)
-    risk = theory.truncated_kl_risk(margin, estimate).mean()
+    risk = risks.truncated_kl_risk(margin, estimate).mean()
     limits = convergence.synthetic_limits(spread)
     error = np.abs(margin - estimate).mean()
     assert limits == pytest.approx((risk, error), rel=0.04)

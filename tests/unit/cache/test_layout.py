@@ -9,6 +9,7 @@ import pytest
 
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.fingerprint import BLOCK_BYTES, N_BLOCKS
+from rmsweep.cache.inputs import open_cache
 from rmsweep.cache.layout import (
     embeddings_path,
     open_files,
@@ -17,7 +18,6 @@ from rmsweep.cache.layout import (
     pair_table_path,
     rewards_path,
 )
-from rmsweep.cache.open import open_cache
 from rmsweep.paths import CHECKOUT
 
 REAL = CHECKOUT.parent / "shared/data"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rmsweep.cache import write_synthetic as writing
+from rmsweep.cache.inputs import open_cache
 from rmsweep.cache.layout import open_files
-from rmsweep.cache.open import open_cache
 from rmsweep.cache.synthetic import Synthetic, embed, generate, golden_rewards
 from rmsweep.cache.write_synthetic import write
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf, flag_override
 
 from rmsweep.config import sweep_specs
 from rmsweep.config.compose import expand, hydra_at_conf, read_axes, search_path
-from rmsweep.config.spec import parse
+from rmsweep.config.parse import parse
 from rmsweep.paths import SHIPPED
 
 RUNS = {

@@ -19,9 +19,11 @@ from pinned import keys
 from rmsweep.cache.inputs import cache_of, read_by
 from rmsweep.config import rules
 from rmsweep.config import spec as specs
+from rmsweep.config.columns import column_types, columns
 from rmsweep.config.compose import Config, compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.parse import from_canonical, parse
 from rmsweep.config.random_streams import STREAMS, stream
-from rmsweep.config.spec import GROUPS, NOT_IN_ID, SEMANTICS, columns, from_canonical, parse
+from rmsweep.config.spec import GROUPS, NOT_IN_ID, SEMANTICS
 from rmsweep.paths import SHIPPED
 from rmsweep.training.annotate import annotated
 
@@ -288,7 +290,7 @@ def test_columns_are_named_as_on_the_command_line():
     assert found["annotation.beta"] == 3.0
     assert found["dataset.synthetic.dim"] is None
     assert json.loads(found["loss.options"])["hidden"] == [1024, 512]
-    assert found.keys() == specs.column_types().keys()
+    assert found.keys() == column_types().keys()
 
 
 # Common random numbers: what each stream may depend on, as in DESIGN.md, section 4.

@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from rmsweep.analysis.bootstrap import wilson_interval
 from rmsweep.annotation.pairing import whole_prompts
+from rmsweep.cache import rewardbench_subsets
 from rmsweep.evaluation import rewardbench
 from rmsweep.evaluation.best_of_n import accuracy_by_distance, pairwise_accuracy_within_prompt
 from rmsweep.evaluation.calibration import N_BINS, calibration, temperature
@@ -20,7 +21,7 @@ def test_sections_are_means_over_their_pairs(seed):
     """With accuracies that are shares of each subset's pairs, a section is the share of all."""
     rng = np.random.default_rng(seed)
     accuracy, right, total = {}, {}, {}
-    for section, weights in rewardbench.SECTIONS.items():
+    for section, weights in rewardbench_subsets.SECTIONS.items():
         counts = {name: int(rng.integers(n + 1)) for name, n in weights.items()}
         accuracy |= {name: counts[name] / n for name, n in weights.items()}
         right[section], total[section] = sum(counts.values()), sum(weights.values())
@@ -29,7 +30,7 @@ def test_sections_are_means_over_their_pairs(seed):
         assert scores[section] == pytest.approx(n / total[section])
     four = np.mean([n / total[s] for s, n in right.items()])
     assert scores["rewardbench"] == pytest.approx(four) and scores["prior_sets"] is None
-    prior = dict(zip(rewardbench.PRIOR_SETS, rng.random(4), strict=True))
+    prior = dict(zip(rewardbench_subsets.PRIOR_SETS, rng.random(4), strict=True))
     with_prior = rewardbench.section_scores(accuracy | prior | {"mtbench_human": 0.0})
     assert with_prior["prior_sets"] == pytest.approx(np.mean(list(prior.values())))
     overall = (2 * 4 * four + with_prior["prior_sets"]) / 9
@@ -37,20 +38,25 @@ def test_sections_are_means_over_their_pairs(seed):
 
 
 def test_totals_are_rewardbenchs():
-    totals = {name: sum(weights.values()) for name, weights in rewardbench.SECTIONS.items()}
+    totals = {name: sum(weights.values()) for name, weights in rewardbench_subsets.SECTIONS.items()}
     assert totals == {
         "section_chat": 358, "section_chat_hard": 456, "section_safety": 740,
         "section_reasoning": 1968,
     }  # fmt: skip
-    assert sum(len(weights) for weights in rewardbench.SECTIONS.values()) == 23
+    assert sum(len(weights) for weights in rewardbench_subsets.SECTIONS.values()) == 23
 
 
 def test_what_is_absent_is_left_out_and_named():
     scores = rewardbench.section_scores({"donotanswer": 0.5, "refusals-dangerous": 1.0})
     assert scores["section_safety"] == pytest.approx((136 * 0.5 + 100) / 236)
     assert scores["section_chat"] is None and scores["rewardbench"] is None
-    there = ["donotanswer", "refusals-dangerous", *rewardbench.SECTIONS["section_chat"], "mine"]
-    assert rewardbench.absent(there) == {
+    there = [
+        "donotanswer",
+        "refusals-dangerous",
+        *rewardbench_subsets.SECTIONS["section_chat"],
+        "mine",
+    ]
+    assert rewardbench_subsets.absent(there) == {
         "section_safety": ["refusals-offensive", "xstest-should-refuse", "xstest-should-respond"]
     }
 

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 from helpers.tiny_runs import TINY, items_of, spec_of
 
-from rmsweep.config.spec import Shape, columns
+from rmsweep.config.columns import columns
+from rmsweep.config.spec import Shape
 from rmsweep.launch import cost
 from rmsweep.paths import SHIPPED
-from rmsweep.results import dataset
+from rmsweep.results import schema
 
 LOSSES = sorted(path.stem for path in (SHIPPED / "conf/loss").glob("*.yaml"))
 SHAPE = Shape(16, 80)
-NOTHING = dataset.SCHEMA.empty_table().to_pandas()[list(cost.MEASURED)]
+NOTHING = schema.SCHEMA.empty_table().to_pandas()[list(cost.MEASURED)]
 
 
 def item_of(*overrides):

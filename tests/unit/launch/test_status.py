@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from helpers.commands import RMSWEEP
 
+from rmsweep import errors
 from rmsweep.launch import status
-from rmsweep.launch.slurm import arrays, scheduler
+from rmsweep.launch.slurm import arrays
+from rmsweep.results import failures
 
 
 def rows_at(*seconds_ago):
@@ -37,7 +39,7 @@ def test_slurm_is_asked_again_after_a_clock_was_set_back(tmp_path, monkeypatch):
     kept = {"at": time.time() + 3600, "numbers": [], "keeps_accounts": False, "tasks": []}
     (arrays.folder(tmp_path) / ".scheduler.json").write_text(json.dumps(kept))
     monkeypatch.setenv("PATH", "")  # so that Slurm cannot answer
-    with pytest.raises(scheduler.Unavailable):
+    with pytest.raises(errors.Unavailable):
         status.asked(tmp_path, [])
 
 
@@ -57,8 +59,8 @@ def test_states_are_disjoint_and_exhaustive():
 
 def test_the_innermost_frame_is_named():
     text = 'Traceback\n  File "/x/y/fit.py", line 3, in fit\n  File "/x/y/z.py", line 7, in f\nE'
-    assert status._raised_at(text) == "y/z.py:7 in f"
-    assert status._raised_at(None) == ""
+    assert failures._raised_at(text) == "y/z.py:7 in f"
+    assert failures._raised_at(None) == ""
 
 
 def test_a_local_launch_is_seen_and_cancelled(rmsweep, tiny, tmp_path):

@@ -28,13 +28,13 @@ from helpers.tiny_runs import (
 from rmsweep import machine
 from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path
-from rmsweep.config.spec import columns
+from rmsweep.config.columns import columns
+from rmsweep.config.launchers import Place
 from rmsweep.evaluation.score import score
 from rmsweep.launch import worker
 from rmsweep.launch.worker import run_pack
-from rmsweep.machine import Place
 from rmsweep.paths import SHIPPED
-from rmsweep.results import dataset
+from rmsweep.results import dataset, failures, schema
 from rmsweep.training import fit as fitting
 from rmsweep.training.annotate import annotated
 from rmsweep.training.reward_models import mlp
@@ -118,7 +118,7 @@ def test_a_row_says_what_ran_and_what_came_out(tmp_path):
 def test_blocks_of_the_test_file_do_not_change_the_metrics(tmp_path, monkeypatch):
     items = items_of([spec_of(*TINY, "loss.hidden=[7,5]", f"seed={seed}") for seed in range(2)])
     whole = rows_of(tmp_path / "whole", items)
-    monkeypatch.setattr("rmsweep.evaluation.score.BLOCK_ROWS", 4 * SHAPE["test_responses"])
+    monkeypatch.setattr("rmsweep.training.predict.BLOCK_ROWS", 4 * SHAPE["test_responses"])
     blocks = rows_of(tmp_path / "blocks", items)  # of 4, 4 and 1 prompts: 1 joins its neighbour
     for item in items:
         one, other = (rows.loc[item.spec.spec_id] for rows in (whole, blocks))
@@ -235,7 +235,7 @@ def test_every_option_runs_one_tiny_fit(group, option, tmp_path):
     row = rows_of(tmp_path, items_of([spec], root), root=root).loc[spec.spec_id]
     assert row["status"] == "done", row["traceback"]
     assert row["base"] < row["oracle"]
-    assert all(math.isfinite(row[name]) for name in dataset.METRICS if name != "spearman")
+    assert all(math.isfinite(row[name]) for name in schema.METRICS if name != "spearman")
     if group in ("base_llm", "backbone", "dataset", "selection", "pairing", "loss"):
         assert row[group] == option
 
@@ -251,7 +251,7 @@ def test_parts_with_null_and_other_columns_side_by_side_read_back_whole(tmp_path
     assert len(list((tmp_path / "runs").glob("part-*.parquet"))) == 4
     rows = dataset.read_parts(tmp_path).set_index("spec_id")
     assert set(rows.index) == {spec.spec_id for spec in found}
-    assert [*rows.columns] == [name for name in dataset.SCHEMA.names if name != "spec_id"]
+    assert [*rows.columns] == [name for name in schema.SCHEMA.names if name != "spec_id"]
     assert rows.at[mlp_run.spec_id, "epochs"] >= 1
     assert np.isnan(rows.at[trees_run.spec_id, "epochs"])
     assert rows.at[failing.spec_id, "improvement_by_prompt"] is None
@@ -267,7 +267,7 @@ def test_parts_of_failed_rows_alone_read_back(tmp_path):
     failing = spec_of(*TINY, *MLP_TINY, "training.learning_rate=1e30")
     rows = rows_of(tmp_path, items_of([failing]))
     assert list(rows["status"]) == ["failed"]
-    assert dataset.failed(tmp_path)["error"].iloc[0] == rows["error"].iloc[0]
+    assert failures.latest_failures(tmp_path)["error"].iloc[0] == rows["error"].iloc[0]
 
 
 def test_pairs_of_equal_responses_are_counted_and_normbt_stays_finite(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from helpers.batches import OBJECTIVES, batch_of
 from torch.nn.functional import softplus
 
-from rmsweep.config import spec as specs
+from rmsweep.config import parse
 from rmsweep.config import targets as resolving
 from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.config.targets import options_of, resolve, source_sha256
@@ -297,11 +297,11 @@ def test_an_edited_loss_is_another_spec(tmp_path, monkeypatch):
 
     def spec():
         resolving.source_sha256.cache_clear()  # as in a new process
-        specs._part.cache_clear()
+        parse._part.cache_clear()
         with hydra_at_conf():
             overrides = [f"loss.objective._target_={target}", "precision=fp32", search_path([])]
             config = compose_one(overrides)
-        return specs.parse(resolved(config.values), config.choices)
+        return parse.parse(resolved(config.values), config.choices)
 
     before, again = spec(), spec()
     source.write_text(OWN.format(" + 0"))

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import rmsweep
-from rmsweep.config import spec as specs
+from rmsweep.config import columns
 from rmsweep.launch.slurm import arrays
-from rmsweep.results import dataset, parquet
+from rmsweep.results import dataset, failures, parquet, schema, sweep_record
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -40,15 +40,15 @@ def full_row(key):
     examples |= {pa.list_(pa.int64()): [1, 2], pa.list_(pa.float64()): [0.1, 0.2]}
     examples |= {pa.list_(pa.string()): ["a", "b"]}
     examples |= {pa.list_(pa.float32()): [0.5, math.nan], pa.timestamp("us", tz="UTC"): START}
-    return {field.name: examples[field.type] for field in dataset.SCHEMA} | row(key)
+    return {field.name: examples[field.type] for field in schema.SCHEMA} | row(key)
 
 
 def test_the_schema_has_what_is_promised():
     metrics = "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy"
     metrics += " order_consistency annotation_error mean_margin"
-    assert tuple(metrics.split()) == dataset.METRICS
-    types = {field.name: field.type for field in dataset.SCHEMA}
-    assert all(types[name] == pa.float64() for name in (*dataset.METRICS, "wall_s"))
+    assert tuple(metrics.split()) == schema.METRICS
+    types = {field.name: field.type for field in schema.SCHEMA}
+    assert all(types[name] == pa.float64() for name in (*schema.METRICS, "wall_s"))
     assert types["epochs"] == pa.int64() and types["bon_n"] == pa.list_(pa.int64())
     assert types["bon_golden_by_n"] == pa.list_(pa.float64())
     assert types["improvement_by_prompt"] == pa.list_(pa.float32())
@@ -57,8 +57,8 @@ def test_the_schema_has_what_is_promised():
     text += " versions host device slurm_job git_commit"
     assert all(types[name] == pa.string() for name in text.split())
     assert types["annotation.beta"] == pa.float64() and types["quantity"] == pa.int64()
-    assert set(specs.column_types()) <= set(types)
-    assert len(set(dataset.SCHEMA.names)) == len(dataset.SCHEMA.names)
+    assert set(columns.column_types()) <= set(types)
+    assert len(set(schema.SCHEMA.names)) == len(schema.SCHEMA.names)
 
 
 def test_null_and_other_parts_read_back_whole(sweep):
@@ -67,9 +67,9 @@ def test_null_and_other_parts_read_back_whole(sweep):
         dataset.write_part(sweep, [one])
     dataset.write_part(sweep, [full_row("e"), row("f")])
     rows = dataset.read_parts(sweep).set_index("key")
-    assert list(rows.reset_index().columns) == dataset.SCHEMA.names and len(rows) == 6
+    assert list(rows.reset_index().columns) == schema.SCHEMA.names and len(rows) == 6
     for one in written:
-        for name in dataset.SCHEMA.names[1:]:
+        for name in schema.SCHEMA.names[1:]:
             found = rows.at[one["key"], name]
             if name not in one:
                 assert found is None or pd.isna(found), name
@@ -98,7 +98,7 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
             dataset.write_part(sweep, [one])
         done = dataset.load("small").set_index("key").sort_index()
         assert done["improvement"].to_dict() == {"a": 1.0, "b": 2.0}
-        failed = dataset.failed(sweep).set_index("key")
+        failed = failures.latest_failures(sweep).set_index("key")
         assert failed["error"].to_dict() == {"c": "E: once more"}, "what has no done row, latest"
         seen.append(done)
     for other in seen[1:]:
@@ -109,8 +109,8 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
 
 
 def test_nothing_yet_and_no_such_sweep(sweep):
-    assert dataset.load("small").empty and dataset.failed(sweep).empty
-    assert dataset.wanted("small").empty
+    assert dataset.load("small").empty and failures.latest_failures(sweep).empty
+    assert sweep_record.wanted("small").empty
     with pytest.raises(FileNotFoundError, match="absent"):
         dataset.load("absent")
 
@@ -123,8 +123,8 @@ def test_parts_older_than_some_columns_are_null_there(sweep):
     whole = pq.read_table(path, partitioning=None)
     older = whole.drop_columns(newer).replace_schema_metadata(None)  # nor had it a hash of them
     pq.write_table(older, path)
-    for columns in (None, ["improvement", *newer]):
-        rows = dataset.load("small", columns)
+    for names in (None, ["improvement", *newer]):
+        rows = dataset.load("small", names)
         assert len(rows) == 2
         for name in newer:
             assert rows[name].isna().tolist().count(True) >= 1
@@ -166,7 +166,7 @@ def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
     with pytest.raises(pa.ArrowException):
         dataset.write_part(sweep, [row("a", epochs="many")])
     with pytest.raises(OSError):
-        parquet.replace(dataset.SCHEMA.empty_table(), sweep)  # a folder is in the way
+        parquet.replace(schema.SCHEMA.empty_table(), sweep)  # a folder is in the way
     assert not list((sweep / "runs").iterdir())
     assert [path.name for path in sweep.parent.iterdir()] == ["small"]
 

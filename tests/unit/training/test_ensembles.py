@@ -10,15 +10,13 @@ import torch
 from helpers.tiny_runs import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
 
 from rmsweep.cache.inputs import read_by
-from rmsweep.config import sweep_specs
-from rmsweep.config.launchers import Local
+from rmsweep.config.launchers import Local, Place
 from rmsweep.config.random_streams import stream
-from rmsweep.ensembling import combine
-from rmsweep.machine import Place
-from rmsweep.results import dataset
+from rmsweep.launch import packs
+from rmsweep.results import schema
 from rmsweep.training.annotate import annotated
 from rmsweep.training.fit import CENTRE_PAIRS, fit
-from rmsweep.training.predict import predict, stack
+from rmsweep.training.predict import combine, predict, stack
 
 PLACE = Place(None, "cpu", 1)
 N = 10
@@ -161,10 +159,10 @@ def test_a_pack_holds_at_most_as_many_members_as_runs():
     plain = items_of([spec_of(*TINY, f"seed={s}") for s in range(4)])
     big = items_of([spec_of(*TINY, "loss.ensemble=5", f"seed={s}") for s in range(4)])
     launcher = Local("local", workers=1, threads=1, pack_runs=10)
-    sizes = [len(pack) for pack in sweep_specs.local_packs([*plain, *big], launcher, "cuda")]
+    sizes = [len(pack) for pack in packs.local_packs([*plain, *big], launcher, "cuda")]
     assert sorted(sizes) == [2, 2, 4]
     small = dataclasses.replace(launcher, pack_runs=3)
-    assert [len(p) for p in sweep_specs.local_packs(big, small, "cuda")] == [1] * 4
+    assert [len(p) for p in packs.local_packs(big, small, "cuda")] == [1] * 4
 
 
 def test_an_ensemble_leaves_no_diagnostics_and_its_members_do(tmp_path):
@@ -172,6 +170,6 @@ def test_an_ensemble_leaves_no_diagnostics_and_its_members_do(tmp_path):
     options = (*TINY, *MLP_TINY, "evaluation.diagnostics=true")
     specs = [spec_of(*options, more) for more in ("loss.ensemble=2", "loss.member=1", "seed=0")]
     rows = rows_of(tmp_path, items_of(specs))
-    recorded = rows.loc[[spec.spec_id for spec in specs], list(dataset.DIAGNOSTICS)].notna()
+    recorded = rows.loc[[spec.spec_id for spec in specs], list(schema.DIAGNOSTICS)].notna()
     assert recorded.all(axis=1).tolist() == [False, True, True]
     assert not recorded.iloc[0].any()

@@ -26,9 +26,9 @@ from helpers.tiny_runs import (
 
 from rmsweep import machine
 from rmsweep.cache.inputs import read_by
+from rmsweep.config.launchers import Place
 from rmsweep.launch import pool, worker
 from rmsweep.launch.worker import run_pack
-from rmsweep.machine import Place
 from rmsweep.paths import CHECKOUT
 from rmsweep.results import dataset
 from rmsweep.training import gpu_embeddings
@@ -67,7 +67,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, monkeypatch):
-    monkeypatch.setattr("rmsweep.evaluation.score.BLOCK_ROWS", 2 * SHAPE["test_responses"])
+    monkeypatch.setattr("rmsweep.training.predict.BLOCK_ROWS", 2 * SHAPE["test_responses"])
     options = (*TINY, *WIDE, "training.max_epochs=9", *VARIANTS[variant])
     items = items_of([spec_of(*options, f"seed={seed}") for seed in range(4)])
     on_cpu = rows_of(tmp_path / "cpu", items)
@@ -130,7 +130,7 @@ def test_a_nan_is_found_on_the_device_and_fails_its_run_alone(tmp_path):
 
 def test_a_model_that_diverges_in_a_later_block_fails_its_run(tmp_path, monkeypatch):
     """Blocks are measured by other threads, whose errors must not be lost."""
-    monkeypatch.setattr("rmsweep.evaluation.score.BLOCK_ROWS", 2 * SHAPE["test_responses"])
+    monkeypatch.setattr("rmsweep.training.predict.BLOCK_ROWS", 2 * SHAPE["test_responses"])
     spec = spec_of(*SHORT, *FILES, *WIDE)
     root = tmp_path / "cache"
     write_files(root, spec, "float32")

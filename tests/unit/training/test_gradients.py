@@ -9,7 +9,7 @@ from helpers.tiny_runs import MLP_TINY, TINY, assert_same_numbers, items_of, row
 from rmsweep.config.targets import resolve
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.paths import SHIPPED
-from rmsweep.results import dataset
+from rmsweep.results import dataset, schema
 from rmsweep.training import gradients
 from rmsweep.training.reward_models import mlp
 
@@ -71,7 +71,7 @@ def test_deciles_are_tenths_of_the_pairs_from_near_to_far():
 def test_at_most_500_pairs_are_kept():
     _, batch = batch_of(pairs=1203)
     found = gradients.by_distance(batch, bradley_terry)
-    assert {len(found[name]) for name in dataset.DIAGNOSTICS if name.startswith("pair")} == {500}
+    assert {len(found[name]) for name in schema.DIAGNOSTICS if name.startswith("pair")} == {500}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -90,13 +90,13 @@ def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):
         for i, spec in enumerate(specs)
     )
     assert_same_numbers(without, recorded)
-    assert all(without[name] is None for name in dataset.DIAGNOSTICS)
+    assert all(without[name] is None for name in schema.DIAGNOSTICS)
     if loss not in OBJECTIVES:
-        assert all(recorded[name] is None for name in dataset.DIAGNOSTICS)
+        assert all(recorded[name] is None for name in schema.DIAGNOSTICS)
         return
-    assert {len(recorded[name]) for name in dataset.DIAGNOSTICS[:3]} == {gradients.N_DECILES}
+    assert {len(recorded[name]) for name in schema.DIAGNOSTICS[:3]} == {gradients.N_DECILES}
     assert (np.diff(recorded["decile_distance"]) > 0).all()
-    assert all(np.isfinite(recorded[name]).all() for name in dataset.DIAGNOSTICS)
+    assert all(np.isfinite(recorded[name]).all() for name in schema.DIAGNOSTICS)
     assert ((recorded["pair_error"] > 0) & (recorded["pair_error"] < 1)).all()
 
 
@@ -104,7 +104,7 @@ def test_parts_without_the_columns_are_read_as_null(tmp_path):
     spec = spec_of(*TINY, *MLP_TINY)
     rows_of(tmp_path, items_of([spec]))
     (part,) = (tmp_path / "runs").glob("*.parquet")
-    new = [*dataset.DIAGNOSTICS, "oracle_by_n"]
+    new = [*schema.DIAGNOSTICS, "oracle_by_n"]
     pd.read_parquet(part).drop(columns=new).to_parquet(part)
     row = dataset.read_parts(tmp_path, ["key", *new]).iloc[0]
     assert all(row[name] is None for name in new)

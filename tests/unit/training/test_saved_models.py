@@ -10,15 +10,14 @@ from hydra.core.global_hydra import GlobalHydra
 import rmsweep
 from rmsweep.cache.inputs import read_by
 from rmsweep.cli import main
+from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
-from rmsweep.evaluation import score
 from rmsweep.evaluation.best_of_n import best_of_n
 from rmsweep.launch.reproduce import spec_of
-from rmsweep.machine import Place
 from rmsweep.results import dataset
 from rmsweep.training import fit as fitting
 from rmsweep.training.fit import fit
-from rmsweep.training.predict import predict, stack
+from rmsweep.training.predict import blocks, predict, stack
 
 SWEEPS = {
     "mlp": ["loss=bt_mlp,normbt", "loss.hidden=[7,5]", "seed=0,1"],
@@ -74,7 +73,7 @@ def test_predictions_are_those_of_the_sweep(kind, here, capsys):
         rewards = np.load(here / path, allow_pickle=False)
         assert rewards.shape == golden.shape
         np.testing.assert_array_equal(rewards, rmsweep.load(kind, row["key"]).predict(embeddings))
-        parts = [slice(*block) for block in score.blocks(*golden.shape)]
+        parts = [slice(*block) for block in blocks(*golden.shape)]
         ns = list(row["bon_n"])
         by_n = np.concatenate([best_of_n(rewards[None, at], golden[at], ns)[0] for at in parts])
         np.testing.assert_array_equal(by_n.mean(axis=0), row["bon_golden_by_n"])

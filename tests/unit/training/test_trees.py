@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny_runs import TINY, spec_of
 
 from rmsweep.config import losses
-from rmsweep.results import dataset
+from rmsweep.results import sweep_record
 from rmsweep.training.reward_models import trees
 
 RNG = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_bins_of_the_cache_are_another_spec_and_bins_of_the_run_the_old_one():
     assert run == spec_of(*TINY, "loss=clf_lgb") and run.spec_id != cache.spec_id
     assert "bins" not in run.canonical
     for spec in (run, cache):
-        assert dataset.spec_of(spec.canonical, spec.loss.label, False) == spec
+        assert sweep_record.stored_spec(spec.canonical, spec.loss.label, False) == spec
 
 
 def test_a_yaml_without_bins_is_one_with_its_own():

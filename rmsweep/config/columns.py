@@ -1,0 +1,67 @@
+"""A spec as flat columns, named as on the command line."""
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from typing import Any
+
+from rmsweep.config import losses
+from rmsweep.config.spec import RunSpec, _plain
+
+
+def columns(spec: RunSpec) -> dict[str, Any]:
+    """The spec as flat columns, named as on the command line; a loss's own fields are one JSON."""
+    return {name: _at(spec, path) for name, path, _ in _leaves()}
+
+
+def column_types() -> dict[str, type]:
+    """Name and type (int, float, str) of each of `columns`."""
+    return {name: hint for name, _, hint in _leaves()}
+
+
+def loss_options(loss: losses.Loss) -> str:
+    """JSON of the loss's fields that shape its numbers, named as on the command line."""
+    plain = _plain(loss)
+    kept = {k: plain[k] for k in ("objective", "validation_objective", "rows")}
+    return json.dumps(kept | plain["options"], sort_keys=True)
+
+
+@functools.cache
+def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
+    """Column name, attribute path and scalar type of each scalar field of a spec."""
+    found = []
+
+    def walk(cls: type, path: tuple[str, ...]) -> None:
+        for name, hint in typing.get_type_hints(cls).items():
+            here = (*path, name)
+            options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+            kind: Any = next(o for o in options if o is not types.NoneType)
+            column = ".".join(path if name == "name" else here)
+            if cls is losses.Loss and name in ("objective", "validation_objective", "rows"):
+                continue  # in loss.options
+            if kind is bool:
+                continue  # evaluation.diagnostics
+            if kind is losses.Mlp:
+                found.append((column, here, str))
+            elif typing.get_origin(kind) is tuple:
+                found.append((column, here, str))
+            elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                walk(kind, here)
+            else:
+                found.append((column, here, str if len(options) > 1 and str in options else kind))
+
+    walk(RunSpec, ())
+    return tuple(found)
+
+
+def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
+    value: Any = spec
+    for name in path:
+        value = None if value is None else getattr(value, name)
+    if isinstance(value, losses.Options):
+        return loss_options(spec.loss)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value) if path[-1] in ("reward_scale", "pick") and value is not None else value

@@ -1,0 +1,37 @@
+"""The logger of a config, typed and checked."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rmsweep.config.schema import build
+from rmsweep.errors import nearest
+
+MODES = ("online", "offline", "disabled")
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """The field `logger`; conf/logger/wandb.yaml says what each is."""
+
+    project: str
+    entity: str | None
+    mode: str
+    per: str
+
+
+def logger_of(values: Mapping[str, Any] | None) -> Wandb | None:
+    """The logger of a config; None without one. ValueError for what makes no sense, before work."""
+    if not values:
+        return None
+    logger = build(Wandb, dict(values), "logger")
+    for name, valid in (("mode", MODES), ("per", ("sweep", "run"))):
+        if getattr(logger, name) not in valid:
+            given = getattr(logger, name)
+            raise ValueError(f"logger.{name} {given!r} is unknown; {nearest(given, valid)}")
+    if logger.mode == "disabled":
+        return None
+    if importlib.util.find_spec("wandb") is None:
+        raise ValueError("logger=wandb needs the package: pip install 'rmsweep[wandb]'")
+    return logger

@@ -1,0 +1,84 @@
+"""Composed configs become specs; a stored spec becomes one again."""
+
+import dataclasses
+import functools
+import json
+import typing
+from typing import Any
+
+from rmsweep.config import losses, rules
+from rmsweep.config.columns import columns
+from rmsweep.config.schema import build
+from rmsweep.config.spec import (
+    GROUPS,
+    NOT_IN_SPEC,
+    STRUCTURES,
+    UNLABELLED,
+    Annotation,
+    Evaluation,
+    RunSpec,
+)
+from rmsweep.errors import nearest
+
+
+def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
+    """The spec of a composed, resolved config and its group choices; ValueError names the field."""
+    known = {f.name for f in dataclasses.fields(RunSpec)} | NOT_IN_SPEC
+    for name in sorted(cfg.keys() - known):
+        raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
+    annotation = cfg.get("annotation")
+    source = annotation.get("source") if isinstance(annotation, dict) else None
+    needed = [group for group in GROUPS if source != "labels" or group not in UNLABELLED]
+    if absent := [group for group in needed if choices.get(group) is None]:
+        raise ValueError(f"{absent[0]} has no option; give {absent[0]}=OPTION")
+    parts = {
+        group: _part(group, choices[group], json.dumps(cfg.get(group) or {}))
+        for group in GROUPS
+        if choices.get(group) is not None
+    }
+    parts = dict.fromkeys(UNLABELLED) | parts
+    parts |= {name: _part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
+    scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
+    spec = build(RunSpec, parts | scalars)
+    rules.check(spec, columns(spec))
+    return spec
+
+
+@functools.lru_cache(maxsize=4096)  # a sweep's specs share most of their parts
+def _part(group: str, name: str | None, values_json: str) -> Any:
+    values = json.loads(values_json)
+    if name is not None:
+        if "name" in values:
+            raise ValueError(f"{group}.name is an unknown field: the name is that of the option")
+        values = {"name": name, **values}
+    if group in ("selection", "pairing"):
+        if unknown := values.keys() - {"name"}:
+            raise ValueError(f"{group}.{min(unknown)} is an unknown field; valid: none")
+        return values["name"]
+    if group == "loss":
+        values = losses.fields_of(values)
+    hint = typing.get_type_hints(RunSpec)[group]
+    return build(next(iter(typing.get_args(hint)), hint), values, group)
+
+
+def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
+    """The spec back from its canonical JSON and the two fields that are no part of that."""
+    values = json.loads(text)
+    model = values["loss"]["reward_model"]
+    options = losses.REWARD_MODELS[model]
+    values["loss"]["options"] = build(options, _unset(options) | values["loss"]["options"])
+    values["loss"]["label"] = label
+    values["evaluation"]["diagnostics"] = diagnostics
+    for name, cls in (
+        ("loss", losses.Loss),
+        ("annotation", Annotation),
+        ("evaluation", Evaluation),
+    ):
+        values[name] = _unset(cls) | values[name]
+    return build(RunSpec, values)
+
+
+def _unset(cls: Any) -> dict[str, None]:
+    """Null for each field that is in an id only where it is set."""
+    fields = dataclasses.fields(cls)
+    return {f.name: None for f in fields if f.metadata.get("in_id_if_set")}

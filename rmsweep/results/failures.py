@@ -1,0 +1,41 @@
+"""The failed runs of a sweep: the latest failure of each, and failures by kind."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rmsweep.results.dataset import read_parts
+
+
+def latest_failures(directory: Path) -> pd.DataFrame:
+    """The latest failure of each key that has no done row."""
+    rows = read_parts(directory, ["key", "status", "error", "traceback", "finished_at"])
+    done = set(rows.loc[rows["status"] == "done", "key"])
+    failures = rows[(rows["status"] == "failed") & ~rows["key"].isin(done)]
+    return failures.sort_values("finished_at").drop_duplicates("key", keep="last")
+
+
+def failures_by_kind(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
+    """Failed runs by kind of error and the place it was raised; the most frequent first."""
+    if not keys:
+        return []
+    rows = latest_failures(directory)
+    rows = rows[rows["key"].isin(keys)]
+    kind = rows["error"].map(lambda error: error.partition(":")[0])
+    at = rows["traceback"].map(_raised_at)
+    found = [
+        {"n": len(group), "error": group["error"].iloc[0], "at": place, "key": group["key"].iloc[0]}
+        for (_, place), group in rows.groupby([kind, at], sort=False)
+    ]
+    return sorted(found, key=lambda failure: -failure["n"])
+
+
+def _raised_at(traceback: object) -> str:
+    """File, line and function of the innermost frame."""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(traceback))
+    if not frames:
+        return ""
+    file, line, function = frames[-1]
+    return f"{'/'.join(Path(file).parts[-2:])}:{line} in {function}"

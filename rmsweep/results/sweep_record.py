@@ -1,0 +1,104 @@
+"""What a sweep's launches asked for: the wanted specs, and sweep.yaml."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from rmsweep.config import columns, parse
+from rmsweep.config import spec as specs
+from rmsweep.results import parquet
+from rmsweep.results.dataset import folder, load, require_sweep
+from rmsweep.results.schema import WANTED
+
+
+def wanted(name: str) -> pd.DataFrame:
+    """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
+    require_sweep(name)
+    wanted = read_wanted(folder(name)).to_pandas()
+    names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
+    return (wanted if len(wanted) else load(name, names))[names]
+
+
+def load_sweeps(names: Sequence[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Done rows, with these columns, and wanted runs of several sweeps; each a line a key."""
+    done = pd.concat([load(name, columns) for name in names]).drop_duplicates("key")
+    asked = pd.concat([wanted(name) for name in names]).drop_duplicates("key")
+    return done.reset_index(drop=True), asked.reset_index(drop=True)
+
+
+def wanted_keys(name: str) -> set[str]:
+    """Keys of `wanted`."""
+    path = folder(name) / "specs.parquet"
+    if not path.exists():
+        return set(load(name, ["key"])["key"])
+    return set(parquet.read(path, ["key"], kind="wanted")["key"].to_pylist())
+
+
+def read_wanted(directory: Path) -> pa.Table:
+    path = directory / "specs.parquet"
+    tables = [parquet.read(path, kind="wanted")] if path.exists() else []
+    return pa.concat_tables([WANTED.empty_table(), *tables], promote_options="permissive")
+
+
+def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
+    """By key, what the sweep wants of these keys, as it was launched."""
+    table = read_wanted(directory).select(["key", "canonical", "loss.label", "diagnostics"])
+    return {
+        key: specs.Item(key, stored_spec(canonical, label, bool(diagnostics)))
+        for key, canonical, label, diagnostics in zip(*table.to_pydict().values(), strict=True)
+        if key in keys
+    }
+
+
+def stored_spec(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
+    """The spec that a data file holds; ValueError where it is none, and nothing is imported."""
+    try:
+        return parse.from_canonical(canonical, label, diagnostics)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"a spec is not as it was written ({type(error).__name__}: {parquet.short(error)})"
+        ) from None
+
+
+def launches(directory: Path) -> list[dict[str, Any]]:
+    """What sweep.yaml says of each launch; empty without one, ValueError where it is another's."""
+    path = directory / "sweep.yaml"
+    try:
+        found = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
+        for launch in found:
+            kinds = {"at": str, "overrides": list, "axes": dict, "runs": int, "settings": dict}
+            for name, kind in kinds.items():
+                if not isinstance(launch[name], kind):
+                    raise ValueError(f"{name} is no {kind.__name__}")
+            if not all(isinstance(override, str) for override in launch["overrides"]):
+                raise ValueError("an override is no text")
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise ValueError(
+            f"{path} is not as a launch wrote it ({parquet.short(e)}); delete it, the launch's "
+            "command writes it anew"
+        ) from None
+    return list(found)
+
+
+def add_wanted(directory: Path, items: list[specs.Item]) -> None:
+    """Add runs to what the sweep wants; one that it wants already, as it is asked for now."""
+    before = read_wanted(directory)
+    again = pa.array([item.key for item in items], pa.string())
+    before = before.filter(pc.invert(pc.is_in(before["key"], again)))
+    rows = [
+        {
+            "key": item.key,
+            "spec_id": item.spec.spec_id,
+            "canonical": item.spec.canonical,
+            "diagnostics": item.spec.evaluation.diagnostics,
+            **columns.columns(item.spec),
+        }
+        for item in items
+    ]
+    table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
+    parquet.replace(table, directory / "specs.parquet")
