@@ -19,7 +19,7 @@ soak: .venv/installed
 	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_fuzz.py
 
 docs: .venv/installed
-	$(BIN)/python docs/losses.py > docs/losses.md.new
+	$(BIN)/python tools/losses.py > docs/losses.md.new
 	mv docs/losses.md.new docs/losses.md
 
 site: .venv/installed

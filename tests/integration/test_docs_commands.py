@@ -17,7 +17,7 @@ from rmsweep.cli import main
 from rmsweep.paths import CHECKOUT
 
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "benchmarks/README.md"]
-PAGES += [*CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("outputs/*/README.md")]
+PAGES += [*CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("outputs/*/README.md")]
 TEXTS = {page.relative_to(CHECKOUT).as_posix(): page.read_text() for page in sorted(PAGES)}
 PROGRAMS = ("rmsweep", "make", "python", "pip", "wandb", "hf", "sbatch", "pytest")
 

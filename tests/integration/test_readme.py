@@ -59,7 +59,7 @@ def test_add_a_loss_as_written(rmsweep, tmp_path):
 
 def test_the_page_of_losses_is_up_to_date(tmp_path):
     made = subprocess.run(
-        [sys.executable, CHECKOUT / "docs/losses.py"],
+        [sys.executable, CHECKOUT / "tools/losses.py"],
         capture_output=True, text=True, check=True, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip

@@ -41,7 +41,7 @@ def site(tmp_path_factory):
 
 def test_every_page_is_there(site):
     pages = [
-        *CHECKOUT.glob("docs/*.md"),
+        *CHECKOUT.glob("docs/**/*.md"),
         *CHECKOUT.glob("outputs/*/README.md"),
         CHECKOUT / "README.md",
     ]
@@ -69,7 +69,8 @@ def test_no_link_is_broken_and_nothing_is_fetched(site):
 
 def test_documentation_index_and_readme_link_to_every_page():
     index = (CHECKOUT / "docs/index.md").read_text()
-    for page in CHECKOUT.glob("docs/*.md"):
-        assert page.name == "index.md" or f"({page.name})" in index, page
+    for page in CHECKOUT.glob("docs/**/*.md"):
+        link = page.relative_to(CHECKOUT / "docs").as_posix()
+        assert link == "index.md" or f"({link})" in index, page
     for page in CHECKOUT.glob("outputs/*/README.md"):
         assert f"({page.relative_to(CHECKOUT)})" in (CHECKOUT / "README.md").read_text(), page
