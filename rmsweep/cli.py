@@ -80,7 +80,7 @@ def _one_line(text: str) -> str:
 
 def _run(argv: list[str]) -> int:
     """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
-    from rmsweep import launch, single
+    from rmsweep import single
 
     parser = Parser("rmsweep run", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--multirun", action="store_true")
@@ -96,6 +96,8 @@ def _run(argv: list[str]) -> int:
     flags += [argument for argument in rest if argument.startswith("-")]
     overrides = [argument for argument in rest if not argument.startswith("-")]
     require_folders(args.config_dir)
+    if args.multirun:  # one run needs none of it
+        from rmsweep import launch
     import_from_here()
     if not args.multirun:
         if args.plan or args.limit is not None:

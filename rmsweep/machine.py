@@ -8,8 +8,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
-
 
 @dataclass(frozen=True)
 class Place:
@@ -73,6 +71,8 @@ def has_native_bf16(on: str) -> bool:
 
 def cores() -> int:
     """Cores that this process may use: its affinity and its container's quota."""
+    import joblib  # here: most commands do not ask, and would start later for it
+
     return joblib.cpu_count()
 
 

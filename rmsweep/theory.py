@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
+import scipy
 from scipy import fft, special
 
 Xi = Callable[[np.ndarray], np.ndarray]
@@ -53,12 +54,10 @@ def gaussian_quality(xi: Xi, sigma: float) -> float:
     if not 0 <= sigma < np.inf:
         raise ValueError(f"sigma must be >= 0 and finite, got {sigma}")
 
-    from scipy import integrate  # here, because every run imports this module and no run needs it
-
     def at_quantile(u: float) -> float:
         return float(xi(np.asarray(_ROOT2 * sigma * special.ndtri((1 + u) / 2))))
 
-    return integrate.quad(at_quantile, 0, 1, limit=200)[0]
+    return scipy.integrate.quad(at_quantile, 0, 1, limit=200)[0]  # loaded here: no run needs it
 
 
 def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> np.ndarray:
