@@ -7,8 +7,6 @@ import platform
 import re
 from pathlib import Path
 
-import joblib
-
 KEPT_ARRAY_BYTES = (2**27, 2**25)  # a batch of RBT's widest embeddings is 84 MB in fp32; old glibc
 # takes no more than the second
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -61,6 +59,8 @@ def has_native_bf16(on: str) -> bool:
 
 def cores() -> int:
     """Cores that this process may use: its affinity and its container's quota."""
+    import joblib  # here: most commands do not ask, and would start later for it
+
     return joblib.cpu_count()
 
 

@@ -12,7 +12,7 @@ run, single entries where a prompt has none. Row i is the same seed in all matri
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+import scipy  # which loads scipy.special where it is used: most tables need none of it
 
 
 def crossed_mean(matrix: np.ndarray) -> float:
@@ -88,7 +88,7 @@ def wilson_interval(n_right: int, n: int, level: float = 0.95) -> tuple[float, f
     """
     if not n:
         return float("nan"), float("nan")
-    z = float(ndtri((1 + level) / 2))
+    z = float(scipy.special.ndtri((1 + level) / 2))
     share, of_z = n_right / n, z * z / n
     centre = (share + of_z / 2) / (1 + of_z)
     half = z / (1 + of_z) * np.sqrt(share * (1 - share) / n + of_z / (4 * n))
@@ -147,7 +147,7 @@ def bootstrap_p_values(estimates: np.ndarray, draws: np.ndarray) -> np.ndarray:
         if values.size:
             with np.errstate(divide="ignore"):  # inf where all draws agree
                 z = np.divide(abs(estimates[column]), values.std()) if estimates[column] else 0.0
-            p[column] = 2 * ndtr(-z)
+            p[column] = 2 * scipy.special.ndtr(-z)
     return p
 
 

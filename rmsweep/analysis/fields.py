@@ -32,12 +32,13 @@ def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
             labels = {text: _hashable(own.get(name)) for text, own in options.items()}
             column = [labels[text] for text in texts]
             fields[f"loss.{name}"] = pd.Series(column, fields.index, dtype=object)
+    plain = {name: column.to_numpy(object, na_value=None) for name, column in fields.items()}
     codes = {}
     for field, column in fields.items():
         is_number = pd.api.types.is_numeric_dtype(column)
-        plain = column if is_number else column.astype(object).where(column.notna(), None)
-        codes[field] = pd.factorize(plain, sort=is_number, use_na_sentinel=False)[0]
-    return fields.astype(object).where(fields.notna(), None), pd.DataFrame(codes)
+        values = column if is_number else plain[field]
+        codes[field] = pd.factorize(values, sort=is_number, use_na_sentinel=False)[0]
+    return pd.DataFrame(plain, fields.index, dtype=object), pd.DataFrame(codes)
 
 
 def _leaves(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

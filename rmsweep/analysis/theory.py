@@ -9,23 +9,32 @@ said otherwise; `xi` is the probability of the right label as a function of |mar
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from scipy import fft, integrate, special, stats
+import scipy
+from scipy import fft, special
 
 Xi = Callable[[np.ndarray], np.ndarray]
+Cdf = Callable[[np.ndarray], np.ndarray]
 
-_ROOT3 = np.sqrt(3)
-FAMILIES: Mapping[str, Any] = MappingProxyType(
+_ROOT2, _ROOT3 = np.sqrt(2), np.sqrt(3)
+
+
+def _laplace_cdf(score: np.ndarray) -> np.ndarray:
+    """Return the probability of a score below, for a Laplace variable of variance 1."""
+    half = 0.5 * np.exp(-_ROOT2 * np.abs(score))
+    return np.where(score > 0, 1 - half, half)
+
+
+FAMILIES: Mapping[str, Cdf] = MappingProxyType(
     {
-        "Gaussian": stats.norm(),
-        "Laplace": stats.laplace(scale=np.sqrt(0.5)),
-        "logistic": stats.logistic(scale=_ROOT3 / np.pi),
-        "uniform": stats.uniform(-_ROOT3, 2 * _ROOT3),
-        "Student t, 5 df": stats.t(5, scale=np.sqrt(0.6)),
+        "Gaussian": special.ndtr,
+        "Laplace": _laplace_cdf,
+        "logistic": lambda score: special.expit(score * (np.pi / _ROOT3)),
+        "uniform": lambda score: np.clip(0.5 + score / (2 * _ROOT3), 0, 1),
+        "Student t, 5 df": lambda score: special.stdtr(5, score / np.sqrt(0.6)),
     }
-)  # symmetric, unimodal, mean 0 and variance 1: shapes of location-scale families
+)  # cumulative distributions of location-scale families: symmetric, unimodal, mean 0, variance 1
 
 
 # Annotation quality: Q_pair = E xi(|r1 - r2|) over two responses to a prompt.
@@ -44,9 +53,9 @@ def gaussian_quality(xi: Xi, sigma: float) -> float:
         raise ValueError(f"sigma must be >= 0 and finite, got {sigma}")
 
     def at_quantile(u: float) -> float:
-        return float(xi(np.asarray(np.sqrt(2) * sigma * special.ndtri((1 + u) / 2))))
+        return float(xi(np.asarray(_ROOT2 * sigma * special.ndtri((1 + u) / 2))))
 
-    return integrate.quad(at_quantile, 0, 1, limit=200)[0]
+    return scipy.integrate.quad(at_quantile, 0, 1, limit=200)[0]  # loaded here: no run needs it
 
 
 def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> np.ndarray:
@@ -61,7 +70,8 @@ def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> 
     quality = np.asarray(quality, dtype=float)
     inside = (quality >= 0.5) & (quality < 1)
     q = np.where(inside, quality, 0.5)
-    density = 2 * stats.norm.pdf(special.logit(q) / spread) / (spread * q * (1 - q))
+    normal = np.exp(-((special.logit(q) / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
+    density = 2 * normal / (spread * q * (1 - q))
     return np.where(inside, density, 0.0)
 
 
@@ -69,7 +79,7 @@ def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> 
 
 
 def cell_masses(
-    locations: np.ndarray, scales: np.ndarray, family: Any, edges: np.ndarray
+    locations: np.ndarray, scales: np.ndarray, family: Cdf, edges: np.ndarray
 ) -> np.ndarray:
     """Each prompt's score distribution on a grid: (prompts, cells), rows sum to 1.
 
@@ -78,18 +88,19 @@ def cell_masses(
     proportion onto the cells; AssertionError above 1 % of it.
     """
     at = (edges - np.reshape(locations, (-1, 1))) / np.reshape(scales, (-1, 1))
-    masses = np.diff(family.cdf(at), axis=1)
+    masses = np.diff(family(at), axis=1)
     inside = masses.sum(axis=1, keepdims=True)
     assert (inside > 0.99).all(), "the grid is too narrow for the scores"
     return masses / inside
 
 
-def same_and_cross(masses: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+def same_and_cross(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
     """E value(|r1 - r2|) of two responses to one prompt, and of responses to two random prompts.
 
     masses: (prompts, cells), each row the distribution of a prompt's scores on an even grid;
-    values: (cells,) at the distances 0, 1, 2, ... cells. The draws are independent (two responses
-    may coincide, and so may two prompts), which makes the inequality exact for every population:
+    values: (..., cells) at the distances 0, 1, 2, ... cells. Returns (2, ...), same and cross. The
+    draws are independent (two responses may coincide, and so may two prompts), which makes the
+    inequality exact for every population:
 
     For values that are concave and nondecreasing, same <= cross, whatever the distributions.
     Proof: bounded, c - value(|t|) with c the limit is even, convex and falling to 0 on t >= 0,
@@ -101,13 +112,13 @@ def same_and_cross(masses: np.ndarray, values: np.ndarray) -> tuple[float, float
     an xi that is not, the inequality can fail.
     """
     n_cells = masses.shape[1]
-    assert values.shape == (n_cells,), (masses.shape, values.shape)
+    assert values.shape[-1] == n_cells, (masses.shape, values.shape)
     size = fft.next_fast_len(2 * n_cells - 1, real=True)
-    power = np.abs(fft.rfft(np.concatenate([masses, masses.mean(axis=0)[None]]), size)) ** 2
-    counts = fft.irfft(power, size)[:, :n_cells]  # P(r1 - r2 = k) for k >= 0
+    transforms = fft.rfft(masses, size)
+    powers = (np.abs(transforms) ** 2).mean(axis=0), np.abs(transforms.mean(axis=0)) ** 2
+    counts = fft.irfft(powers, size)[:, :n_cells]  # P(r1 - r2 = k) for k >= 0
     counts[:, 1:] *= 2
-    means = counts @ values
-    return float(means[:-1].mean()), float(means[-1])
+    return counts @ values.T
 
 
 # Order consistency.

@@ -1,9 +1,9 @@
 """Simulated annotators: preference labels of pairs from golden rewards."""
 
 import numpy as np
-from scipy.special import expit, ndtr
+import scipy  # which loads scipy.special where it is used; the names of LINKS need none of it
 
-LINKS = {"logistic": expit, "probit": ndtr}
+LINKS = {"logistic": "expit", "probit": "ndtr"}  # the functions of scipy.special
 
 
 def preference_probability(
@@ -20,7 +20,7 @@ def preference_probability(
         raise ValueError(f"beta must be >= 0 (0 = coin flip, inf = noise-free), got {beta}")
     logits = np.zeros(np.shape(golden_margin))  # inf * 0 is nan, so ties are left at 0
     np.multiply(beta, golden_margin, out=logits, where=np.not_equal(golden_margin, 0))
-    return LINKS[link](logits)
+    return getattr(scipy.special, LINKS[link])(logits)
 
 
 def prefers_first(probability: np.ndarray, uniforms: np.ndarray) -> np.ndarray:

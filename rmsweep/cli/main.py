@@ -82,7 +82,7 @@ def _one_line(text: str) -> str:
 
 def _run(argv: list[str]) -> int:
     """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
-    from rmsweep.launch import run_one, run_sweep
+    from rmsweep.launch import run_one
 
     parser = Parser("rmsweep run", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--multirun", action="store_true")
@@ -98,6 +98,8 @@ def _run(argv: list[str]) -> int:
     flags += [argument for argument in rest if argument.startswith("-")]
     overrides = [argument for argument in rest if not argument.startswith("-")]
     require_folders(args.config_dir)
+    if args.multirun:  # one run needs none of it
+        from rmsweep.launch import run_sweep
     import_from_here()
     if not args.multirun:
         if args.plan or args.limit is not None:

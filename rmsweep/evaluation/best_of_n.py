@@ -9,7 +9,7 @@ Metrics that take `orders` sort once between them: those of `descending`.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist
+import scipy  # which loads scipy.spatial where it is used: few runs need it
 
 Orders = Sequence[tuple[np.ndarray, np.ndarray]]
 COMPARED = 16  # values of a block in which each is compared with each
@@ -116,7 +116,8 @@ def accuracy_by_distance(
     low, high = np.triu_indices(golden.shape[1], k=1)
     for prompt, (rewards, vectors) in enumerate(zip(golden, x, strict=True)):
         margin = rewards[low] - rewards[high]
-        apart = pdist(vectors.astype(np.float64))  # in the order of triu_indices
+        vectors = vectors.astype(np.float64)
+        apart = scipy.spatial.distance.pdist(vectors)  # in the order of triu_indices
         order = np.argsort(np.where(margin == 0, np.inf, apart), kind="stable")
         order = order[: np.count_nonzero(margin)]
         differences = predicted[:, prompt, low[order]] - predicted[:, prompt, high[order]]

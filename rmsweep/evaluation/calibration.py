@@ -3,8 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
+import scipy  # which loads scipy.optimize where it is used: most runs need none of it
 
 N_BINS = 10
 SHARPEST = 100.0  # of 1 / temperature, in units of 1 / rms margin
@@ -28,7 +27,9 @@ def temperature(margins: np.ndarray) -> float:
 
     if unit.mean() <= 0:  # the slope of the convex risk at 0 is -mean / 2
         return float("inf")
-    found = minimize_scalar(risk, bounds=(0, SHARPEST), method="bounded", options={"xatol": 1e-6})
+    found = scipy.optimize.minimize_scalar(
+        risk, bounds=(0, SHARPEST), method="bounded", options={"xatol": 1e-6}
+    )
     return scale / float(found.x)
 
 
@@ -42,7 +43,7 @@ def calibration(margins: np.ndarray, t: float) -> dict[str, Any]:
     reliability_*: (N_BINS,) mean confidence and accuracy, nan in an empty bin, and pairs by bin.
     """
     logits = margins.astype(float) / t
-    p = expit(logits)
+    p = scipy.special.expit(logits)
     confidence = np.maximum(p, 1 - p)
     right = 0.5 + 0.5 * np.sign(margins)
     bins = np.minimum(((confidence - 0.5) * 2 * N_BINS).astype(int), N_BINS - 1)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from scipy import special, stats
+from scipy import special
 
 from rmsweep.analysis import theory
 from rmsweep.analysis.bootstrap import bootstrap_means, percentile_interval
@@ -94,9 +94,9 @@ def synthetic_limits(spread: float) -> tuple[float, float]:
     """
     assert N_CURVED == 2, "the curved part is Laplace only then"
     edges = np.linspace(-12, 12, 2401)
-    gaussian = stats.norm(scale=np.sqrt(2 * (LINEAR + INTERACTION)))
-    curved = stats.laplace(scale=np.sqrt(CURVED))
-    masses = np.convolve(np.diff(gaussian.cdf(edges)), np.diff(curved.cdf(edges)))
+    gaussian = theory.FAMILIES["Gaussian"](edges / np.sqrt(2 * (LINEAR + INTERACTION)))
+    curved = theory.FAMILIES["Laplace"](edges / np.sqrt(2 * CURVED))
+    masses = np.convolve(np.diff(gaussian), np.diff(curved))
     explained = np.linspace(-24 + 0.01, 24 - 0.01, len(masses))
     u = np.sqrt(2 * UNEXPLAINED) * special.ndtri((np.arange(400) + 0.5) / 400)
     p = special.expit(spread * (explained[:, None] + u))

@@ -78,10 +78,10 @@ def theory_cross_prompt(rng: np.random.Generator) -> Figure:
     ratios, betas = np.linspace(0, 3, 9), np.geomspace(0.1, 30, 25)
     for (colour, line, _), (name, family) in zip(SERIES, theory.FAMILIES.items(), strict=True):
         style: dict[str, Any] = {"color": colour, "ls": line, "label": name}
-        pairs = [_same_and_cross(t * prompts, 1.0, family, [np.abs])[0] for t in ratios]
-        top.plot(ratios, [cross / same for same, cross in pairs], **style)
-        quality = _same_and_cross(prompts, 1.0, family, [_xi(beta) for beta in betas])
-        middle.plot(betas, [cross - same for same, cross in quality], **style)
+        pairs = [_same_and_cross(t * prompts, 1.0, family, [np.abs]) for t in ratios]
+        top.plot(ratios, [cross / same for (same,), (cross,) in pairs], **style)
+        same, cross = _same_and_cross(prompts, 1.0, family, [_xi(beta) for beta in betas])
+        middle.plot(betas, cross - same, **style)
     for ratio in (0.5, 1, 2, 3):
         golden = rng.normal(ratio * rng.normal(size=(N_SIMULATED, 1)), 1, (N_SIMULATED, 2))
         same, cross = _simulated_margins(golden, rng)
@@ -203,14 +203,15 @@ def _simulated_margins(golden: np.ndarray, rng: np.random.Generator) -> list[flo
 
 
 def _same_and_cross(
-    locations: np.ndarray, scales: float | np.ndarray, family: object, xis: list[theory.Xi]
-) -> list[tuple[float, float]]:
+    locations: np.ndarray, scales: float | np.ndarray, family: theory.Cdf, xis: list[theory.Xi]
+) -> np.ndarray:
+    """Return the means of each quality on one population: (2, xis), same and cross."""
     masses = theory.cell_masses(locations, scales * np.ones(len(locations)), family, GRID)
     distances = np.arange(masses.shape[1]) * (GRID[1] - GRID[0])
-    return [theory.same_and_cross(masses, xi(distances)) for xi in xis]
+    return theory.same_and_cross(masses, np.stack([xi(distances) for xi in xis]))
 
 
-def _random_population(rng: np.random.Generator, is_concave: bool) -> tuple[float, float]:
+def _random_population(rng: np.random.Generator, is_concave: bool) -> np.ndarray:
     """Qualities of a few random prompts of a random family; not concave: sure beyond a distance."""
     n_prompts = rng.integers(2, 5)
     locations = rng.normal(0, rng.exponential(), n_prompts)
@@ -218,7 +219,7 @@ def _random_population(rng: np.random.Generator, is_concave: bool) -> tuple[floa
     family = rng.choice(np.array(list(theory.FAMILIES.values()), dtype=object))
     threshold = rng.uniform(0.5, 4)
     xi = _xi(rng.lognormal(0, 1)) if is_concave else lambda d: np.where(d > threshold, 1, 0.5)
-    return _same_and_cross(locations, scales, family, [xi])[0]
+    return _same_and_cross(locations, scales, family, [xi])[:, 0]
 
 
 def log_x(ax: Axes, ticks: str) -> None:

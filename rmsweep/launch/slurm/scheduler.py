@@ -6,8 +6,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from submitit.slurm.slurm import read_job_id
-
 from rmsweep.errors import Unavailable
 
 LIVE = {
@@ -64,6 +62,8 @@ def accounted(jobs: Sequence[str]) -> list[Task]:
 
 def _tasks(job_id: str, name: str, state: str, exit_code: str = "", reason: str = "") -> list[Task]:
     """Of a line of squeue or sacct; tasks that wait share one: 12_[0-3,7%4]."""
+    from submitit.slurm.slurm import read_job_id  # here: whoever has no jobs starts without it
+
     found = []
     for job, *ends in read_job_id(job_id):
         numbers = range(int(ends[0]), int(ends[-1]) + 1) if ends else [0]

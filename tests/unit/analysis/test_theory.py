@@ -154,6 +154,14 @@ def test_equal_prompts_have_equal_pairs():
     assert same == pytest.approx(cross)
 
 
+ROOT3 = np.sqrt(3)
+SCIPY = {
+    "Gaussian": stats.norm(),
+    "Laplace": stats.laplace(scale=np.sqrt(0.5)),
+    "logistic": stats.logistic(scale=ROOT3 / np.pi),
+    "uniform": stats.uniform(-ROOT3, 2 * ROOT3),
+    "Student t, 5 df": stats.t(5, scale=np.sqrt(0.6)),
+}
 MEAN_DISTANCES = {
     "Gaussian": 2 / np.sqrt(np.pi), "Laplace": 1.5 * np.sqrt(0.5),
     "logistic": 2 * np.sqrt(3) / np.pi, "uniform": 2 * np.sqrt(3) / 3,
@@ -163,13 +171,15 @@ MEAN_DISTANCES = {
 
 @pytest.mark.parametrize("name", theory.FAMILIES)
 def test_families_are_standardised_and_have_their_mean_distances(name):
-    family = theory.FAMILIES[name]
+    family = SCIPY[name]
+    scores = np.linspace(-60, 60, 1201)
+    np.testing.assert_allclose(theory.FAMILIES[name](scores), family.cdf(scores), rtol=1e-12)
     assert family.mean() == pytest.approx(0) and family.var() == pytest.approx(1)
     x = np.linspace(0, 1.7, 50)
     np.testing.assert_allclose(family.pdf(x), family.pdf(-x))
     assert np.all(np.diff(family.pdf(x)) <= 1e-12)
     edges = np.linspace(-40, 40, 8001)
-    masses = theory.cell_masses(np.zeros(1), np.ones(1), family, edges)
+    masses = theory.cell_masses(np.zeros(1), np.ones(1), theory.FAMILIES[name], edges)
     same = theory.same_and_cross(masses, np.arange(8000) * 0.01)[0]
     exact = (
         MEAN_DISTANCES[name]
@@ -183,10 +193,10 @@ def test_families_are_standardised_and_have_their_mean_distances(name):
 @pytest.mark.parametrize("name", theory.FAMILIES)
 def test_cell_masses_are_those_of_the_scores(name):
     """Both means against draws of responses, two of one prompt and one each of two."""
-    family, rng, n = theory.FAMILIES[name], np.random.default_rng(1), 200_000
+    family, rng, n = SCIPY[name], np.random.default_rng(1), 200_000
     locations, scales = rng.normal(0, 2, 20), rng.uniform(0.5, 2, 20)
     edges = np.linspace(-60, 60, 6001)
-    masses = theory.cell_masses(locations, scales, family, edges)
+    masses = theory.cell_masses(locations, scales, theory.FAMILIES[name], edges)
     found = theory.same_and_cross(masses, xi(1)(np.arange(6000) * 0.02))
 
     def draw(prompt):
@@ -199,14 +209,14 @@ def test_cell_masses_are_those_of_the_scores(name):
 
 def test_a_grid_too_narrow_is_refused():
     with pytest.raises(AssertionError, match="narrow"):
-        theory.cell_masses(np.zeros(1), np.ones(1), stats.norm(), np.linspace(-1, 1, 9))
+        theory.cell_masses(np.zeros(1), np.ones(1), special.ndtr, np.linspace(-1, 1, 9))
 
 
 def test_gaussian_prompts_have_the_closed_form():
     """Prop. 10: same 2 s / sqrt(pi), cross 2 sqrt(s^2 + t^2) / sqrt(pi)."""
     edges = np.linspace(-40, 40, 8001)
     quantiles = special.ndtri((np.arange(2000) + 0.5) / 2000)
-    masses = theory.cell_masses(1.5 * quantiles, np.full(2000, 0.8), stats.norm(), edges)
+    masses = theory.cell_masses(1.5 * quantiles, np.full(2000, 0.8), special.ndtr, edges)
     found = theory.same_and_cross(masses, np.arange(8000) * 0.01)
     np.testing.assert_allclose(found, 2 * np.array([0.8, 1.7]) / np.sqrt(np.pi), rtol=1e-3)
 
