@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmsweep.analysis import fields, metrics
-from rmsweep.analysis.figures import catalogue
+from rmsweep.analysis.figures import catalogue, write
+from rmsweep.analysis.report import page
 from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
 from rmsweep.errors import nearest
 from rmsweep.results import sweep_record
@@ -55,7 +56,7 @@ def _add_figure(commands: argparse._SubParsersAction[Any]) -> None:
         "figure",
         help="the figures of one or several sweeps, as files",
         description="Draw every figure that the runs have the data for, into outputs/NAME/figures/",
-        epilog=catalogue.listing(),
+        epilog=catalogue.figure_list(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_names(figure)
@@ -159,7 +160,7 @@ def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame
 
 def _figure(args: argparse.Namespace) -> int:
     """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
-    from rmsweep.analysis.figures import panels, style, write
+    from rmsweep.analysis.figures import panels, style
     from rmsweep.results import dataset
 
     if args.out is None and len(args.names) > 1:
@@ -171,12 +172,14 @@ def _figure(args: argparse.Namespace) -> int:
     ):
         if unknown := [name for name in given if name not in valid]:
             raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
-    offered = list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.with_bars()
+    offered = (
+        list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.figures_with_bars()
+    )
     if others := [name for name in asked if name not in offered]:
         raise ValueError(
             f"--error-bars {args.error_bars} is not for {others[0]}, but for {', '.join(offered)}"
         )
-    rows = write.read(args.names, conditions_of(args.where))
+    rows = write.read_runs(args.names, conditions_of(args.where))
     n_done, folder = (rows["status"] == "done").sum(), args.out
     if folder is None:
         folder = dataset.folder(args.names[0]) / "figures"
@@ -186,7 +189,9 @@ def _figure(args: argparse.Namespace) -> int:
         return 1
     for name in asked or offered:
         try:
-            paths = write.make(rows, name, Path(folder), formats, args.seed, args.error_bars)
+            paths = write.write_figure(
+                rows, name, Path(folder), formats, args.seed, args.error_bars
+            )
         except panels.MissingData as error:
             missing.append(name)
             print(f"{name}: not drawn, it needs {error}")
@@ -199,7 +204,6 @@ def _figure(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     """Write the page; 1 where runs are missing."""
-    from rmsweep.analysis.report import page
     from rmsweep.analysis.report.request import Request
     from rmsweep.results import dataset
 
@@ -212,8 +216,8 @@ def _report(args: argparse.Namespace) -> int:
         raise ValueError(f"--out must be a file, {path} is a folder")
     conditions = conditions_of(args.where)
     names, where, files = map(tuple, (args.names, args.where, args.file))
-    made = page.build(Request(names, where, conditions, args.seed, files))
-    page.write(made, path)
+    made = page.build_page(Request(names, where, conditions, args.seed, files))
+    page.write_page(made, path)
     print(f"{path}: {len(made.html.encode()) / 1e6:.1f} MB; open it in a browser")
     if made.n_done < made.n_wanted:
         counts = f"{made.n_done:,} of {made.n_wanted:,} runs are done, {made.n_failed:,} failed"

@@ -96,10 +96,10 @@ def _inspect(args: argparse.Namespace) -> int:
     reports = [caches.describe(*found) for found in caches.find([*map(Path, args.paths)])]
     print(json.dumps(reports, indent=2) if args.json else text.render(reports))
     if picture is not None:
-        from rmsweep.analysis.figures import caches as figures
-        from rmsweep.analysis.figures import style
+        from rmsweep.analysis.figures.caches import draw_caches
+        from rmsweep.analysis.figures.style import save_figure
 
-        style.save(figures.draw(reports), picture)
+        save_figure(draw_caches(reports), picture)
     return 0
 
 

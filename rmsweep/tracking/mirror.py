@@ -83,10 +83,10 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> Mirrored:
 
 def _figures(name: str) -> dict[str, Path]:
     found = {}
-    rows = write.read([name], {})
+    rows = write.read_runs([name], {})
     for figure in catalogue.FIGURES:
         try:
-            (found[figure],) = write.make(
+            (found[figure],) = write.write_figure(
                 rows, figure, dataset.folder(name) / "figures", ["png"], 0
             )
         except MissingData:

@@ -7,7 +7,7 @@ import pytest
 from helpers.commands import install
 from helpers.report_data import IMAGE, SCRIPT, write_sweep
 
-from rmsweep.analysis.report import page as reports
+from rmsweep.analysis.report import page
 from rmsweep.analysis.report.request import Request
 from rmsweep.results import dataset
 
@@ -58,7 +58,7 @@ def path(tmp_path_factory):
             is_done=lambda s: s["seed"] < 4,
             is_failed=lambda s: s["loss"] == "bt_mlp",
         )
-        reports.write(reports.build(Request(("made",), (), {}, 0)), root / "report.html")
+        page.write_page(page.build_page(Request(("made",), (), {}, 0)), root / "report.html")
     return root / "report.html"
 
 

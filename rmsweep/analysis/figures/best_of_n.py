@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rmsweep.analysis.figures import panels
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.rbt_losses import draw_lines
 from rmsweep.analysis.figures.style import RC
 from rmsweep.evaluation.best_of_n import kl_upper_bound
@@ -31,16 +30,16 @@ def bon_kl(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
 
 @matplotlib.rc_context(RC)
 def _curves(rows: pd.DataFrame, rng: np.random.Generator, *, over_kl: bool) -> Figure:
-    rows, held = select.at_reference(rows, select.REFERENCE)
-    select.require(rows, "runs with bon_golden_by_n", "bon_golden")
-    facets = select.facets(rows, [])
-    cells = select.means_of_list(rows, [*facets, "loss"], "bon_golden_by_n", rng)
+    rows, held = shown_runs.at_reference(rows, shown_runs.REFERENCE)
+    shown_runs.require(rows, "runs with bon_golden_by_n", "bon_golden")
+    facets = shown_runs.facets(rows, [])
+    cells = shown_runs.means_of_list(rows, [*facets, "loss"], "bon_golden_by_n", rng)
     labels = panels.loss_labels(rows)
     figure, axes = panels.facet_panels(cells, facets)
-    runs = select.with_fields(select.done(rows), facets)
+    runs = shown_runs.with_fields(shown_runs.done(rows), facets)
     runs = runs[runs["bon_golden_by_n"].notna()]
     for ax, (_, part), (_, of_panel) in zip(
-        axes, select.split(cells, facets), select.split(runs, facets), strict=True
+        axes, shown_runs.by_panel(cells, facets), shown_runs.by_panel(runs, facets), strict=True
     ):
         ns = np.asarray(of_panel["bon_n"].iloc[0], float)
         x = np.sqrt(kl_upper_bound(ns)) if over_kl else ns
@@ -57,7 +56,7 @@ def _curves(rows: pd.DataFrame, rng: np.random.Generator, *, over_kl: bool) -> F
         Line2D([], [], color="black", linestyle=(0, (4, 1)), linewidth=0.8, label="oracle"),
         Line2D([], [], color="black", linestyle=(0, (1, 2)), linewidth=0.8, label="random"),
     ]
-    footnote = select.footnote(rows, cells, held, BY_SEED)
+    footnote = shown_runs.footnote(rows, cells, held, BY_SEED)
     if runs["oracle_by_n"].isna().any():
         footnote.append("Some runs, of an earlier version, hold the oracle at the largest N only.")
     return panels.finish(figure, [*panels.loss_handles(labels), *limits], footnote)
@@ -69,6 +68,6 @@ def _draw_limits(ax: Axes, x: np.ndarray, runs: pd.DataFrame) -> None:
     if len(recorded):
         ax.plot(x, recorded.iloc[0], color="black", linestyle=(0, (4, 1)), linewidth=0.8)
     else:  # runs of an earlier version have only its end
-        at = list(runs["bon_n"].iloc[0]).index(select.scored_n(runs))
+        at = list(runs["bon_n"].iloc[0]).index(shown_runs.scored_n(runs))
         ax.plot(x[at], runs["oracle"].iloc[0], color="black", marker="_", markersize=8)
     ax.axhline(runs["base"].mean(), color="black", linestyle=(0, (1, 2)), linewidth=0.8)

@@ -43,7 +43,7 @@ FIGURES = {
 }
 
 
-def draw(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
+def draw_figure(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
     """The figure of that name, of the runs in `rows`; MissingData says what they lack.
 
     error_bars: a kind of bars.KINDS; other than intervals are for those of `with_bars`.
@@ -51,11 +51,11 @@ def draw(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
     from rmsweep.analysis.figures.error_bars import Bars
 
     function = _function(name)
-    given = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars)}
-    return function(**{name: given[name] for name in _parameters(name)})
+    arguments = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars)}
+    return function(**{name: arguments[name] for name in _parameters(name)})
 
 
-def with_bars() -> list[str]:
+def figures_with_bars() -> list[str]:
     """The figures that offer a choice of error bars."""
     return [name for name in FIGURES if "bars" in _parameters(name)]
 
@@ -69,7 +69,7 @@ def _parameters(name: str) -> list[str]:
     return list(inspect.signature(_function(name)).parameters)
 
 
-def listing() -> str:
+def figure_list() -> str:
     """A line a figure."""
     lines = [f"  {name:<29} {line}" for name, (_, line) in FIGURES.items()]
     return "\n".join(["figures (fig: arXiv:2411.04991, nbt: arXiv:2512.06343):", *lines])

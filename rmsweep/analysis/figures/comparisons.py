@@ -15,8 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import label
-from rmsweep.analysis.figures import panels
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import PAGE_IN, RC
 
 BASELINE = "bt_mlp"
@@ -28,19 +27,19 @@ UNDECIDED: Any = {"hatch": "////", "fill": False, "linewidth": 0, "edgecolor": "
 @matplotlib.rc_context(RC)
 def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Improvement of each loss less BT-MLP's (or the first's) by beta and quantity."""
-    rows, held = select.at_reference(rows, ["pairing", "selection"])
-    select.require(rows, "runs with two losses", "loss", 2)
-    labels, runs = panels.loss_labels(rows), select.done(rows)
+    rows, held = shown_runs.at_reference(rows, ["pairing", "selection"])
+    shown_runs.require(rows, "runs with two losses", "loss", 2)
+    labels, runs = panels.loss_labels(rows), shown_runs.done(rows)
     baseline = BASELINE if BASELINE in labels else next(iter(labels))
     shown = ["annotation.beta", "quantity"]
-    pooled = [f for f in select.facets(rows, shown) if f in POOLED]
-    facets = [f for f in select.facets(rows, shown) if f not in POOLED]
+    pooled = [f for f in shown_runs.facets(rows, shown) if f in POOLED]
+    facets = [f for f in shown_runs.facets(rows, shown) if f not in POOLED]
     tables = []
     for loss in (loss for loss in labels if loss != baseline):
         sides = {"loss": loss}, {"loss": baseline}
         by = [*facets, *shown]
-        found = contrasts.paired_differences(runs, *sides, "improvement", rng, by)
-        tables.append(found.assign(difference=f"{labels[loss]} − {labels[baseline]}"))
+        differences = contrasts.paired_differences(runs, *sides, "improvement", rng, by)
+        tables.append(differences.assign(difference=f"{labels[loss]} − {labels[baseline]}"))
     cells = pd.concat(tables)
     if cells.empty:
         raise panels.MissingData("runs with two losses that agree in all else")
@@ -50,12 +49,14 @@ def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     betas, quantities = (sorted(cells[field].unique()) for field in shown)
     if len(betas) > 4:  # the numbers need the width
         figure.set_figwidth(PAGE_IN)
-    for ax, (_, part) in zip(axes, select.split(cells, ["difference", *facets]), strict=True):
+    for ax, (_, part) in zip(
+        axes, shown_runs.by_panel(cells, ["difference", *facets]), strict=True
+    ):
         x = [betas.index(beta) for beta in part["annotation.beta"]]
         y = [quantities.index(n) for n in part["quantity"]]
         shape, text = (
             (len(quantities), len(betas)),
-            [panels.number(v, "+", decimals) for v in part["estimate"]],
+            [panels.signed_text(v, "+", decimals) for v in part["estimate"]],
         )
         image = draw_cells(ax, part.assign(x=x, y=y, text=text), shape, 0, farthest)
         ax.set_xticks(range(len(betas)), [label(beta) for beta in betas])
@@ -65,22 +66,22 @@ def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     handles = [Patch(**UNDECIDED, label="undecided: the 95 % interval includes 0")]
     if pooled:
         held = [*held, "mean over " + ", ".join(f"{f} ({runs[f].nunique()})" for f in pooled)]
-    return panels.finish(figure, handles, select.footnote(rows, cells, held, PAIRED))
+    return panels.finish(figure, handles, shown_runs.footnote(rows, cells, held, PAIRED))
 
 
 @matplotlib.rc_context(RC)
 def win_rates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Share of the test prompts on which the row's loss beats the column's, over all settings."""
-    runs = select.done(rows)
+    runs = shown_runs.done(rows)
     labels = panels.loss_labels(runs)
-    losses, found = list(labels), []
+    losses, lines = list(labels), []
     for (y, loss), (x, other) in itertools.combinations(enumerate(losses), 2):
         sides = {"loss": loss}, {"loss": other}
         line = contrasts.paired_win_rates(runs, *sides, "improvement", rng)
         ends = {"estimate": "estimate", "low": "high", "high": "low"}
         other_way = line.assign(**{name: 1 - line[end] for name, end in ends.items()})
-        found += [line.assign(x=x, y=y), other_way.assign(x=y, y=x)]
-    if not found or (cells := pd.concat(found)).empty:
+        lines += [line.assign(x=x, y=y), other_way.assign(x=y, y=x)]
+    if not lines or (cells := pd.concat(lines)).empty:
         raise panels.MissingData("runs with two losses that agree in all else")
     percent = 100 * cells[["estimate", "low", "high"]]
     cells["text"] = [f"{m:.3g} %\n[{a:.3g}, {b:.3g}]" for m, a, b in percent.to_numpy()]
@@ -94,8 +95,10 @@ def win_rates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     ax.set_xticks(range(len(losses)), [textwrap.fill(labels[loss], 12) for loss in losses])
     ax.set_yticks(range(len(losses)), [textwrap.fill(labels[loss], 12) for loss in losses])
     ax.set(xlabel="… than this loss", ylabel="this loss is better …")
-    pairs = f"{select.span(cells['n_pairs'])} pairs of runs that differ in the loss only"
-    footnote = select.footnote(rows, cells, [f"Share of prompts won (ties ½) over {pairs}"], PAIRED)
+    pairs = f"{shown_runs.span_text(cells['n_pairs'])} pairs of runs that differ in the loss only"
+    footnote = shown_runs.footnote(
+        rows, cells, [f"Share of prompts won (ties ½) over {pairs}"], PAIRED
+    )
     handles = [Patch(**UNDECIDED, label="undecided: the interval includes 50 %")]
     return panels.finish(figure, handles, footnote)
 
@@ -119,8 +122,13 @@ def draw_cells(
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **UNDECIDED))
         is_dark = is_decided and abs(estimate - middle) > 0.6 * farthest
         ax.text(
-            x, y, cell["text"], ha="center", va="center", color="white" if is_dark else "black",
+            x,
+            y,
+            cell["text"],
+            ha="center",
+            va="center",
+            color="white" if is_dark else "black",
             bbox=None if is_decided else {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
-        )  # fmt: skip
+        )
     ax.grid(visible=False)
     return image

@@ -16,7 +16,7 @@ from scipy import special
 
 from rmsweep.analysis import theory
 from rmsweep.analysis.bootstrap import bootstrap_means, percentile_interval
-from rmsweep.analysis.figures import panels, runs
+from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import RC
 from rmsweep.analysis.figures.theory import HEIGHT_IN, SERIES, log_x, name_axes
 from rmsweep.cache.synthetic import CURVED, INTERACTION, LINEAR, N_CURVED, UNEXPLAINED
@@ -63,7 +63,7 @@ def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         "seeds; bands: 95 % intervals, bootstrap over seeds. Limits: of the probability given the "
         "embeddings, which do not hold all of the golden reward."
     )
-    return panels.finish(figure, [], [caption, *runs.missing_line(wanted)])
+    return panels.finish(figure, [], [caption, *shown_runs.missing_line(wanted)])
 
 
 def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
             "runs of one loss on one synthetic dataset with a number as reward_scale, such as "
             "sweeps=theory_convergence"
         )
-    if others := runs.facets(rows, ["annotation.beta", "quantity"]):
+    if others := shown_runs.facets(rows, ["annotation.beta", "quantity"]):
         raise panels.MissingData(f"runs with one {' and one '.join(others)}; --where selects them")
     return rows.assign(spread=rows["annotation.beta"] * rows[within] / scales)
 

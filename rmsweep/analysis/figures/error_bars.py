@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.analysis.bootstrap import standard_error_over_seeds
-from rmsweep.analysis.figures import runs
+from rmsweep.analysis.figures import shown_runs
 
 CROSSED = (
     "Error bars: 95 % intervals, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
@@ -30,19 +30,19 @@ class Bars:
 
     @property
     def words(self) -> str:
-        """For `select.footnote`."""
+        """For `shown_runs.footnote`."""
         return KINDS[self.kind]
 
     def means(self, rows: pd.DataFrame, fields: Sequence[str], metric: str) -> pd.DataFrame:
-        """`select.means`, whose low and high are a standard error below and above where so asked.
+        """Return the cells of `shown_runs.means`, with the kind of interval that was asked for.
 
-        The standard error is that over the seeds' scalar metric; nan with fewer than two seeds.
+        A standard error is that over the seeds' scalar metric; nan with fewer than two seeds.
         """
-        cells = runs.means(rows, fields, metric, self.rng)
+        cells = shown_runs.means(rows, fields, metric, self.rng)
         if self.kind == "interval":
             return cells
         by = [*fields, "loss"]
-        error = runs.with_number(cells, rows, by, metric, _standard_error)[metric]
+        error = shown_runs.with_number(cells, rows, by, metric, _standard_error)[metric]
         return cells.assign(low=cells["mean"] - error, high=cells["mean"] + error)
 
 

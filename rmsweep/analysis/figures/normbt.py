@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from rmsweep.analysis.figures import panels as sheet
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import panels
+from rmsweep.analysis.figures import shown_runs
 from rmsweep.analysis.figures.rbt_losses import draw_lines
 from rmsweep.analysis.figures.style import RC
 
@@ -22,27 +22,32 @@ GRADIENT = "gradient norm of the last layer"
 def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Gradient norm of training pairs against representation distance, coloured by error."""
     rows, held = _recorded(rows)
-    runs = select.done(rows)
+    runs = shown_runs.done(rows)
     labels = sheet.loss_labels(runs)
-    panels = [*select.facets(rows, []), "loss.label"]
-    runs = select.with_fields(runs, panels[:-1])
+    panels = [*shown_runs.facets(rows, []), "loss.label"]
+    runs = shown_runs.with_fields(runs, panels[:-1])
     runs = runs.assign(**{"loss.label": runs["loss"].map(labels)})
     first = runs.groupby(panels, dropna=False, sort=False)["seed"].idxmin()  # not all have seed 0
     runs = runs.loc[first]
     runs = runs.sort_values("loss", key=lambda loss: loss.map(list(labels).index), kind="stable")
     figure, axes = sheet.facet_panels(runs, panels)
-    for ax, (_, part) in zip(axes, select.split(runs, panels), strict=True):
+    for ax, (_, part) in zip(axes, shown_runs.by_panel(runs, panels), strict=True):
         names = ("pair_distance", "pair_gradient_norm", "pair_error")
         x, y, error = (part[name].iloc[0] for name in names)
         points = ax.scatter(x, y, s=4, c=error, cmap="viridis", norm=Normalize(0, 1), linewidth=0)
         ax.set(xlim=(0, None), ylim=(0, None))
     figure.colorbar(points, ax=axes, label="prediction error", aspect=30, pad=0.01)
     sheet.label_axes(figure, axes, "representation distance", GRADIENT)
-    n, seed = select.span(runs["pair_distance"].map(len)), select.span(runs["seed"])
+    n, seed = (
+        shown_runs.span_text(runs["pair_distance"].map(len)),
+        shown_runs.span_text(runs["seed"]),
+    )
     what = (
         f"{n} training pairs of one run each (seed {seed}), after training; single pairs, no means."
     )
-    return sheet.finish(figure, [], [*select.held_line(held), what, *select.missing_line(rows)])
+    return sheet.finish(
+        figure, [], [*shown_runs.held_line(held), what, *shown_runs.missing_line(rows)]
+    )
 
 
 def nbt_updates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
@@ -58,16 +63,16 @@ def nbt_accuracy(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
 @matplotlib.rc_context(RC)
 def _by_decile(rows: pd.DataFrame, column: str, y: str, rng: np.random.Generator) -> Figure:
     rows, held = _recorded(rows)
-    facets = select.facets(rows, [])
-    cells = select.means_of_list(rows, [*facets, "loss"], column, rng)
+    facets = shown_runs.facets(rows, [])
+    cells = shown_runs.means_of_list(rows, [*facets, "loss"], column, rng)
     cells["decile"] = cells["position"] + 1
-    labels = sheet.loss_labels(select.done(rows))
+    labels = sheet.loss_labels(shown_runs.done(rows))
     figure, axes = sheet.facet_panels(cells, facets)
-    for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
+    for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
         draw_lines(ax, part, "decile", labels)
         sheet.set_x_ticks(ax, range(1, 11), [str(decile) for decile in range(1, 11)])
     sheet.label_axes(figure, axes, "decile of representation distance, nearest first", y)
-    footnote = select.footnote(
+    footnote = shown_runs.footnote(
         rows, cells, held, f"Means over training pairs, after training. {BY_SEED}"
     )
     return sheet.finish(figure, sheet.loss_handles(labels), footnote)
@@ -75,8 +80,8 @@ def _by_decile(rows: pd.DataFrame, column: str, y: str, rng: np.random.Generator
 
 def _recorded(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The runs that have diagnostics, or are missing, at the papers' settings or the nearest."""
-    has_none = rows["pair_distance"].isna() & rows.index.isin(select.done(rows).index)
+    has_none = rows["pair_distance"].isna() & rows.index.isin(shown_runs.done(rows).index)
     rows = rows[~has_none]
-    if select.done(rows).empty:
+    if shown_runs.done(rows).empty:
         raise sheet.MissingData("runs with evaluation.diagnostics=true")
-    return select.at_reference(rows, select.REFERENCE)
+    return shown_runs.at_reference(rows, shown_runs.REFERENCE)

@@ -54,7 +54,8 @@ def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, li
         set_title(ax, dict(zip(across, names, strict=True)))
     for line, names in zip(grid, row_names, strict=True):
         text = _named(
-            dict(zip(down, names, strict=True)), int(of(line[-1]).get_figheight() * 11 / len(grid))
+            dict(zip(down, names, strict=True)),
+            int(figure_of(line[-1]).get_figheight() * 11 / len(grid)),
         )
         line[-1].annotate(text, (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center")
     return figure, axes
@@ -66,13 +67,13 @@ def _columns_of_a_grid(combinations: pd.DataFrame) -> list[str] | None:
     n = len(combinations)
     if n < 4 or sizes.prod() != n:
         return None
-    found = []
+    layouts = []
     for many in range(1, len(sizes)):
         for fields in itertools.combinations(sizes.index[::-1], many):
             columns = int(sizes[list(fields)].prod())
             if 2 <= columns <= 6 and n // columns <= 8:
-                found.append((n // columns > 6, columns, list(fields[::-1])))
-    return min(found, key=lambda option: option[:2])[2] if found else None
+                layouts.append((n // columns > 6, columns, list(fields[::-1])))
+    return min(layouts, key=lambda layout: layout[:2])[2] if layouts else None
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
@@ -118,7 +119,7 @@ def set_x_ticks(ax: Axes, places: Sequence[float], texts: Sequence[str]) -> None
 
     The last always has its text. places: about equally far apart on the axis.
     """
-    width = of(ax).get_figwidth() / n_columns(ax) - 0.4  # of the axis, beside its own labels
+    width = figure_of(ax).get_figwidth() / n_columns(ax) - 0.4  # of the axis, beside its own labels
     most = max(1, int(width / (0.065 * max(map(len, texts)) + 0.05)))
     step = math.ceil(len(texts) / most)
     shown = [text if (len(texts) - 1 - i) % step == 0 else "" for i, text in enumerate(texts)]
@@ -151,14 +152,19 @@ def loss_handles(labels: Mapping[str, str], *, line: bool = True) -> list[Artist
 
 def loss_labels(rows: pd.DataFrame) -> dict[str, str]:
     """loss.label by loss, in the same order everywhere; two of one label also say their names."""
-    found = rows.drop_duplicates("loss").set_index("loss")
-    order = [*(loss for loss in KNOWN if loss in found.index), *sorted({*found.index} - {*KNOWN})]
-    labels = found["loss.label"] if "loss.label" in found else found.index.to_series()
+    first_runs = rows.drop_duplicates("loss").set_index("loss")
+    order = [
+        *(loss for loss in KNOWN if loss in first_runs.index),
+        *sorted({*first_runs.index} - {*KNOWN}),
+    ]
+    labels = (
+        first_runs["loss.label"] if "loss.label" in first_runs else first_runs.index.to_series()
+    )
     twice = labels.duplicated(keep=False)
     return {loss: f"{labels[loss]} ({loss})" if twice[loss] else labels[loss] for loss in order}
 
 
-def of(ax: Axes) -> Figure:
+def figure_of(ax: Axes) -> Figure:
     """The figure that a panel is in; no figure here has another inside."""
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
@@ -171,13 +177,13 @@ def _place(ax: Axes) -> SubplotSpec:
     return place
 
 
-def quantities(ax: Axes, numbers: Sequence[int]) -> list[str]:
+def quantity_labels(ax: Axes, numbers: Sequence[int]) -> list[str]:
     """Numbers of pairs for the ticks of a panel: in thousands (5k) where it is narrow."""
     is_round = all(n % 1000 == 0 for n in numbers)
     return [f"{n // 1000}k" if is_round and n_columns(ax) > 4 else f"{n:,}" for n in numbers]
 
 
-def say(field: str, value: Any) -> str:
+def field_text(field: str, value: Any) -> str:
     """A field's value as a title says it."""
     if field == "quantity":
         return f"{value:,} pairs"
@@ -195,11 +201,11 @@ def set_title(ax: Axes, values: Mapping[str, Any]) -> None:
 
 def _n_characters(ax: Axes) -> int:
     """How many fit into the width of a panel."""
-    return int(of(ax).get_figwidth() / n_columns(ax) * 13)
+    return int(figure_of(ax).get_figwidth() / n_columns(ax) * 13)
 
 
 def _named(values: Mapping[str, Any], width: int) -> str:
-    items = [say(field, value).replace(" ", UNBROKEN) for field, value in values.items()]
+    items = [field_text(field, value).replace(" ", UNBROKEN) for field, value in values.items()]
     text = ", ".join(items)
     return textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)
 
@@ -209,6 +215,6 @@ def n_columns(ax: Axes) -> int:
     return _place(ax).get_gridspec().ncols
 
 
-def number(value: float, sign: str = "", decimals: int = 2) -> str:
+def signed_text(value: float, sign: str = "", decimals: int = 2) -> str:
     """A number with a true minus; sign="+" shows a plus, too."""
     return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}".replace("-", "−")

@@ -14,8 +14,7 @@ from matplotlib.patches import Patch
 
 from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import label
-from rmsweep.analysis.figures import panels
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import CROSSED, Bars
 from rmsweep.analysis.figures.rbt_losses import IMPROVEMENT, apart_by, make_room
 from rmsweep.analysis.figures.style import RC, loss_style
@@ -26,42 +25,42 @@ RANDOM, CHOSEN = ("random",), ("similar", "diversified")
 
 def fig4(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Same- and cross-prompt annotation under random selection, against beta."""
-    return _shaded(select.of_datasets(rows, later=False), RANDOM, ["quantity"], bars)
+    return _shaded(shown_runs.of_datasets(rows, later=False), RANDOM, ["quantity"], bars)
 
 
 def fig19(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 on HelpSteer and UltraFeedback."""
-    return _shaded(select.of_datasets(rows, later=True), RANDOM, ["quantity"], bars)
+    return _shaded(shown_runs.of_datasets(rows, later=True), RANDOM, ["quantity"], bars)
 
 
 def fig5(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 for pairs of similar and of diversified responses."""
-    return _shaded(select.of_datasets(rows, later=False), CHOSEN, ["quantity"], bars)
+    return _shaded(shown_runs.of_datasets(rows, later=False), CHOSEN, ["quantity"], bars)
 
 
 def fig20(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 5 on HelpSteer and UltraFeedback."""
-    return _shaded(select.of_datasets(rows, later=True), CHOSEN, ["quantity"], bars)
+    return _shaded(shown_runs.of_datasets(rows, later=True), CHOSEN, ["quantity"], bars)
 
 
 def fig12(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 at every quantity, on the first dataset (RBT: Harmless)."""
-    return _at_every_quantity(select.of_dataset(rows, 0), RANDOM, bars)
+    return _at_every_quantity(shown_runs.of_dataset(rows, 0), RANDOM, bars)
 
 
 def fig13(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 4 at every quantity, on the second dataset (RBT: Helpful)."""
-    return _at_every_quantity(select.of_dataset(rows, 1), RANDOM, bars)
+    return _at_every_quantity(shown_runs.of_dataset(rows, 1), RANDOM, bars)
 
 
 def fig14(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 5 at every quantity, on the first dataset (RBT: Harmless)."""
-    return _at_every_quantity(select.of_dataset(rows, 0), CHOSEN, bars)
+    return _at_every_quantity(shown_runs.of_dataset(rows, 0), CHOSEN, bars)
 
 
 def fig15(rows: pd.DataFrame, bars: Bars) -> Figure:
     """Fig. 5 at every quantity, on the second dataset (RBT: Helpful)."""
-    return _at_every_quantity(select.of_dataset(rows, 1), CHOSEN, bars)
+    return _at_every_quantity(shown_runs.of_dataset(rows, 1), CHOSEN, bars)
 
 
 @matplotlib.rc_context(RC)
@@ -70,35 +69,43 @@ def fig6(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
 
     One panel has the margin of the cross-prompt pairs, the other that of the same-prompt pairs.
     """
-    rows, held = select.at_reference(rows, ["annotation.beta", "quantity"])
+    rows, held = shown_runs.at_reference(rows, ["annotation.beta", "quantity"])
     rows = _with_both_pairings(rows)
-    runs, by = select.done(rows), ["loss", *select.facets(rows, ["pairing"])]
+    runs, by = shown_runs.done(rows), ["loss", *shown_runs.facets(rows, ["pairing"])]
     labels = panels.loss_labels(rows)
     figure, axes = panels.panels(2)
-    for ax, here, there in zip(axes, (CROSS, SAME), (SAME, CROSS), strict=True):
+    for ax, one, other in zip(axes, (CROSS, SAME), (SAME, CROSS), strict=True):
         points, line = contrasts.correlation_points(
-            runs, here, there, "improvement", "mean_margin", by, rng
+            runs, one, other, "improvement", "mean_margin", by, rng
         )
         if len(points) < 3:
             raise panels.MissingData("three settings with both pairings")
-        if here is SAME:  # cross - same, all the same
+        if one is SAME:  # cross - same, all the same
             points, line = _negated(points), _negated(line)
         for i, loss in enumerate(labels):
             part, style = points[points["loss"] == loss], loss_style(loss)
             part = part.rename(columns={"estimate": "mean"})
             ax.errorbar(
-                part["x"], part["mean"], select.reach(part), color=style.color, marker=style.marker,
-                linestyle="none", elinewidth=0.7, label=labels[loss],
+                part["x"],
+                part["mean"],
+                shown_runs.interval_reach(part),
+                color=style.color,
+                marker=style.marker,
+                linestyle="none",
+                elinewidth=0.7,
+                label=labels[loss],
                 transform=apart_by(ax, i, len(labels)),
-            )  # fmt: skip
+            )
             make_room(ax, part, "x")
         ax.axhline(0, color="black", linewidth=0.6)
-        r, low, high = (panels.number(line[name].iloc[0]) for name in ("estimate", "low", "high"))
+        r, low, high = (
+            panels.signed_text(line[name].iloc[0]) for name in ("estimate", "low", "high")
+        )
         ax.set_title(f"r = {r} [{low}, {high}], {len(points)} points")
-        ax.set_xlabel(f"mean |Δr| of the {here['pairing'].replace('_', '-')} pairs")
+        ax.set_xlabel(f"mean |Δr| of the {one['pairing'].replace('_', '-')} pairs")
     figure.supylabel("gain of cross-prompt annotation")
     interval = f"{CROSSED} r: Pearson's correlation over the points, which are taken as given."
-    footnote = select.footnote(rows, points, held, interval)
+    footnote = shown_runs.footnote(rows, points, held, interval)
     handles = panels.loss_handles(labels, line=False)
     return panels.finish(figure, handles, footnote)
 
@@ -108,37 +115,37 @@ def _negated(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_both_pairings(rows: pd.DataFrame) -> pd.DataFrame:
-    select.require(rows, "runs with both pairings", "pairing", 2)
+    shown_runs.require(rows, "runs with both pairings", "pairing", 2)
     return rows
 
 
 def _at_every_quantity(rows: pd.DataFrame, selections: Sequence[str], bars: Bars) -> Figure:
-    select.require(rows, "runs with two quantities", "quantity", 2)
+    shown_runs.require(rows, "runs with two quantities", "quantity", 2)
     return _shaded(rows, selections, [], bars)
 
 
 @matplotlib.rc_context(RC)
 def _shaded(rows: pd.DataFrame, selections: Sequence[str], fixed: list[str], bars: Bars) -> Figure:
     """Both pairings of each loss over beta, and what lies between them shaded."""
-    rows = select.with_value(rows, "selection", selections)
-    select.require(rows, f"runs with selection={' or '.join(selections)}", "selection")
-    rows, held = select.at_reference(_with_both_pairings(rows), fixed)
+    rows = shown_runs.with_value(rows, "selection", selections)
+    shown_runs.require(rows, f"runs with selection={' or '.join(selections)}", "selection")
+    rows, held = shown_runs.at_reference(_with_both_pairings(rows), fixed)
     rows = _with_both_pairings(rows)
-    select.require(rows, "runs with two values of beta", "annotation.beta", 2)
-    facets = select.facets(rows, ["annotation.beta", "pairing"])
+    shown_runs.require(rows, "runs with two values of beta", "annotation.beta", 2)
+    facets = shown_runs.facets(rows, ["annotation.beta", "pairing"])
     cells = bars.means(rows, [*facets, "annotation.beta", "pairing"], "improvement")
     betas = sorted(cells["annotation.beta"].unique())
     cells = cells.assign(x=[betas.index(beta) for beta in cells["annotation.beta"]])
     labels = panels.loss_labels(rows)
     figure, axes = panels.facet_panels(cells, facets)
-    for ax, (_, part) in zip(axes, select.split(cells, facets), strict=True):
+    for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
         _draw_pairings(ax, part, labels)
         panels.set_x_ticks(ax, range(len(betas)), [label(beta) for beta in betas])
     panels.label_axes(figure, axes, "annotators' β", IMPROVEMENT)
-    there = select.done(rows)["selection"].unique()
-    if len(there) == 1:
-        held = [*there, *held]
-    footnote = select.footnote(rows, cells, held, bars.words)
+    selections_shown = shown_runs.done(rows)["selection"].unique()
+    if len(selections_shown) == 1:
+        held = [*selections_shown, *held]
+    footnote = shown_runs.footnote(rows, cells, held, bars.words)
     return panels.finish(figure, [*panels.loss_handles(labels), *_pairing_handles()], footnote)
 
 
@@ -153,10 +160,17 @@ def _draw_pairings(ax: Axes, cells: pd.DataFrame, labels: Mapping[str, str]) -> 
         for pairing, face in (("same_prompt", "white"), ("cross_prompt", style.color)):
             part = of_loss[of_loss["pairing"] == pairing]
             ax.errorbar(
-                part["x"], part["mean"].astype(float), select.reach(part), color=style.color,
-                marker=style.marker, linestyle=style.linestyle, markerfacecolor=face,
-                elinewidth=0.6, label=f"{labels[loss]}, {pairing}", transform=apart,
-            )  # fmt: skip
+                part["x"],
+                part["mean"].astype(float),
+                shown_runs.interval_reach(part),
+                color=style.color,
+                marker=style.marker,
+                linestyle=style.linestyle,
+                markerfacecolor=face,
+                elinewidth=0.6,
+                label=f"{labels[loss]}, {pairing}",
+                transform=apart,
+            )
             make_room(ax, part, "x")
 
 

@@ -11,16 +11,35 @@ from matplotlib.figure import Figure
 COLUMN_IN, PAGE_IN = 3.3, 6.75  # a column, and both columns, of a paper
 FORMATS = ("png", "pdf", "svg")
 RC: Any = {
-    "font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7, "xtick.labelsize": 7,
-    "ytick.labelsize": 7, "legend.fontsize": 7, "figure.labelsize": 7, "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.1,
-    "lines.markersize": 3.6, "lines.markeredgewidth": 0.8, "errorbar.capsize": 1.5,
-    "hatch.linewidth": 0.5, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.grid.axis": "y", "grid.linewidth": 0.4, "grid.color": "#dddddd",
-    "axes.axisbelow": True, "axes.formatter.useoffset": False, "legend.frameon": False,
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.6,
+    "lines.markeredgewidth": 0.8,
+    "errorbar.capsize": 1.5,
+    "hatch.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "legend.frameon": False,
     "text.parse_math": False,  # a name may hold a dollar sign
-    "svg.hashsalt": "rmsweep", "pdf.fonttype": 42, "savefig.dpi": 200,
-}  # fmt: skip
+    "svg.hashsalt": "rmsweep",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
 
 
 class LossStyle(NamedTuple):
@@ -69,7 +88,7 @@ def loss_style(loss: str) -> LossStyle:
     return (KNOWN | MORE).get(loss, OTHERS[number % len(OTHERS)])
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure, in the format of the path's suffix; the same bytes for the same figure."""
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
     with matplotlib.rc_context(RC):

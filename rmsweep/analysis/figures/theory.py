@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter
 from scipy import special
 
 from rmsweep.analysis import theory
-from rmsweep.analysis.figures import panels, runs
+from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import KNOWN, RC
 from rmsweep.annotation import pairing
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
@@ -148,7 +148,7 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
         "a sample, so single runs can pass a bound by chance. Derived here from the definitions; "
         "runs of rbt_scripts, which train on held-out labels, are left out."
     )
-    return panels.finish(figure, [], [caption, *runs.missing_line(wanted)])
+    return panels.finish(figure, [], [caption, *shown_runs.missing_line(wanted)])
 
 
 @matplotlib.rc_context(RC)
@@ -163,9 +163,9 @@ def theory_classification_reward(rng: np.random.Generator) -> Figure:
     top.plot(rewards, rewards, color="black", lw=0.8, label="BT reward")
     for (colour, line, marker), tau in zip(SERIES, (0.5, 1, 2, 3), strict=False):
         opponents = tau * special.ndtri((np.arange(4000) + 0.5) / 4000)
-        found = theory.classification_reward(rewards, opponents)
-        top.plot(rewards, found, color=colour, ls=line, label=f"opponents' sd = {tau:g}")
-        bottom.plot(rewards, found - rewards, color=colour, ls=line)
+        classification = theory.classification_reward(rewards, opponents)
+        top.plot(rewards, classification, color=colour, ls=line, label=f"opponents' sd = {tau:g}")
+        bottom.plot(rewards, classification - rewards, color=colour, ls=line)
         for end in theory.offset_limits(opponents):
             bottom.axhline(end, color=colour, lw=0.6, ls=(0, (1, 3)))
         for reward in np.linspace(-4, 4, 5):

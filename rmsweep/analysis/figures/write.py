@@ -9,7 +9,7 @@ import pandas as pd
 
 from rmsweep.analysis import fields
 from rmsweep.analysis.figures import catalogue
-from rmsweep.analysis.figures.style import save
+from rmsweep.analysis.figures.style import save_figure
 from rmsweep.results import dataset, schema, sweep_record
 
 COLUMNS = (
@@ -19,7 +19,7 @@ COLUMNS = (
 )  # that the figures read, beside the spec's fields
 
 
-def read(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
+def read_runs(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
     """All runs that the sweeps want and that meet the conditions, in their order; one a key.
 
     status is done, and the metrics are there, where a run is done.
@@ -32,7 +32,7 @@ def read(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
     return wanted.merge(done.drop_duplicates("key"), on="key", how="left")
 
 
-def make(
+def write_figure(
     rows: pd.DataFrame,
     name: str,
     folder: Path,
@@ -41,9 +41,9 @@ def make(
     error_bars: str = "interval",
 ) -> list[Path]:
     """Draw one figure and write it in each format: the files. MissingData where rows lack data."""
-    figure = catalogue.draw(name, rows, np.random.default_rng(seed), error_bars)
+    figure = catalogue.draw_figure(name, rows, np.random.default_rng(seed), error_bars)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in formats]
     for path in paths:
-        save(figure, path)
+        save_figure(figure, path)
     return paths

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rmsweep.analysis import metrics, table_text, tables
 from rmsweep.analysis.fields import label
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import shown_runs
 from rmsweep.analysis.report.request import METRICS, Request, Runs
 
 
@@ -73,7 +73,7 @@ def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
 def settings_grid(runs: Runs, request: Request) -> Grid | None:
     """The first metric at every setting, a line each; None where that is the first table again."""
     row_fields, column_fields = runs.default_fields()
-    facets = [f for f in select.facets(runs.wanted, row_fields) if f not in row_fields]
+    facets = [f for f in shown_runs.facets(runs.wanted, row_fields) if f not in row_fields]
     if set(facets) <= set(column_fields) or not _metrics(runs):
         return None
     metric = _metrics(runs)[0]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from rmsweep import provenance
 from rmsweep.analysis.fields import label, spec_fields
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import shown_runs
 from rmsweep.analysis.report.request import Request, Runs
 from rmsweep.results import dataset, failures, sweep_record
 
@@ -39,9 +39,9 @@ def overview(runs: Runs, request: Request) -> Overview:
     fields, _ = spec_fields(runs.wanted)
     failed, failures = _failures(runs, request)
     n_done, n_wanted = int(runs.is_done.sum()), len(runs.wanted)
-    varying = ["loss", *select.facets(runs.wanted, []), "seed"]
+    varying = ["loss", *shown_runs.facets(runs.wanted, []), "seed"]
     one = [f for f in fields if fields[f].nunique(dropna=False) == 1 and not f.endswith(DERIVED)]
-    made = provenance.provenance()
+    here = provenance.provenance()
     return Overview(
         axes={f: _values(fields[f], runs) for f in varying if fields[f].nunique(dropna=False) > 1},
         counts={"done": n_done, "failed": failed, "missing": n_wanted - n_done - failed},
@@ -52,7 +52,7 @@ def overview(runs: Runs, request: Request) -> Overview:
         span=_span(runs.done),
         launches=[launch for name in request.names for launch in _launches(name)],
         made_by=f"rmsweep {provenance.versions()['rmsweep']}"
-        + (f", {_commit(made)}" if made["git_commit"] else ""),
+        + (f", {_commit(here)}" if here["git_commit"] else ""),
     )
 
 
@@ -80,7 +80,7 @@ def _failures(runs: Runs, request: Request) -> tuple[int, list[dict[str, Any]]]:
 def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Values by number of runs: commits, hosts, devices, versions, and what was typed."""
     commits = done[["git_commit", "git_dirty", "git_diff"]].dropna(subset="git_commit")
-    found = {
+    counts_by_name = {
         "code": Counter(_commit(commit) for commit in commits.to_dict("records")),
         "host": Counter(done["host"].dropna()),
         "device": Counter(done["device"].dropna()),
@@ -98,18 +98,20 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
                 "rows are damaged, or not of rmsweep; run them anew"
             )
         versions.update({f"{name} {version}": n for name, version in json.loads(text).items()})
-    found["versions"] = versions
+    counts_by_name["versions"] = versions
     if n_jobs := done["slurm_job"].nunique():
-        found["Slurm"] = Counter({f"{n_jobs:,} tasks": int(done["slurm_job"].notna().sum())})
-    return {name: dict(counts) for name, counts in found.items() if counts}
+        counts_by_name["Slurm"] = Counter(
+            {f"{n_jobs:,} tasks": int(done["slurm_job"].notna().sum())}
+        )
+    return {name: dict(counts) for name, counts in counts_by_name.items() if counts}
 
 
 def _typed(commands: pd.Series) -> Counter[str]:
     """Command lines by number of runs; of more than MOST_TYPED only how many they are."""
-    found = Counter(commands)
-    if len(found) > MOST_TYPED:
-        return Counter({f"{len(found):,} command lines": len(commands)})
-    return found
+    counts = Counter(commands)
+    if len(counts) > MOST_TYPED:
+        return Counter({f"{len(counts):,} command lines": len(commands)})
+    return counts
 
 
 def _commit(row: dict[str, Any]) -> str:
@@ -121,10 +123,10 @@ def _commit(row: dict[str, Any]) -> str:
 def _data(done: pd.DataFrame) -> list[dict[str, Any]]:
     """Each cache that was read: its fields, fingerprint, shape and number of runs."""
     names = ["dataset", "base_llm", "backbone", "fingerprint", "dim", "test_responses"]
-    there = [name for name in names if done[name].notna().any()]
-    if not there:
+    known = [name for name in names if done[name].notna().any()]
+    if not known:
         return []
-    groups = done.groupby(there, dropna=False, sort=False).size().reset_index(name="runs")
+    groups = done.groupby(known, dropna=False, sort=False).size().reset_index(name="runs")
     return groups.astype(object).where(groups.notna(), None).to_dict("records")
 
 

@@ -23,25 +23,29 @@ class Page:
     n_wanted: int
 
 
-def build(request: Request) -> Page:
+def build_page(request: Request) -> Page:
     """The page on the runs of a request; where none is done, of what was asked for and failed."""
     runs = Runs(request)
     what = overview.overview(runs, request)
     parts: dict[str, object] = {}
     if runs.is_done.any():
         parts = {
-            "claims": verdicts.judge(runs, request),
+            "claims": verdicts.judge_claims(runs, request),
             "tables": _tables(runs, request),
-            "figures": pictures.draw(runs, request),
+            "figures": pictures.draw_pictures(runs, request),
         }
-    html = _environment().get_template("template.html.j2").render(
-        request=request,
-        what=what,
-        n_wanted=len(runs.wanted),
-        style=_inline("style.css"),
-        script=_inline("script.js"),
-        **({"claims": None, "tables": [], "figures": None} | parts),
-    )  # fmt: skip
+    html = (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            request=request,
+            what=what,
+            n_wanted=len(runs.wanted),
+            style=_inline("style.css"),
+            script=_inline("script.js"),
+            **({"claims": None, "tables": [], "figures": None} | parts),
+        )
+    )
     return Page(html, what.counts["done"], what.counts["failed"], len(runs.wanted))
 
 
@@ -50,7 +54,7 @@ def _tables(runs: Runs, request: Request) -> list[grids.Grid]:
     return [*grids.metric_grids(runs, request), *([everything] if everything else [])]
 
 
-def write(page: Page, path: Path) -> None:
+def write_page(page: Page, path: Path) -> None:
     """The file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

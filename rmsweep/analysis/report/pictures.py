@@ -13,7 +13,7 @@ from PIL import Image
 
 from rmsweep.analysis.figures import catalogue
 from rmsweep.analysis.figures.panels import MissingData
-from rmsweep.analysis.figures.style import save
+from rmsweep.analysis.figures.style import save_figure
 from rmsweep.analysis.report.request import Request, Runs
 
 MOST_SVG_BYTES = 200_000  # a larger one has thousands of marks and is slow to draw
@@ -49,18 +49,20 @@ class Pictures:
     not_drawn: dict[str, tuple[str, str]]
 
 
-def draw(runs: Runs, request: Request) -> Pictures:
+def draw_pictures(runs: Runs, request: Request) -> Pictures:
     """Every figure that the runs have the data for."""
     groups: dict[str, list[Picture]] = {heading: [] for heading in GROUPS.values()}
     not_drawn = {}
     for name, (_, line) in catalogue.FIGURES.items():
         try:
-            figure = catalogue.draw(name, runs.all, np.random.default_rng(request.seed))
+            figure = catalogue.draw_figure(name, runs.all, np.random.default_rng(request.seed))
         except MissingData as error:
             not_drawn[name] = (line, str(error))
         else:
             groups[_heading(name)].append(_picture(name, line, figure, request))
-    return Pictures({heading: found for heading, found in groups.items() if found}, not_drawn)
+    return Pictures(
+        {heading: pictures for heading, pictures in groups.items() if pictures}, not_drawn
+    )
 
 
 def _heading(name: str) -> str:
@@ -92,11 +94,11 @@ def _picture(name: str, line: str, figure: Figure, request: Request) -> Picture:
 def _data_uri(figure: Figure) -> str:
     with tempfile.TemporaryDirectory() as folder:
         svg, png = (Path(folder) / f"figure.{suffix}" for suffix in ("svg", "png"))
-        save(figure, svg)
+        save_figure(figure, svg)
         as_svg = "data:image/svg+xml," + urllib.parse.quote(_compact(svg.read_text()), SAFE)
         if len(as_svg) <= MOST_SVG_BYTES:
             return as_svg
-        save(figure, png)
+        save_figure(figure, png)
         with Image.open(png) as pixels:  # 256 colours are enough, in a third of the bytes
             pixels.convert("RGB").quantize(dither=Image.Dither.NONE).save(png, optimize=True)
         as_png = "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()

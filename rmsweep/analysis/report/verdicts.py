@@ -47,14 +47,14 @@ class Verdicts:
     command: str
 
 
-def judge(runs: Runs, request: Request) -> Verdicts:
+def judge_claims(runs: Runs, request: Request) -> Verdicts:
     """What `rmsweep claims` prints."""
     lines = verdicts.judge(runs.done, runs.claims, request.seed)
-    found = [_verdict(line) for line in lines.to_dict("records")]
+    judged = [_verdict(line) for line in lines.to_dict("records")]
     return Verdicts(
-        counts={name: sum(v.verdict == name for v in found) for name in MARKS},
-        tested=[v for v in found if v.verdict != "not tested"],
-        not_tested=[v for v in found if v.verdict == "not tested"],
+        counts={name: sum(v.verdict == name for v in judged) for name in MARKS},
+        tested=[v for v in judged if v.verdict != "not tested"],
+        not_tested=[v for v in judged if v.verdict == "not tested"],
         notes=verdicts.notes(lines, int(runs.is_done.sum()), len(runs.wanted))[
             1:
         ],  # not the counts

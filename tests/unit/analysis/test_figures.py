@@ -15,9 +15,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 
 from rmsweep.analysis import contrasts, tables
-from rmsweep.analysis.figures import catalogue, style
-from rmsweep.analysis.figures import panels as sheet
-from rmsweep.analysis.figures import runs as select
+from rmsweep.analysis.figures import catalogue, panels, shown_runs, style
 from rmsweep.analysis.figures.error_bars import Bars
 from rmsweep.cli import main
 from rmsweep.config import columns
@@ -92,10 +90,10 @@ def figure_of(rows):
 
 
 def drawn(name, rows, seed=0):
-    return catalogue.draw(name, rows, np.random.default_rng(seed))
+    return catalogue.draw_figure(name, rows, np.random.default_rng(seed))
 
 
-def panels(figure):
+def panels_of(figure):
     return [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
 
 
@@ -121,7 +119,7 @@ def compared(rows, fields, metric="improvement"):
 def test_every_figure_draws_whole_and_readable(name, figure_of):
     figure = figure_of(name)
     if name in N_PANELS:
-        assert len(panels(figure)) == N_PANELS[name]
+        assert len(panels_of(figure)) == N_PANELS[name]
         assert "seed" in figure.get_supxlabel() and "INCOMPLETE" not in figure.get_supxlabel()
     assert_readable(figure)
 
@@ -173,12 +171,12 @@ def wide():
 @pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients"])
 def test_six_columns_of_panels_are_readable(name, wide):
     figure = drawn(name, wide)
-    assert len(panels(figure)) % 6 == 0 and sheet.n_columns(figure.axes[0]) in (4, 6)
+    assert len(panels_of(figure)) % 6 == 0 and panels.n_columns(figure.axes[0]) in (4, 6)
     assert_readable(figure)
 
 
 def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide):
-    for ax in panels(drawn("fig10", wide)):
+    for ax in panels_of(drawn("fig10", wide)):
         assert [t.get_text() for t in ax.get_xticklabels()] == ["", "10k", "", "40k"]
         left, right = ax.get_xlim()
         assert left < 0.9 * 5000 and right > 1.1 * 40000
@@ -196,10 +194,10 @@ def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide):
 def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows):
     figure = drawn(name, rows)
     at = rows.query(f"{where} and pairing == 'same_prompt' and selection == 'random'")
-    facets = [f for f in select.ORDER if f != field and f in at and at[f].nunique() > 1]
+    facets = [f for f in shown_runs.ORDER if f != field and f in at and at[f].nunique() > 1]
     cells = compared(at.reset_index(drop=True), [*facets, field])
     n_found = 0
-    for ax, (_, part) in zip(panels(figure), cells.groupby(facets, sort=False), strict=True):
+    for ax, (_, part) in zip(panels_of(figure), cells.groupby(facets, sort=False), strict=True):
         for label, (points, ends) in errorbars(ax).items():
             line = part[part["loss"] == label.lower()]
             if name == "fig2":  # error rates fall with beta
@@ -220,7 +218,7 @@ def test_bars_stand_on_zero_and_reach_the_means(rows):
         "selection == 'random' and dataset != 'helpsteer'"
     )
     cells = compared(at.reset_index(drop=True), ["dataset", "base_llm"])
-    for ax, (_, part) in zip(panels(figure), cells.groupby("dataset"), strict=True):
+    for ax, (_, part) in zip(panels_of(figure), cells.groupby("dataset"), strict=True):
         bars = {c.get_label(): c for c in ax.containers if not isinstance(c, ErrorbarContainer)}
         assert list(bars) == ["BT_MLP", "CLF_MLP", "NORMBT", "MINE"]
         for label, container in bars.items():
@@ -234,12 +232,12 @@ def test_stems_of_one_base_llm_are_not_averaged_over(rows):
     stems = rows["base_llm"] + np.where(rows["dataset"] == "hh_helpful", "_new", "")
     at = rows.assign(**{"base_llm.stem": stems, "dataset": "hh_harmless"})
     at = at[rows["dataset"] != "helpsteer"].reset_index(drop=True)
-    titles = {ax.get_title() for ax in panels(drawn("fig1", at))}
+    titles = {ax.get_title() for ax in panels_of(drawn("fig1", at))}
     assert titles == {"gemma2b", "gemma2b_new", "gemma7b", "gemma7b_new"}
 
 
 def test_pairings_are_open_and_filled_and_shaded_between(rows):
-    (ax, *_) = panels(drawn("fig5", rows))
+    (ax, *_) = panels_of(drawn("fig5", rows))
     series = errorbars(ax)
     assert len(series) == 2 * len(EFFECTS)
     same, cross = (series[f"BT_MLP, {pairing}"][0] for pairing in AXES["pairing"])
@@ -267,14 +265,14 @@ def test_correlation_and_its_points(rows):
     found = np.concatenate([xy for xy, _ in errorbars(figure.axes[0]).values()])
     np.testing.assert_allclose(np.sort(found[:, 1]), np.sort(points["estimate"]))
     assert f"{len(points)} points" in figure.axes[0].get_title()
-    assert f"r = {sheet.number(line['estimate'].iloc[0])} " in figure.axes[0].get_title()
+    assert f"r = {panels.signed_text(line['estimate'].iloc[0])} " in figure.axes[0].get_title()
 
 
 def test_standard_errors_are_drawn_by_that_name_alone(rows):
     rng = np.random.default_rng(0)
-    names = catalogue.with_bars()
+    names = catalogue.figures_with_bars()
     assert {"fig1", "fig20"} <= set(names) and not {"fig6", "heatmap", "cost"} & set(names)
-    figure = catalogue.draw("fig3", rows, rng, "standard-error")
+    figure = catalogue.draw_figure("fig3", rows, rng, "standard-error")
     caption = " ".join(figure.get_supxlabel().split())
     assert "standard error over 3 seeds" in caption and "Error bars: 95 %" not in caption
     assert "Fewer than 5 seeds" in caption
@@ -289,13 +287,13 @@ def test_standard_errors_are_drawn_by_that_name_alone(rows):
     np.testing.assert_allclose(ends[:, 1] - points[:, 1], of_quantity.sem(), rtol=1e-4)
     np.testing.assert_allclose(points[:, 1] - ends[:, 0], of_quantity.sem(), rtol=1e-4)
     one = rows[rows["seed"] == 0].reset_index(drop=True)
-    cells = Bars(rng, "standard-error").means(one, select.facets(one, []), "improvement")
+    cells = Bars(rng, "standard-error").means(one, shown_runs.facets(one, []), "improvement")
     assert len(cells) > 0 and cells["low"].isna().all()
 
 
 @pytest.mark.parametrize("name", ["bon_n", "bon_kl"])
 def test_best_of_n_curves_lie_between_random_and_oracle(name, rows):
-    ax = panels(drawn(name, rows))[0]
+    ax = panels_of(drawn(name, rows))[0]
     x = NS if name == "bon_n" else np.sqrt(kl_upper_bound(np.array(NS)))
     points, ends = errorbars(ax)["BT_MLP"]
     np.testing.assert_allclose(points[:, 0], x)
@@ -320,8 +318,8 @@ def test_without_recorded_oracles_only_its_end_is_drawn(rows):
 def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows):
     figure = drawn("heatmap", rows)
     at = rows.query("pairing == 'same_prompt' and selection == 'random'").reset_index(drop=True)
-    for ax, loss in zip(panels(figure), ("clf_mlp", "normbt", "mine"), strict=True):
-        assert ax.get_title() == f"{loss.upper()} − BT_MLP".replace(" ", sheet.UNBROKEN)
+    for ax, loss in zip(panels_of(figure), ("clf_mlp", "normbt", "mine"), strict=True):
+        assert ax.get_title() == f"{loss.upper()} − BT_MLP".replace(" ", panels.UNBROKEN)
         sides = {"loss": loss}, {"loss": "bt_mlp"}
         by = ["annotation.beta", "quantity"]
         rng = np.random.default_rng(0)
@@ -335,11 +333,11 @@ def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows):
         assert abs(len(hatched) - is_undecided.sum()) <= (loss == "mine")  # other draws
         assert len(hatched) == 0 or loss == "mine"
         texts = [text.get_text() for text in ax.texts]
-        assert sorted(texts) == sorted(sheet.number(v, "+") for v in found["estimate"])
+        assert sorted(texts) == sorted(panels.signed_text(v, "+") for v in found["estimate"])
 
 
 def test_win_rates_of_both_ways_add_up_to_one(rows):
-    (ax,) = panels(drawn("win_rates", rows))
+    (ax,) = panels_of(drawn("win_rates", rows))
     grid = ax.images[0].get_array().filled(np.nan)
     assert np.isnan(np.diag(grid)).all()
     off = ~np.eye(len(EFFECTS), dtype=bool)
@@ -353,14 +351,14 @@ def test_win_rates_of_both_ways_add_up_to_one(rows):
 
 
 def test_cost_has_seconds_below_and_improvement_at_the_left(rows):
-    ax = panels(drawn("cost", rows))[0]
+    ax = panels_of(drawn("cost", rows))[0]
     lines = {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
     np.testing.assert_allclose(lines["BT_MLP"][:, 0], [2.1, 3.1])
     assert lines["BT_MLP"][:, 1] == pytest.approx([3.5, 4.0], abs=0.05)
 
 
 def test_normbt_figures_show_what_the_runs_recorded(rows):
-    ax, *_ = panels(drawn("nbt_gradients", rows))
+    ax, *_ = panels_of(drawn("nbt_gradients", rows))
     run = rows.query(
         "dataset == 'hh_harmless' and base_llm == 'gemma2b' and loss == 'bt_mlp' and "
         "pairing == 'same_prompt' and selection == 'random' and quantity == 1000 and "
@@ -370,7 +368,7 @@ def test_normbt_figures_show_what_the_runs_recorded(rows):
     np.testing.assert_array_equal(scatter.get_offsets()[:, 0], run["pair_distance"])
     np.testing.assert_array_equal(scatter.get_offsets()[:, 1], run["pair_gradient_norm"])
     np.testing.assert_array_equal(scatter.get_array(), run["pair_error"])
-    points, ends = errorbars(panels(drawn("nbt_updates", rows))[0])["NORMBT"]
+    points, ends = errorbars(panels_of(drawn("nbt_updates", rows))[0])["NORMBT"]
     np.testing.assert_array_equal(points[:, 0], range(1, 11))
     np.testing.assert_allclose(points[:, 1], np.arange(10) / 10 + 0.01)
     np.testing.assert_allclose(ends[0], [0, 0.02], atol=1e-12)
@@ -403,7 +401,7 @@ def test_styles_differ_in_marker_and_line_and_hang_on_the_name_alone():
 
 
 def test_two_losses_of_one_label_say_their_names(rows):
-    labels = sheet.loss_labels(rows.assign(**{"loss.label": "same"}))
+    labels = panels.loss_labels(rows.assign(**{"loss.label": "same"}))
     assert labels["mine"] == "same (mine)" and list(labels)[-1] == "mine"
 
 
@@ -434,13 +432,13 @@ def test_normbt_figures_count_what_is_missing_and_take_the_seeds_there_are(name,
     figure = drawn(name, lost)
     assert f"INCOMPLETE: {len(at) - 1} of {len(at)} runs." in figure.get_supxlabel()
     if name == "nbt_gradients":
-        assert len(panels(figure)) == len(EFFECTS) and "seed 0 to 1" in figure.get_supxlabel()
+        assert len(panels_of(figure)) == len(EFFECTS) and "seed 0 to 1" in figure.get_supxlabel()
 
 
 def test_rounding_puts_no_end_on_the_wrong_side_of_its_mean():
     """As where all values are equal; matplotlib refuses bars of negative length."""
     cells = pd.DataFrame({"mean": [1.0, 2.0], "low": [1 + 2e-16, 1.5], "high": [1.0, np.nan]})
-    np.testing.assert_array_equal(select.reach(cells), [[0, 0.5], [0, np.nan]])
+    np.testing.assert_array_equal(shown_runs.interval_reach(cells), [[0, 0.5], [0, np.nan]])
 
 
 def test_one_selection_is_named_in_the_caption(rows):
@@ -464,7 +462,7 @@ def test_one_selection_is_named_in_the_caption(rows):
     ],
 )
 def test_what_a_figure_lacks_is_said(query, name, needs, rows):
-    with pytest.raises(sheet.MissingData, match=needs):
+    with pytest.raises(panels.MissingData, match=needs):
         drawn(name, rows.query(query).reset_index(drop=True))
 
 
@@ -483,13 +481,13 @@ def test_runs_on_labelled_and_on_simulated_pairs_stand_side_by_side(name, rows):
     labelled = labelled.assign(pairing=None, selection=None, **{"annotation.beta": np.nan})
     labelled = labelled.drop_duplicates(["loss", "quantity", "seed"])
     both = pd.concat([rows, labelled], ignore_index=True)
-    n_people = sum("people" in ax.get_title() for ax in panels(drawn(name, both)))
+    n_people = sum("people" in ax.get_title() for ax in panels_of(drawn(name, both)))
     assert n_people == 1
 
 
 def test_normbt_figures_need_diagnostics(rows):
     lists = [name for name in rows if name.startswith(("pair_", "decile_"))]
-    with pytest.raises(sheet.MissingData, match="evaluation.diagnostics=true"):
+    with pytest.raises(panels.MissingData, match="evaluation.diagnostics=true"):
         drawn("nbt_gradients", rows.assign(**dict.fromkeys(lists, None)))
 
 
@@ -497,7 +495,7 @@ def test_normbt_figures_need_diagnostics(rows):
 def test_files_are_not_blank_and_the_same_each_time(suffix, rows, tmp_path):
     paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
     for path in paths:
-        style.save(drawn("fig1", rows), path)
+        style.save_figure(drawn("fig1", rows), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     content = paths[0].read_bytes()
     if suffix == "png":
@@ -531,7 +529,7 @@ def test_fields_of_a_loss_and_null_make_panels(rows):
     ]
     both = pd.concat(tables_of, ignore_index=True)
     both = both.assign(key=[f"k{i}" for i in range(len(both))])
-    titles = [ax.get_title().replace(sheet.UNBROKEN, " ") for ax in panels(drawn("fig2", both))]
+    titles = [ax.get_title().replace(panels.UNBROKEN, " ") for ax in panels_of(drawn("fig2", both))]
     assert len(titles) == 2 and all(
         "patience = " in title or "hidden = " in title for title in titles
     )

@@ -84,7 +84,7 @@ def made_up(tmp_path_factory):
             is_done=lambda s: s["base_llm"] == "gemma2b" and s["seed"] < 4,
             is_failed=lambda s: s["base_llm"] != "gemma2b" and s["seed"] == 0,
         )
-        made = page.build(Request(("half",), (), {}, 0))
+        made = page.build_page(Request(("half",), (), {}, 0))
     return made, Reader(made.html)
 
 

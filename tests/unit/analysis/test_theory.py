@@ -11,7 +11,7 @@ from scipy import integrate, special, stats
 from rmsweep.analysis import theory
 from rmsweep.analysis.figures import convergence
 from rmsweep.analysis.figures import theory as figures
-from rmsweep.analysis.figures.style import save
+from rmsweep.analysis.figures.style import save_figure
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
 from rmsweep.cache import synthetic
 from rmsweep.cache.inputs import read_by
@@ -449,7 +449,7 @@ def test_figures_are_drawn_and_depend_on_the_seed_alone(name, suffix, tmp_path):
         figure = DRAWN[name](np.random.default_rng(3))
         for ax in figure.axes:
             assert ax.get_xlabel() and ax.get_ylabel()
-        save(figure, tmp_path / f"{path}.{suffix}")
+        save_figure(figure, tmp_path / f"{path}.{suffix}")
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 

@@ -1,7 +1,7 @@
 """Which runs a figure shows, which fields make its panels, and the means with their intervals.
 
 `rows` is one DataFrame: the done runs of one or several sweeps (`rmsweep.load`), or all wanted ones
-with `status` other than done and no metrics where a run is missing (`making.read`).
+with `status` other than done and no metrics where a run is missing (`write.read`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ import pandas as pd
 from rmsweep.analysis import tables
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval
 from rmsweep.analysis.fields import spec_fields
-from rmsweep.analysis.figures.panels import MissingData, say
+from rmsweep.analysis.figures.panels import MissingData, field_text
 from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
 from rmsweep.config.columns import column_types
 from rmsweep.config.spec import NOT_IN_ID
@@ -70,18 +70,18 @@ def at_reference(rows: pd.DataFrame, fields: Sequence[str]) -> tuple[pd.DataFram
     if done(rows).empty:
         raise MissingData("done runs")
     for field in fields:
-        there = done(rows)[field].dropna().unique()
-        if not len(there):
+        values = done(rows)[field].dropna().unique()
+        if not len(values):
             continue
         if field == "quantity":
-            value = there.max()
+            value = values.max()
         elif field == "annotation.beta":
             with np.errstate(divide="ignore"):
-                value = there[np.abs(np.log(there)).argmin()]
+                value = values[np.abs(np.log(values)).argmin()]
         else:
-            value = PREFERRED[field] if PREFERRED[field] in there else there[0]
+            value = PREFERRED[field] if PREFERRED[field] in values else values[0]
         rows = rows[rows[field].isna() | (rows[field] == value)]
-        held.append(say(field, value))
+        held.append(field_text(field, value))
     return rows, held
 
 
@@ -89,16 +89,16 @@ def facets(rows: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     """The fields that still vary where those shown in a panel are fixed: they make the panels."""
     _, codes = spec_fields(_specs(done(rows)))
     within = [f for f in dict.fromkeys([*shown, "loss", "seed"]) if f in codes]
-    found: list[str] = []
+    varying: list[str] = []
     derived = sorted(codes, key=lambda f: (f.endswith(".stem"), f == "loss.options"))
     for field in dict.fromkeys(f for f in (*ORDER, *derived) if f in codes):
-        groups = codes.groupby([*within, *found])[field]
+        groups = codes.groupby([*within, *varying])[field]
         if field not in within and groups.nunique().max() > 1:
-            found.append(field)
-    return found
+            varying.append(field)
+    return varying
 
 
-def split(cells: pd.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], Any]]:
+def by_panel(cells: pd.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], Any]]:
     """Values of the fields, and the cells that have them, panel by panel in the cells' order."""
     if not fields:
         yield {}, cells
@@ -135,7 +135,7 @@ def with_number(
     return cells.assign(**{column: [of_cell[key] for key in keys]})
 
 
-def reach(cells: pd.DataFrame) -> np.ndarray:
+def interval_reach(cells: pd.DataFrame) -> np.ndarray:
     """How far the intervals reach below and above the means: (2, cells), never negative."""
     ends = np.stack([cells["mean"] - cells["low"], cells["high"] - cells["mean"]]).astype(float)
     return np.maximum(ends, 0)  # equal values may differ in the last bit
@@ -153,17 +153,17 @@ def means_of_list(
     runs = runs[runs[column].notna()]
     runs = with_fields(runs, fields)
     seeds = np.unique(runs["seed"])
-    found, matrices = [], []
-    for values, part in split(runs, fields):
+    entries, matrices = [], []
+    for values, part in by_panel(runs, fields):
         require_a_run_a_seed(part)
         lists = np.stack(part[column].to_list())
         matrix = np.full((len(seeds), lists.shape[1]), np.nan)
         matrix[np.searchsorted(seeds, part["seed"])] = lists
         for position, one in enumerate(matrix.T):
-            found.append({**values, "position": position, "n_seeds": len(part)})
+            entries.append({**values, "position": position, "n_seeds": len(part)})
             matrices.append(one[:, None])
     draws = bootstrap_means(matrices, [0] * len(matrices), rng, N_DRAWS)
-    table = pd.DataFrame(found)
+    table = pd.DataFrame(entries)
     table["mean"] = [crossed_mean(matrix) for matrix in matrices]
     table["low"], table["high"] = percentile_interval(draws)
     return table
@@ -211,7 +211,7 @@ def held_line(held: Sequence[str]) -> list[str]:
 def _interval_lines(cells: pd.DataFrame, interval: str) -> list[str]:
     seeds = cells["n_seeds"]
     prompts = cells["n_prompts"].dropna() if "n_prompts" in cells else pd.Series(dtype=int)
-    lines = [interval.format(seeds=span(seeds), prompts=span(prompts))]
+    lines = [interval.format(seeds=span_text(seeds), prompts=span_text(prompts))]
     if len(seeds) and seeds.min() < ENOUGH_SEEDS:
         lines.append(f"Fewer than {ENOUGH_SEEDS} seeds: the uncertainty is understated.")
     return lines
@@ -223,6 +223,6 @@ def scored_n(runs: pd.DataFrame) -> int:
     return int(max(runs["bon_n"].iloc[0]) if n is None or pd.isna(n) else n)
 
 
-def span(numbers: pd.Series) -> str:
+def span_text(numbers: pd.Series) -> str:
     low, high = (numbers.min(), numbers.max()) if len(numbers) else (0, 0)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
