@@ -1,6 +1,6 @@
 """Labelled pairs from elsewhere, as RewardBench publishes them, into the layout of the cache."""
 
-import os
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rmsweep import files
 from rmsweep.cache import checks, rewardbench_subsets
 from rmsweep.cache.layout import (
     check_texts,
@@ -52,15 +53,9 @@ def import_pairs(
         if path.exists():
             raise FileExistsError(f"{path} is there, remove it or choose another --name")
     root.mkdir(parents=True, exist_ok=True)
-    unfinished = [path.with_name(f".{path.name}.{os.getpid()}") for path, _ in wanted]
-    try:
-        for (_, write), here in zip(wanted, unfinished, strict=True):
-            write(here)
-        for (path, _), here in zip(wanted, unfinished, strict=True):
-            os.replace(here, path)
-    finally:
-        for here in unfinished:
-            here.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        for path, write in wanted:
+            write(stack.enter_context(files.whole(path)))
     if embeddings is not None:
         open_pairs(root, name, str(backbone))
     return [path for path, _ in wanted]

@@ -1,11 +1,12 @@
 """Writes the synthetic source as files in the released layout."""
 
-import os
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from rmsweep import files
 from rmsweep.cache.layout import SPLITS, embeddings_path, rewards_path
 from rmsweep.cache.synthetic import Synthetic, embed, golden_rewards
 
@@ -34,20 +35,15 @@ def write(root: Path, source: Synthetic, dtype: str, progress: Callable[[int], N
             "choose another cache.root or dataset name"
         )
     root.mkdir(parents=True, exist_ok=True)
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in paths.values()}
-    try:
+    with contextlib.ExitStack() as stack:
+        unfinished = {key: stack.enter_context(files.whole(path)) for key, path in paths.items()}
         for split in SPLITS:
             shape = (*source.shape(split), source.dim)
-            path = temporary[paths[embeddings_path, split]]
+            path = unfinished[embeddings_path, split]
             _write_npy(path, shape, np.dtype(dtype), _embedding_blocks(source, split), progress)
             golden = golden_rewards(source, split)[:, :, np.newaxis]
-            path = temporary[paths[rewards_path, split]]
+            path = unfinished[rewards_path, split]
             _write_npy(path, golden.shape, np.dtype(np.float32), [golden], progress)
-        for path, written in temporary.items():
-            os.replace(written, path)
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
 
 
 def _write_npy(

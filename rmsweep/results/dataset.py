@@ -1,7 +1,6 @@
 """The results of a sweep: outputs/NAME/runs/part-*.parquet, a row a run, and what was wanted."""
 
 import os
-import platform
 import secrets
 import tempfile
 from collections.abc import Collection
@@ -45,7 +44,8 @@ def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
 def remove_unfinished(directory: Path, pid: int | None) -> None:
     """Remove the part that a process of this machine, which was killed, had not finished."""
     for path in (directory / "runs").glob(".part-*.parquet.*"):
-        if path.name.partition(".parquet.")[2] == f"{platform.node()}.{pid}":
+        _, _, writer = path.name.partition(".parquet.")[2].partition(".")
+        if writer == files.writer(pid):
             path.unlink(missing_ok=True)
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from rmsweep import files
 
 COLUMNS_HASH = b"rmsweep.columns"
 # What Arrow raises:
@@ -28,12 +29,8 @@ def replace(table: pa.Table, path: Path) -> None:
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
-    try:
+    with files.whole(path) as unfinished:
         pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from rmsweep import files
 from rmsweep.analysis import claims as claim_files
 from rmsweep.analysis import verdicts as claims
 from rmsweep.analysis.figures import catalogue, write
@@ -144,11 +144,5 @@ def _state(directory: Path) -> dict[str, Any]:
 
 
 def _keep(directory: Path, state: dict[str, Any]) -> None:
-    unfinished = directory / f".wandb.json.{os.getpid()}"
-    try:
+    with files.whole(directory / "wandb.json") as unfinished:
         unfinished.write_text(json.dumps(state))
-        os.replace(unfinished, directory / "wandb.json")
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise

@@ -5,8 +5,6 @@ A model's folder holds spec.json and model.safetensors (MLP) or model-I.txt (Lig
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rmsweep import machine
+from rmsweep import files, machine
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Mlp
@@ -74,10 +72,7 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
     """Write a run's model, whole or not at all; one that is there is replaced."""
     target = dataset.model_folder(directory, run.item.key)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with files.whole_folder(target) as unfinished:
         if run.item.spec.loss.reward_model == "mlp":
             save_file(_tensors(run.models), unfinished / "model.safetensors")
         else:
@@ -97,10 +92,6 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
             "files": hashes,
         }
         (unfinished / "spec.json").write_text(json.dumps(about, indent=1))
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def load(name: str, key: str) -> SavedModel:
@@ -147,8 +138,8 @@ def _read(path: Path, about: dict[str, Any]) -> SavedModel:
     else:
         import lightgbm
 
-        files = [path / f"model-{i}.txt" for i in range(spec.n_members)]
-        models = [lightgbm.Booster(model_file=file) for file in files]
+        paths = [path / f"model-{i}.txt" for i in range(spec.n_members)]
+        models = [lightgbm.Booster(model_file=file) for file in paths]
     centres = [float(centre) for centre in about["centres"]]
     key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another
     if len(centres) != spec.n_members or not key == about["key"] == path.name:
@@ -211,10 +202,8 @@ def score(name: str, key: str, embeddings: Path, out: Path | None) -> Path:
     model = load(name, key)
     out = out or Path(f"{embeddings.stem}.{model.run.item.key}.npy")
     rewards = model.predict(_mapped(embeddings))
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    with open(unfinished, "wb") as file:
+    with files.whole(out) as unfinished, open(unfinished, "wb") as file:
         np.save(file, rewards)
-    os.replace(unfinished, out)
     return out
 
 
