@@ -17,6 +17,7 @@ from rmsweep.cache.layout import (
     pair_table_path,
     read_texts,
 )
+from rmsweep.errors import one_line
 
 TEXTS = ["prompt", "chosen", "rejected"]
 
@@ -72,8 +73,9 @@ def _read(source: Path) -> pd.DataFrame:
     try:
         table = pd.read_json(source, lines=True, dtype=False, convert_dates=False)
     except ValueError as error:
-        found = " ".join(str(error).split())[:160]
-        raise ValueError(f"{source}: must hold a JSON object a line, found {found}") from None
+        raise ValueError(
+            f"{source}: must hold a JSON object a line, found {one_line(error, 160)}"
+        ) from None
     wanted = [*TEXTS, *(["subset"] if "subset" in table else [])]
     if missing := [column for column in wanted if column not in table]:
         raise ValueError(

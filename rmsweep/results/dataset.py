@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rmsweep import files
+from rmsweep.errors import one_line
 from rmsweep.results import parquet
 from rmsweep.results.schema import NO_NUMBERS, SCHEMA
 
@@ -66,7 +67,7 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     except parquet.UNREADABLE as error:
         raise ValueError(
             f"{directory / 'runs'} has parts whose columns are of other types "
-            f"({parquet.short(error)})"
+            f"({one_line(error, 200)})"
         ) from None
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rmsweep import files
+from rmsweep.errors import one_line
 
 COLUMNS_HASH = b"rmsweep.columns"
 # What Arrow raises:
@@ -55,7 +56,7 @@ def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
             raise ValueError(f"{path} cannot be read ({os.strerror(error.errno)})") from None
         raise ValueError(
-            f"{path} is not a whole Parquet file of ours ({short(error)}); delete "
+            f"{path} is not a whole Parquet file of ours ({one_line(error, 200)}); delete "
             "it and repeat the launch, which runs what is missing"
         ) from None
 
@@ -77,7 +78,3 @@ def _refuse_large(about: pq.FileMetaData) -> None:
 
 def _hash_of(names: Sequence[str]) -> bytes:
     return hashlib.sha256("\n".join(names).encode()).hexdigest().encode()
-
-
-def short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

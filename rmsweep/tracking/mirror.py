@@ -15,9 +15,9 @@ from rmsweep import files
 from rmsweep.analysis import claims as claim_files
 from rmsweep.analysis import verdicts as claims
 from rmsweep.analysis.figures import catalogue, write
-from rmsweep.analysis.figures.panels import MissingData
 from rmsweep.config import columns
 from rmsweep.config.loggers import Wandb
+from rmsweep.errors import MissingData, one_line
 from rmsweep.launch import progress
 from rmsweep.results import dataset, schema, sweep_record
 from rmsweep.tracking import wandb_client
@@ -34,7 +34,7 @@ def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str
     try:
         return _mirror(name, logger, keys)
     except (OSError, ValueError) as error:  # such as a full disk
-        why = " ".join(f"{type(error).__name__}: {error}".split())
+        why = f"{type(error).__name__}: {one_line(error)}"
         return f"W&B: not sent ({why}); the results are in {dataset.folder(name)}"
 
 

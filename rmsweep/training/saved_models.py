@@ -20,6 +20,7 @@ from rmsweep.cache.checks import first_nonfinite
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Mlp
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
+from rmsweep.errors import one_line
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
 from rmsweep.training.predict import FittedRun, blocks, predict, stack
@@ -118,7 +119,7 @@ def load(name: str, key: str) -> SavedModel:
             return _read(path, about)
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError,
             SafetensorError, LightGBMError) as error:  # fmt: skip
-        what = " ".join(f"{error}".split())[:200]
+        what = one_line(error, 200)
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
     raise ValueError(
         f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it "
@@ -214,7 +215,7 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # noqa: BLE001  numpy lets many kinds through
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        what = f"{type(error).__name__}: {one_line(error, 160)}"
         raise ValueError(f"{path} must be a whole .npy file of numbers, found {what}") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
         raise ValueError(f"{path} must hold floats, found {getattr(found, 'dtype', 'an archive')}")
