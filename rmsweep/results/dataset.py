@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +102,20 @@ def done_row(name: str, key: str) -> pd.Series:
     key: of the run, or the first digits of it.
     """
     done = load(name, ["key"])["key"]
-    matching = [known for known in done if known.startswith(key)]
+
+    def refusal(n: int) -> ValueError:
+        reason = f"{n} start with that" if n else f"none of {len(done)} has it"
+        return ValueError(f"--key must be that of one done run of {name!r}, got {key!r}: {reason}")
+
+    return done_rows(folder(name), [only_key(key, done, refusal)]).iloc[0]
+
+
+def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception]) -> str:
+    """Return the one key that begins with `start`; raise refusal(n) where n keys do, and not 1."""
+    matching = [key for key in keys if key.startswith(start)]
     if len(matching) != 1:
-        found = f"{len(matching)} start with that" if matching else f"none of {len(done)} has it"
-        raise ValueError(f"--key must be that of one done run of {name!r}, got {key!r}: {found}")
-    return done_rows(folder(name), matching).iloc[0]
+        raise refusal(len(matching))
+    return matching[0]
 
 
 def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:

@@ -104,15 +104,16 @@ def load(name: str, key: str) -> SavedModel:
     from lightgbm.basic import LightGBMError
 
     dataset.require_sweep(name)
-    there = dataset.with_model(dataset.folder(name))
-    matching = sorted(known for known in there if known.startswith(key))
-    if len(matching) != 1:
-        found = f"{len(matching)} start with that" if matching else f"{len(there)} others have"
-        raise FileNotFoundError(
-            f"no run {key!r} of {name!r} has a saved model ({found}); the sweep's command with "
+    saved = dataset.with_model(dataset.folder(name))
+
+    def refusal(n: int) -> FileNotFoundError:
+        reason = f"{n} start with that" if n else f"{len(saved)} others have"
+        return FileNotFoundError(
+            f"no run {key!r} of {name!r} has a saved model ({reason}); the sweep's command with "
             "save_model=true makes them"
         )
-    path = dataset.model_folder(dataset.folder(name), matching[0])
+
+    path = dataset.model_folder(dataset.folder(name), dataset.only_key(key, saved, refusal))
     try:
         about = json.loads((path / "spec.json").read_text())
         if (saved_under := about["semantics"]) == SEMANTICS:
