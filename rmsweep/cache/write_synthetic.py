@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from rmsweep import files
+from rmsweep.cache.blocks import cut
 from rmsweep.cache.layout import SPLITS, embeddings_path, rewards_path
-from rmsweep.cache.synthetic import Synthetic, embed, golden_rewards
+from rmsweep.cache.synthetic import SyntheticSource, embed, golden_rewards
 
 BLOCK_ROWS = 4096  # responses embedded at a time
 
 
-def write(root: Path, source: Synthetic, dtype: str, progress: Callable[[int], None]) -> None:
+def write(root: Path, source: SyntheticSource, dtype: str, progress: Callable[[int], None]) -> None:
     """Writes the four files of generate(source) under root, made where it is absent.
 
     dtype: of the embeddings, float16 or float32 (the same values); golden rewards are float32.
@@ -61,8 +62,7 @@ def _write_npy(
             progress(file.write(np.ascontiguousarray(block, dtype).data))
 
 
-def _embedding_blocks(source: Synthetic, split: str) -> Iterator[np.ndarray]:
+def _embedding_blocks(source: SyntheticSource, split: str) -> Iterator[np.ndarray]:
     n_prompts, n_responses = source.shape(split)
-    step = max(1, BLOCK_ROWS // n_responses)
-    for first in range(0, n_prompts, step):
-        yield embed(source, split, first, min(first + step, n_prompts))
+    for first, last in cut(n_prompts, BLOCK_ROWS // n_responses):
+        yield embed(source, split, first, last)
