@@ -24,7 +24,7 @@ import torch
 
 from rmsweep import machine
 from rmsweep.cache import inputs
-from rmsweep.cache.synthetic import Synthetic
+from rmsweep.cache.synthetic import SyntheticSource
 from rmsweep.cache.write_synthetic import write
 from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item, RunSpec
@@ -97,7 +97,7 @@ def data(scale: Scale, root: Path) -> None:
         config = compose.compose_one([compose.search_path([])])
     fields = config.values["dataset"]["synthetic"] | vars(scale) | {"train_responses": 4}
     stems = dict.fromkeys(("base_llm", "backbone", "dataset"), "synthetic")
-    write(root, Synthetic(**stems, **fields), "float16", lambda n: None)
+    write(root, SyntheticSource(**stems, **fields), "float16", lambda n: None)
 
 
 def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list[Item]:

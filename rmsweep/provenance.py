@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rmsweep import machine
+from rmsweep import files, machine
 from rmsweep.paths import CHECKOUT
 
 # Of which the numbers, or what is read back of them, are made.
@@ -72,12 +72,8 @@ def keep_diff(directory: Path) -> None:
     path = directory / "diffs" / f"{provenance()['git_diff']}.diff"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with files.whole(path) as unfinished:
             unfinished.write_bytes(diff())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
 
 def command() -> str:

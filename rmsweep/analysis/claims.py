@@ -32,7 +32,7 @@ from rmsweep.analysis.metrics import PER_PROMPT, needs
 from rmsweep.config.columns import column_types
 from rmsweep.config.schema import build
 from rmsweep.config.spec import NOT_IN_ID
-from rmsweep.errors import check_name
+from rmsweep.errors import check_name, one_line
 from rmsweep.paths import SHIPPED
 from rmsweep.results.schema import SCHEMA
 
@@ -152,7 +152,7 @@ def read(path: Path) -> list[Claim]:
     try:
         found = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not yaml: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} is not yaml: {one_line(error)}") from None
     if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
         raise ValueError(f"{path} must map names to claims, each a mapping")
     claims = []

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from rmsweep.errors import one_line
+
 EMBEDDING_DTYPES = (np.dtype("<f2"), np.dtype("<f4"))
 REWARD_DTYPES = (np.dtype("<f4"), np.dtype("<f8"))
 
@@ -130,7 +132,7 @@ def _parse_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     except OSError:
         raise
     except Exception as error:  # numpy lets many kinds through for a header that is not one
-        found = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        found = f"{type(error).__name__}: {one_line(error, 160)}"
         fix = "save it again with np.save"
         raise _error(path, "header", "that of a .npy file, version 1 or 2", found, fix) from error
 

@@ -1,6 +1,6 @@
 """Labelled pairs from elsewhere, as RewardBench publishes them, into the layout of the cache."""
 
-import os
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rmsweep import files
 from rmsweep.cache import checks, rewardbench_subsets
 from rmsweep.cache.layout import (
     check_texts,
@@ -16,6 +17,7 @@ from rmsweep.cache.layout import (
     pair_table_path,
     read_texts,
 )
+from rmsweep.errors import one_line
 
 TEXTS = ["prompt", "chosen", "rejected"]
 
@@ -52,15 +54,9 @@ def import_pairs(
         if path.exists():
             raise FileExistsError(f"{path} is there, remove it or choose another --name")
     root.mkdir(parents=True, exist_ok=True)
-    unfinished = [path.with_name(f".{path.name}.{os.getpid()}") for path, _ in wanted]
-    try:
-        for (_, write), here in zip(wanted, unfinished, strict=True):
-            write(here)
-        for (path, _), here in zip(wanted, unfinished, strict=True):
-            os.replace(here, path)
-    finally:
-        for here in unfinished:
-            here.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        for path, write in wanted:
+            write(stack.enter_context(files.whole(path)))
     if embeddings is not None:
         open_pairs(root, name, str(backbone))
     return [path for path, _ in wanted]
@@ -77,8 +73,9 @@ def _read(source: Path) -> pd.DataFrame:
     try:
         table = pd.read_json(source, lines=True, dtype=False, convert_dates=False)
     except ValueError as error:
-        found = " ".join(str(error).split())[:160]
-        raise ValueError(f"{source}: must hold a JSON object a line, found {found}") from None
+        raise ValueError(
+            f"{source}: must hold a JSON object a line, found {one_line(error, 160)}"
+        ) from None
     wanted = [*TEXTS, *(["subset"] if "subset" in table else [])]
     if missing := [column for column in wanted if column not in table]:
         raise ValueError(

@@ -2,8 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from rmsweep.annotation import pairing
 from rmsweep.cache.judged import Judged, held_out_pairs, judged_pairs, require_apart, require_unseen
 from rmsweep.cache.layout import Cache, LabelledPairs, open_files, open_pairs
-from rmsweep.cache.synthetic import Synthetic, generate
-from rmsweep.config.spec import Item, RunSpec, Shape
+from rmsweep.cache.synthetic import SyntheticSource, generate
+from rmsweep.config.spec import Item, RunSpec, Shape, Synthetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +95,9 @@ def read_by(spec: RunSpec, root: str | None) -> Inputs:
 
 def cache_of(spec: RunSpec, root: str | None) -> Cache:
     """The cache that a spec's annotations are simulated from; errors as above."""
-    source = spec.dataset.synthetic
-    synthetic = None if source is None else dataclasses.asdict(source)
     assert spec.base_llm is not None, "only labelled pairs have none"
     stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
-    return open_cache(Path(root or "."), *stems, synthetic)
+    return open_cache(Path(root or "."), *stems, spec.dataset.synthetic)
 
 
 def check(spec: RunSpec, inputs: Inputs) -> None:
@@ -165,9 +163,9 @@ def files_read_by(spec: RunSpec) -> tuple[Any, ...]:
 
 
 def open_cache(
-    root: Path, base_llm: str, backbone: str, dataset: str, synthetic: Mapping[str, Any] | None
+    root: Path, base_llm: str, backbone: str, dataset: str, synthetic: Synthetic | None
 ) -> Cache:
-    """Cache of these file stems; with synthetic, the fields of Synthetic but the stems, no file.
+    """Open the cache of these file stems, or generate it, where it is synthetic.
 
     ValueError or FileNotFoundError as in open_files, and ValueError where synthetic embeddings
     would be labelled with a model that had no part in them.
@@ -180,10 +178,7 @@ def open_cache(
                 f"{field} must start with 'synthetic' with synthetic dataset {dataset!r}, got "
                 f"{stem!r}: no such model had a part in it; set {field}=synthetic"
             )
-    wanted = {field.name for field in fields(Synthetic)} - {"base_llm", "backbone", "dataset"}
-    if synthetic.keys() != wanted:
-        raise ValueError(
-            f"synthetic must have the fields {sorted(wanted)}; missing "
-            f"{sorted(wanted - synthetic.keys())}, unknown {sorted(synthetic.keys() - wanted)}"
-        )
-    return generate(Synthetic(base_llm=base_llm, backbone=backbone, dataset=dataset, **synthetic))
+    parameters = dataclasses.asdict(synthetic)
+    return generate(
+        SyntheticSource(base_llm=base_llm, backbone=backbone, dataset=dataset, **parameters)
+    )

@@ -15,6 +15,7 @@ from rmsweep import files
 from rmsweep.cache import checks
 from rmsweep.cache.checks import Header
 from rmsweep.cache.fingerprint import fingerprint
+from rmsweep.errors import one_line
 
 SPLITS = ("train", "test")
 
@@ -149,8 +150,9 @@ def read_texts(path: Path) -> pd.DataFrame:
         missing = [name for name in wanted if name not in available]
         table = None if missing else pq.read_table(path, columns=wanted)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        found = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path}: must be a Parquet file, found {found}; write it again") from None
+        raise ValueError(
+            f"{path}: must be a Parquet file, found {one_line(error, 160)}; write it again"
+        ) from None
     if table is None:
         raise ValueError(f"{path}: columns {missing} must be there, found {available}; add them")
     for name in wanted:

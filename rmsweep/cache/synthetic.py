@@ -24,6 +24,7 @@ import numpy as np
 
 from rmsweep.cache.fingerprint import N_DIGITS
 from rmsweep.cache.layout import Cache
+from rmsweep.config.spec import Synthetic
 
 VERSION = 1  # raised whenever the same parameters would give other numbers
 CHUNK_PROMPTS = 64  # latents are drawn for so many prompts at a time
@@ -38,30 +39,12 @@ N_CURVED = 2  # directions in which golden rewards are curved
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthetic:
-    """Parameters of a synthetic cache; ValueError for a value out of range.
-
-    between_std, within_std: of the golden reward, over prompts and over responses to a prompt.
-    variance_ratio: variance of the embeddings between prompts, over that within prompts.
-    noise: share of the embeddings' variance, between and within, that is unstructured.
-    The variance of an embedding coordinate is 1 on average.
-    """
+class SyntheticSource(Synthetic):
+    """The parameters of a synthetic cache of three file stems; ValueError for one out of range."""
 
     base_llm: str
     backbone: str
     dataset: str
-    seed: int
-    train_prompts: int
-    train_responses: int
-    test_prompts: int
-    test_responses: int
-    dim: int
-    n_clusters: int
-    intrinsic_dim: int
-    between_std: float
-    within_std: float
-    variance_ratio: float
-    noise: float
 
     def __post_init__(self) -> None:
         for name in ("between_std", "within_std", "variance_ratio", "noise"):
@@ -113,7 +96,7 @@ class Latents(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def generate(source: Synthetic) -> Cache:
+def generate(source: SyntheticSource) -> Cache:
     """The cache of these parameters: golden rewards now, embeddings (float16) when asked for."""
     return Cache(
         fingerprint=source.fingerprint,
@@ -130,13 +113,13 @@ def generate(source: Synthetic) -> Cache:
 
 
 @lru_cache(maxsize=1)  # 1.6 GB at RBT's shape
-def _train_embeddings(source: Synthetic) -> np.ndarray:
+def _train_embeddings(source: SyntheticSource) -> np.ndarray:
     embeddings = embed(source, "train", 0, source.train_prompts)
     embeddings.flags.writeable = False
     return embeddings
 
 
-def embed(source: Synthetic, split: str, first: int, last: int) -> np.ndarray:
+def embed(source: SyntheticSource, split: str, first: int, last: int) -> np.ndarray:
     """Embeddings of prompts [first, last) of a split: (last - first, K, D) float16."""
     n_prompts, n_responses = source.shape(split)
     assert 0 <= first < last <= n_prompts, (first, last, n_prompts)
@@ -173,7 +156,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.n
     return noise
 
 
-def golden_rewards(source: Synthetic, split: str) -> np.ndarray:
+def golden_rewards(source: SyntheticSource, split: str) -> np.ndarray:
     """Golden rewards of a split, (prompts, K) float64, read-only, exact in float32."""
     n_prompts, n_responses = source.shape(split)
     golden = np.empty((n_prompts, n_responses))
@@ -184,7 +167,7 @@ def golden_rewards(source: Synthetic, split: str) -> np.ndarray:
     return golden
 
 
-def _chunk_golden(source: Synthetic, latents: Latents) -> np.ndarray:
+def _chunk_golden(source: SyntheticSource, latents: Latents) -> np.ndarray:
     """Golden rewards of a chunk, (CHUNK_PROMPTS, K) float32."""
     world = _world(source.dataset, source.seed, source.n_clusters, source.intrinsic_dim)
     prompt = np.einsum("pd,dn->pn", latents.places, world.prompt_directions)
@@ -216,7 +199,7 @@ def _curved(normal: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _latents(source: Synthetic, split: str, chunk: int) -> Latents:
+def _latents(source: SyntheticSource, split: str, chunk: int) -> Latents:
     n_responses, d = source.shape(split)[1], source.intrinsic_dim
     stems = (source.dataset, source.seed, d, split, chunk)
     rng = _rng("prompts", *stems, source.n_clusters)

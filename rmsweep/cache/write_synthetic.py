@@ -1,18 +1,20 @@
 """Writes the synthetic source as files in the released layout."""
 
-import os
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from rmsweep import files
+from rmsweep.cache.blocks import cut
 from rmsweep.cache.layout import SPLITS, embeddings_path, rewards_path
-from rmsweep.cache.synthetic import Synthetic, embed, golden_rewards
+from rmsweep.cache.synthetic import SyntheticSource, embed, golden_rewards
 
 BLOCK_ROWS = 4096  # responses embedded at a time
 
 
-def write(root: Path, source: Synthetic, dtype: str, progress: Callable[[int], None]) -> None:
+def write(root: Path, source: SyntheticSource, dtype: str, progress: Callable[[int], None]) -> None:
     """Writes the four files of generate(source) under root, made where it is absent.
 
     dtype: of the embeddings, float16 or float32 (the same values); golden rewards are float32.
@@ -34,20 +36,15 @@ def write(root: Path, source: Synthetic, dtype: str, progress: Callable[[int], N
             "choose another cache.root or dataset name"
         )
     root.mkdir(parents=True, exist_ok=True)
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in paths.values()}
-    try:
+    with contextlib.ExitStack() as stack:
+        unfinished = {key: stack.enter_context(files.whole(path)) for key, path in paths.items()}
         for split in SPLITS:
             shape = (*source.shape(split), source.dim)
-            path = temporary[paths[embeddings_path, split]]
+            path = unfinished[embeddings_path, split]
             _write_npy(path, shape, np.dtype(dtype), _embedding_blocks(source, split), progress)
             golden = golden_rewards(source, split)[:, :, np.newaxis]
-            path = temporary[paths[rewards_path, split]]
+            path = unfinished[rewards_path, split]
             _write_npy(path, golden.shape, np.dtype(np.float32), [golden], progress)
-        for path, written in temporary.items():
-            os.replace(written, path)
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
 
 
 def _write_npy(
@@ -65,8 +62,7 @@ def _write_npy(
             progress(file.write(np.ascontiguousarray(block, dtype).data))
 
 
-def _embedding_blocks(source: Synthetic, split: str) -> Iterator[np.ndarray]:
+def _embedding_blocks(source: SyntheticSource, split: str) -> Iterator[np.ndarray]:
     n_prompts, n_responses = source.shape(split)
-    step = max(1, BLOCK_ROWS // n_responses)
-    for first in range(0, n_prompts, step):
-        yield embed(source, split, first, min(first + step, n_prompts))
+    for first, last in cut(n_prompts, BLOCK_ROWS // n_responses):
+        yield embed(source, split, first, last)

@@ -12,7 +12,7 @@ from rmsweep.analysis import fields, metrics
 from rmsweep.analysis.figures import catalogue, write
 from rmsweep.analysis.report import page
 from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
-from rmsweep.errors import nearest
+from rmsweep.errors import MissingData, nearest
 from rmsweep.results import sweep_record
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame
 
 def _figure(args: argparse.Namespace) -> int:
     """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
-    from rmsweep.analysis.figures import panels, style
+    from rmsweep.analysis.figures import style
     from rmsweep.results import dataset
 
     if args.out is None and len(args.names) > 1:
@@ -192,7 +192,7 @@ def _figure(args: argparse.Namespace) -> int:
             paths = write.write_figure(
                 rows, name, Path(folder), formats, args.seed, args.error_bars
             )
-        except panels.MissingData as error:
+        except MissingData as error:
             missing.append(name)
             print(f"{name}: not drawn, it needs {error}")
         else:

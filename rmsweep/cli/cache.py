@@ -133,7 +133,7 @@ def _synthesize(args: argparse.Namespace) -> int:
     """Write a synthetic cache in the released layout."""
     from rich.progress import Progress
 
-    from rmsweep.cache.synthetic import Synthetic
+    from rmsweep.cache.synthetic import SyntheticSource
     from rmsweep.cache.write_synthetic import write
     from rmsweep.config import compose
 
@@ -142,7 +142,7 @@ def _synthesize(args: argparse.Namespace) -> int:
             ["dataset=synthetic", *args.overrides, compose.search_path([])]
         )
     stems = {group: config.values[group]["stem"] for group in ("base_llm", "backbone", "dataset")}
-    source = Synthetic(**stems, **config.values["dataset"]["synthetic"])
+    source = SyntheticSource(**stems, **config.values["dataset"]["synthetic"])
     responses = source.train_prompts * source.train_responses
     responses += source.test_prompts * source.test_responses
     n_bytes = responses * (source.dim * (2 if args.dtype == "float16" else 4) + 4)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rmsweep import files
+
 CACHE = Path("demo-cache")
 NAME = "demo_text"
 SHAPES = {"train": (240, 6), "test": (60, 12)}
@@ -42,7 +44,8 @@ def write_texts(folder: Path, seed: int = 0) -> None:
         for form, subject, other in asked[first : first + n_prompts]:
             prompt = form.format(subject) + ("" if other == subject else f" Not {other}.")
             rows += [_response(prompt, subject, other, rng) for _ in range(k)]
-        pd.DataFrame(rows).to_parquet(folder / f"texts_{split}.parquet")
+        with files.whole(folder / f"texts_{split}.parquet") as unfinished:
+            pd.DataFrame(rows).to_parquet(unfinished)
         first += n_prompts
 
 

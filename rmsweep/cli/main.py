@@ -63,7 +63,7 @@ def _status(error: Exception) -> int:
         return 2
     if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
         raise error
-    message = _one_line(str(error)) if theirs else str(error)
+    message = _without_noise(str(error)) if theirs else str(error)
     if any(said in message for said in UNQUOTED):
         message += "; text with other than letters, digits and -_./ is quoted twice: \"name='a=b'\""
     if by == "hydra":
@@ -72,7 +72,7 @@ def _status(error: Exception) -> int:
     return 1 if isinstance(error, LaunchError) else 2
 
 
-def _one_line(text: str) -> str:
+def _without_noise(text: str) -> str:
     """A message of Hydra, OmegaConf or PyYAML without what does not help here."""
     lines = [line.strip() for line in text.partition("Config search path:")[0].splitlines()]
     noise = ("To append to your config", "See https://hydra.cc", "object_type=")

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rmsweep import files as naming
 from rmsweep.config.spec import NOT_IN_SPEC
-from rmsweep.errors import nearest
+from rmsweep.errors import nearest, one_line
 from rmsweep.paths import SHIPPED
 
 
@@ -168,7 +168,7 @@ def _compose(axes: Axes, overrides: tuple[str, ...], path: str) -> Config:
     try:
         return compose_one([*axes.fixed, *overrides, path])
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{' '.join(str(error).split())} [in {' '.join(overrides)}]") from None
+        raise ValueError(f"{one_line(error)} [in {' '.join(overrides)}]") from None
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:

@@ -19,7 +19,7 @@ from rmsweep.config.targets import (
     resolve,
     source_sha256,
 )
-from rmsweep.errors import nearest
+from rmsweep.errors import nearest, one_line
 
 # Objectives by name of the reward models that bring their own; the others take a function.
 OWN_OBJECTIVES = {"trees": ("binary", "bradley_terry"), "classifier": ("binary",)}
@@ -128,7 +128,7 @@ def _check_estimator(estimator: dict[str, Any]) -> None:
         with warnings.catch_warnings(action="ignore"):
             found.fit(np.eye(20), is_chosen)
     except ValueError as error:
-        raise ValueError(f"loss.estimator: {' '.join(str(error).split())}") from None
+        raise ValueError(f"loss.estimator: {one_line(error)}") from None
 
 
 def source_of(loss: Loss) -> str | None:

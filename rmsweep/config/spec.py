@@ -28,7 +28,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Shape and statistics of generated data; cache/synthetic.py says what each does."""
+    """The shape and statistics of generated data, which cache/synthetic.py makes.
+
+    between_std, within_std: of the golden reward, over prompts and over responses to a prompt.
+    variance_ratio: variance of the embeddings between prompts, over that within prompts.
+    noise: share of the embeddings' variance, between and within, that is unstructured.
+    The variance of an embedding coordinate is 1 on average.
+    """
 
     seed: int
     train_prompts: int

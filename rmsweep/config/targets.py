@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rmsweep.errors import one_line
+
 LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not a user's
 
 
@@ -75,7 +77,7 @@ def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001  a user's function may raise anything
-        what = " ".join(f"{type(error).__name__}: {error}".split())
+        what = f"{type(error).__name__}: {one_line(error)}"
         raise ValueError(f"{path} fails on a batch of one run and 3 pairs ({what})") from None
     kinds = [type(part) for part in found] if isinstance(found, tuple) else [type(found)]
     if kinds != [torch.Tensor, dict] or found[0].shape != (1, 3):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rmsweep.cache.blocks import cut
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.judged import Judged
 from rmsweep.config.launchers import Place
@@ -14,6 +15,7 @@ from rmsweep.evaluation.calibration import calibration, temperature
 from rmsweep.training.predict import Stacked, nonfinite_pair, predict
 
 BLOCK_PAIRS = 2048
+LEAST_PAIRS = 9  # of a last block: more than 16 rows, see predict.LEAST_ROWS
 
 
 def margins(
@@ -25,9 +27,8 @@ def margins(
 
 def _margins(models: Stacked, judged: Judged, spec: RunSpec, place: Place) -> np.ndarray:
     embeddings, n = judged.labelled.embeddings(), len(judged.rows)
-    edges = [*range(0, max(n - 8, 1), BLOCK_PAIRS), n]  # no block of under 16 rows at the end
     found = []
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in cut(n, BLOCK_PAIRS, least=LEAST_PAIRS):
         rows = judged.rows[first:last]
         x = embeddings[rows]
         if (bad := first_nonfinite(x)) is not None:

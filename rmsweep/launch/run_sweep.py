@@ -1,12 +1,12 @@
 """`rmsweep run -m`: launch a sweep."""
 
 import datetime
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from rmsweep import files
 from rmsweep.cache import inputs
 from rmsweep.config import compose, launchers, loggers, sweep_specs
 from rmsweep.config.launchers import Local, Slurm
@@ -87,9 +87,5 @@ def _record(
         "versions": versions(),
         **{k: provenance()[k] for k in ("git_commit", "git_dirty", "host")},
     }
-    unfinished = path.with_name(f".sweep.yaml.{os.getpid()}")
-    try:
+    with files.whole(path) as unfinished:
         unfinished.write_text(yaml.safe_dump({"launches": [*before, launch]}, sort_keys=False))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

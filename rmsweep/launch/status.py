@@ -1,8 +1,8 @@
 """How a sweep goes: its runs by state, its failures, its pace, and its jobs, from one question."""
 
+import contextlib
 import datetime
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from rmsweep import errors
+from rmsweep import errors, files
 from rmsweep.launch import lock
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler
@@ -114,12 +114,8 @@ def _with_held(tasks: list[Task]) -> list[Task]:
 
 def _keep(path: Path, said: dict[str, Any]) -> None:
     """For the next question; a reader of someone else's sweep cannot, and need not."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError), files.whole(path) as unfinished:
         unfinished.write_text(json.dumps(said))
-        os.replace(unfinished, path)
-    except OSError:
-        pass
 
 
 def _by_state(

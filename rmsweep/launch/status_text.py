@@ -84,22 +84,21 @@ def _duration(hours: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def show_run(name: str, key: str) -> int:
+def show_run(name: str, start: str) -> int:
     """Print all that is known of one run; 0 if it is done. ValueError for a key that is not here.
 
-    key: of the run, or the first digits of it.
+    start: the run's key, or the first digits of it.
     """
     dataset.require_sweep(name)
     directory = dataset.folder(name)
     rows = dataset.read_parts(directory)
     keys = sorted(set(rows["key"]) | sweep_record.wanted_keys(name))
-    matching = [known for known in keys if known.startswith(key)]
-    if len(matching) != 1:
-        raise ValueError(
-            f"--key {key} must be one of the {len(keys)} keys of {name}, or begin just one; it "
-            f"begins {len(matching)}"
-        )
-    (key,) = matching
+
+    def refusal(n: int) -> ValueError:
+        rule = f"must be one of the {len(keys)} keys of {name}, or begin just one"
+        return ValueError(f"--key {start} {rule}; it begins {n}")
+
+    key = dataset.only_key(start, keys, refusal)
     mine = rows[rows["key"] == key].sort_values("finished_at")
     done = mine[mine["status"] == "done"]
     row = (done.iloc[0] if len(done) else mine.iloc[-1]) if len(mine) else None

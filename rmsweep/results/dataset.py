@@ -1,10 +1,9 @@
 """The results of a sweep: outputs/NAME/runs/part-*.parquet, a row a run, and what was wanted."""
 
 import os
-import platform
 import secrets
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rmsweep import files
+from rmsweep.errors import one_line
 from rmsweep.results import parquet
 from rmsweep.results.schema import NO_NUMBERS, SCHEMA
 
@@ -45,7 +45,8 @@ def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
 def remove_unfinished(directory: Path, pid: int | None) -> None:
     """Remove the part that a process of this machine, which was killed, had not finished."""
     for path in (directory / "runs").glob(".part-*.parquet.*"):
-        if path.name.partition(".parquet.")[2] == f"{platform.node()}.{pid}":
+        _, _, writer = path.name.partition(".parquet.")[2].partition(".")
+        if writer == files.writer(pid):
             path.unlink(missing_ok=True)
 
 
@@ -66,7 +67,7 @@ def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFram
     except parquet.UNREADABLE as error:
         raise ValueError(
             f"{directory / 'runs'} has parts whose columns are of other types "
-            f"({parquet.short(error)})"
+            f"({one_line(error, 200)})"
         ) from None
 
 
@@ -101,11 +102,20 @@ def done_row(name: str, key: str) -> pd.Series:
     key: of the run, or the first digits of it.
     """
     done = load(name, ["key"])["key"]
-    matching = [known for known in done if known.startswith(key)]
+
+    def refusal(n: int) -> ValueError:
+        reason = f"{n} start with that" if n else f"none of {len(done)} has it"
+        return ValueError(f"--key must be that of one done run of {name!r}, got {key!r}: {reason}")
+
+    return done_rows(folder(name), [only_key(key, done, refusal)]).iloc[0]
+
+
+def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception]) -> str:
+    """Return the one key that begins with `start`; raise refusal(n) where n keys do, and not 1."""
+    matching = [key for key in keys if key.startswith(start)]
     if len(matching) != 1:
-        found = f"{len(matching)} start with that" if matching else f"none of {len(done)} has it"
-        raise ValueError(f"--key must be that of one done run of {name!r}, got {key!r}: {found}")
-    return done_rows(folder(name), matching).iloc[0]
+        raise refusal(len(matching))
+    return matching[0]
 
 
 def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from rmsweep import files
+from rmsweep.errors import one_line
 
 COLUMNS_HASH = b"rmsweep.columns"
 # What Arrow raises:
@@ -28,12 +30,8 @@ def replace(table: pa.Table, path: Path) -> None:
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
-    try:
+    with files.whole(path) as unfinished:
         pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
@@ -58,7 +56,7 @@ def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
             raise ValueError(f"{path} cannot be read ({os.strerror(error.errno)})") from None
         raise ValueError(
-            f"{path} is not a whole Parquet file of ours ({short(error)}); delete "
+            f"{path} is not a whole Parquet file of ours ({one_line(error, 200)}); delete "
             "it and repeat the launch, which runs what is missing"
         ) from None
 
@@ -80,7 +78,3 @@ def _refuse_large(about: pq.FileMetaData) -> None:
 
 def _hash_of(names: Sequence[str]) -> bytes:
     return hashlib.sha256("\n".join(names).encode()).hexdigest().encode()
-
-
-def short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -11,6 +11,7 @@ import yaml
 
 from rmsweep.config import columns, parse
 from rmsweep.config import spec as specs
+from rmsweep.errors import one_line
 from rmsweep.results import parquet
 from rmsweep.results.dataset import folder, load, require_sweep
 from rmsweep.results.schema import WANTED
@@ -61,7 +62,7 @@ def stored_spec(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
         return parse.from_canonical(canonical, label, diagnostics)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"a spec is not as it was written ({type(error).__name__}: {parquet.short(error)})"
+            f"a spec is not as it was written ({type(error).__name__}: {one_line(error, 200)})"
         ) from None
 
 
@@ -79,7 +80,7 @@ def launches(directory: Path) -> list[dict[str, Any]]:
                 raise ValueError("an override is no text")
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ValueError(
-            f"{path} is not as a launch wrote it ({parquet.short(e)}); delete it, the launch's "
+            f"{path} is not as a launch wrote it ({one_line(e, 200)}); delete it, the launch's "
             "command writes it anew"
         ) from None
     return list(found)

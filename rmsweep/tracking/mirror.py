@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from rmsweep import files
 from rmsweep.analysis import claims as claim_files
 from rmsweep.analysis import verdicts as claims
 from rmsweep.analysis.figures import catalogue, write
-from rmsweep.analysis.figures.panels import MissingData
 from rmsweep.config import columns
 from rmsweep.config.loggers import Wandb
+from rmsweep.errors import MissingData, one_line
 from rmsweep.launch import progress
 from rmsweep.results import dataset, schema, sweep_record
 from rmsweep.tracking import wandb_client
@@ -34,7 +34,7 @@ def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str
     try:
         return _mirror(name, logger, keys)
     except (OSError, ValueError) as error:  # such as a full disk
-        why = " ".join(f"{type(error).__name__}: {error}".split())
+        why = f"{type(error).__name__}: {one_line(error)}"
         return f"W&B: not sent ({why}); the results are in {dataset.folder(name)}"
 
 
@@ -144,11 +144,5 @@ def _state(directory: Path) -> dict[str, Any]:
 
 
 def _keep(directory: Path, state: dict[str, Any]) -> None:
-    unfinished = directory / f".wandb.json.{os.getpid()}"
-    try:
+    with files.whole(directory / "wandb.json") as unfinished:
         unfinished.write_text(json.dumps(state))
-        os.replace(unfinished, directory / "wandb.json")
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise

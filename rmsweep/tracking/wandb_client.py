@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from rmsweep.config.loggers import Wandb
+from rmsweep.errors import one_line
 
 # For a server that does not answer; the client's own would take five minutes.
 INIT_TIMEOUT_S = 60
@@ -36,7 +37,7 @@ def send(logger: Wandb, folder: Path, runs: Sequence[Mirrored]) -> tuple[int, st
         try:
             _send(logger, folder, mirrored)
         except Exception as error:  # noqa: BLE001  whatever happens there, the results are in files
-            return n_sent, " ".join(f"{type(error).__name__}: {error}".split())
+            return n_sent, f"{type(error).__name__}: {one_line(error)}"
     return len(runs), None
 
 

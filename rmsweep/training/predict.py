@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rmsweep.cache.blocks import cut
 from rmsweep.cache.layout import LabelledPairs
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import PICKS
@@ -105,12 +106,12 @@ def combine(rewards: np.ndarray, pick: str | float) -> np.ndarray:
 
 
 BLOCK_ROWS = 4096  # responses of a block of test prompts
+LEAST_ROWS = 16  # fewer would be multiplied in another way, and rounded in another
 
 
 def blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
-    """First and last (exclusive) prompt of each block; under 16 last rows join the block before."""
-    size = max(1, BLOCK_ROWS // m)
-    edges = list(range(0, n_prompts, size))
-    if len(edges) > 1 and (n_prompts - edges[-1]) * m < 16:
-        edges.pop()
-    return list(zip(edges, [*edges[1:], n_prompts], strict=True))
+    """Return the first and last (exclusive) prompt of each block; m: responses to a prompt.
+
+    A last block of under LEAST_ROWS responses joins the one before.
+    """
+    return cut(n_prompts, BLOCK_ROWS // m, least=-(-LEAST_ROWS // m))

@@ -5,8 +5,6 @@ A model's folder holds spec.json and model.safetensors (MLP) or model-I.txt (Lig
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rmsweep import machine
+from rmsweep import files, machine
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Mlp
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
+from rmsweep.errors import one_line
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
 from rmsweep.training.predict import FittedRun, blocks, predict, stack
@@ -74,10 +73,7 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
     """Write a run's model, whole or not at all; one that is there is replaced."""
     target = dataset.model_folder(directory, run.item.key)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with files.whole_folder(target) as unfinished:
         if run.item.spec.loss.reward_model == "mlp":
             save_file(_tensors(run.models), unfinished / "model.safetensors")
         else:
@@ -97,10 +93,6 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
             "files": hashes,
         }
         (unfinished / "spec.json").write_text(json.dumps(about, indent=1))
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def load(name: str, key: str) -> SavedModel:
@@ -112,22 +104,23 @@ def load(name: str, key: str) -> SavedModel:
     from lightgbm.basic import LightGBMError
 
     dataset.require_sweep(name)
-    there = dataset.with_model(dataset.folder(name))
-    matching = sorted(known for known in there if known.startswith(key))
-    if len(matching) != 1:
-        found = f"{len(matching)} start with that" if matching else f"{len(there)} others have"
-        raise FileNotFoundError(
-            f"no run {key!r} of {name!r} has a saved model ({found}); the sweep's command with "
+    saved = dataset.with_model(dataset.folder(name))
+
+    def refusal(n: int) -> FileNotFoundError:
+        reason = f"{n} start with that" if n else f"{len(saved)} others have"
+        return FileNotFoundError(
+            f"no run {key!r} of {name!r} has a saved model ({reason}); the sweep's command with "
             "save_model=true makes them"
         )
-    path = dataset.model_folder(dataset.folder(name), matching[0])
+
+    path = dataset.model_folder(dataset.folder(name), dataset.only_key(key, saved, refusal))
     try:
         about = json.loads((path / "spec.json").read_text())
         if (saved_under := about["semantics"]) == SEMANTICS:
             return _read(path, about)
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError,
             SafetensorError, LightGBMError) as error:  # fmt: skip
-        what = " ".join(f"{error}".split())[:200]
+        what = one_line(error, 200)
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
     raise ValueError(
         f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it "
@@ -147,8 +140,8 @@ def _read(path: Path, about: dict[str, Any]) -> SavedModel:
     else:
         import lightgbm
 
-        files = [path / f"model-{i}.txt" for i in range(spec.n_members)]
-        models = [lightgbm.Booster(model_file=file) for file in files]
+        paths = [path / f"model-{i}.txt" for i in range(spec.n_members)]
+        models = [lightgbm.Booster(model_file=file) for file in paths]
     centres = [float(centre) for centre in about["centres"]]
     key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another
     if len(centres) != spec.n_members or not key == about["key"] == path.name:
@@ -211,10 +204,8 @@ def score(name: str, key: str, embeddings: Path, out: Path | None) -> Path:
     model = load(name, key)
     out = out or Path(f"{embeddings.stem}.{model.run.item.key}.npy")
     rewards = model.predict(_mapped(embeddings))
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    with open(unfinished, "wb") as file:
+    with files.whole(out) as unfinished, open(unfinished, "wb") as file:
         np.save(file, rewards)
-    os.replace(unfinished, out)
     return out
 
 
@@ -225,7 +216,7 @@ def _mapped(path: Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # noqa: BLE001  numpy lets many kinds through
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        what = f"{type(error).__name__}: {one_line(error, 160)}"
         raise ValueError(f"{path} must be a whole .npy file of numbers, found {what}") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
         raise ValueError(f"{path} must hold floats, found {getattr(found, 'dtype', 'an archive')}")

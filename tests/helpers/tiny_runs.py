@@ -9,7 +9,7 @@ import numpy as np
 from rmsweep.cache import write_synthetic as writing
 from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path
-from rmsweep.cache.synthetic import Synthetic
+from rmsweep.cache.synthetic import SyntheticSource
 from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
@@ -78,7 +78,7 @@ def bytes_read():
 def write_files(root, spec, dtype="float32", shape=()):
     """A tiny cache in the released layout for the stems of a spec."""
     stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
-    writing.write(root, Synthetic(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
+    writing.write(root, SyntheticSource(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
 
 
 def edit_embeddings(root, spec, split, place, value):

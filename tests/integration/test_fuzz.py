@@ -173,7 +173,7 @@ def a_build(root):
     path = root / "embd_pairs_a_b.npy"
     np.save(path, array)
     record = {"file": path.name, "sha256": stages.file_digest(path), "stage": stage.identity}
-    stages.replace_json(records.record_path(root, path), record)
+    stages.write_json(records.record_path(root, path), record)
     files = [*root.glob("stages/*.json"), *root.glob("stages/*/*.json")]
     return files, lambda: (records.origin(path), [*built.verify(root, 0, 0, False)])
 

@@ -13,6 +13,7 @@ import pytest
 from helpers.commands import RMSWEEP
 from hydra.core.global_hydra import GlobalHydra
 
+from rmsweep import files
 from rmsweep.cli import main
 from rmsweep.config import loggers
 from rmsweep.config.loggers import Wandb
@@ -173,8 +174,9 @@ def test_what_cannot_be_written_is_said_and_fails_nothing(in_the_way, here, monk
         (stopped / in_the_way).write_text("")
     else:
         (stopped / "wandb.json").unlink()
-        name = in_the_way if in_the_way[0] != "." else f"{in_the_way}.{os.getpid()}"
-        (stopped / name).mkdir()
+        monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
+        unfinished = f"{in_the_way}.{'0' * 8}.{files.writer(os.getpid())}"
+        (stopped / (unfinished if in_the_way[0] == "." else in_the_way)).mkdir()
     said = mirror.mirror("stopped", OFFLINE)
     shutil.rmtree(stopped)
     assert said.startswith("W&B: not sent (") and "the results are in outputs/stopped" in said

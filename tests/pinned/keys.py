@@ -17,7 +17,7 @@ import numpy as np
 from rmsweep import machine, provenance
 from rmsweep.cache.inputs import read_by
 from rmsweep.cache.layout import embeddings_path, open_files, open_pairs, rewards_path
-from rmsweep.cache.synthetic import Synthetic
+from rmsweep.cache.synthetic import SyntheticSource
 from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import SEMANTICS, Item
 from rmsweep.launch import packs
@@ -127,7 +127,7 @@ def key_of(spec):
     if source is None:
         return spec.key(ANY_DATA)
     stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
-    return spec.key(Synthetic(**stems, **dataclasses.asdict(source)).fingerprint)
+    return spec.key(SyntheticSource(**stems, **dataclasses.asdict(source)).fingerprint)
 
 
 def keys(sweeps=SWEEPS):

@@ -17,6 +17,7 @@ from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import label
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import PAGE_IN, RC
+from rmsweep.errors import MissingData
 
 BASELINE = "bt_mlp"
 POOLED = ("dataset", "base_llm", "base_llm.stem", "backbone", "backbone.stem")
@@ -42,7 +43,7 @@ def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         tables.append(differences.assign(difference=f"{labels[loss]} − {labels[baseline]}"))
     cells = pd.concat(tables)
     if cells.empty:
-        raise panels.MissingData("runs with two losses that agree in all else")
+        raise MissingData("runs with two losses that agree in all else")
     figure, axes = panels.facet_panels(cells, ["difference", *facets])
     farthest = float(cells["estimate"].abs().max()) or 1.0
     decimals = 2 if farthest > 0.1 else 3
@@ -82,7 +83,7 @@ def win_rates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         other_way = line.assign(**{name: 1 - line[end] for name, end in ends.items()})
         lines += [line.assign(x=x, y=y), other_way.assign(x=y, y=x)]
     if not lines or (cells := pd.concat(lines)).empty:
-        raise panels.MissingData("runs with two losses that agree in all else")
+        raise MissingData("runs with two losses that agree in all else")
     percent = 100 * cells[["estimate", "low", "high"]]
     cells["text"] = [f"{m:.3g} %\n[{a:.3g}, {b:.3g}]" for m, a, b in percent.to_numpy()]
     figure, (ax,) = panels.panels(1)

@@ -20,6 +20,7 @@ from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import RC
 from rmsweep.analysis.figures.theory import HEIGHT_IN, SERIES, log_x, name_axes
 from rmsweep.cache.synthetic import CURVED, INTERACTION, LINEAR, N_CURVED, UNEXPLAINED
+from rmsweep.errors import MissingData
 
 
 @matplotlib.rc_context(RC)
@@ -73,12 +74,12 @@ def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
     scales = pd.to_numeric(rows[scale], errors="coerce")  # "std" is none
     one = all(rows[name].nunique() == 1 for name in ("loss", within, scale))
     if not one or scales.isna().any():
-        raise panels.MissingData(
+        raise MissingData(
             "runs of one loss on one synthetic dataset with a number as reward_scale, such as "
             "sweeps=theory_convergence"
         )
     if others := shown_runs.facets(rows, ["annotation.beta", "quantity"]):
-        raise panels.MissingData(f"runs with one {' and one '.join(others)}; --where selects them")
+        raise MissingData(f"runs with one {' and one '.join(others)}; --where selects them")
     return rows.assign(spread=rows["annotation.beta"] * rows[within] / scales)
 
 

@@ -13,6 +13,7 @@ from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.rbt_losses import apart_by, draw_lines, make_room
 from rmsweep.analysis.figures.style import RC, loss_style
 from rmsweep.cache import rewardbench_subsets
+from rmsweep.errors import MissingData
 
 BY_SEED = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 GROUPS = {
@@ -135,7 +136,7 @@ def _with(rows: pd.DataFrame, column: str, what: str) -> pd.DataFrame:
     """The runs that have it, and those that are not done; MissingData if none has."""
     is_there = rows[column].notna() if column in rows else pd.Series(False, rows.index)
     if not is_there.any():
-        raise panels.MissingData(what)
+        raise MissingData(what)
     return rows[is_there | rows["status"].ne("done")] if "status" in rows else rows[is_there]
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.rbt_losses import draw_lines
 from rmsweep.analysis.figures.style import RC
+from rmsweep.errors import MissingData
 
 BY_SEED = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 GRADIENT = "gradient norm of the last layer"
@@ -82,5 +83,5 @@ def _recorded(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     has_none = rows["pair_distance"].isna() & rows.index.isin(shown_runs.done(rows).index)
     rows = rows[~has_none]
     if shown_runs.done(rows).empty:
-        raise panels.MissingData("runs with evaluation.diagnostics=true")
+        raise MissingData("runs with evaluation.diagnostics=true")
     return shown_runs.at_reference(rows, shown_runs.REFERENCE)

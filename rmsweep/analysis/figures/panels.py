@@ -24,10 +24,6 @@ PLAIN = (
 )  # whose values say of themselves what they are
 
 
-class MissingData(ValueError):
-    """What a figure needs and the dataset lacks."""
-
-
 def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """A figure with a titled panel for each combination of the facets' values, in cells' order.
 

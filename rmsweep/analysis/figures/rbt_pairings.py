@@ -18,6 +18,7 @@ from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import CROSSED, Bars
 from rmsweep.analysis.figures.rbt_losses import IMPROVEMENT, apart_by, make_room
 from rmsweep.analysis.figures.style import RC, loss_style
+from rmsweep.errors import MissingData
 
 CROSS, SAME = {"pairing": "cross_prompt"}, {"pairing": "same_prompt"}
 RANDOM, CHOSEN = ("random",), ("similar", "diversified")
@@ -79,7 +80,7 @@ def fig6(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
             runs, one, other, "improvement", "mean_margin", by, rng
         )
         if len(points) < 3:
-            raise panels.MissingData("three settings with both pairings")
+            raise MissingData("three settings with both pairings")
         if one is SAME:  # cross - same, all the same
             points, line = _negated(points), _negated(line)
         for i, loss in enumerate(labels):

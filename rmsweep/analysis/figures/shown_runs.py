@@ -13,10 +13,11 @@ import pandas as pd
 from rmsweep.analysis import tables
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval
 from rmsweep.analysis.fields import spec_fields
-from rmsweep.analysis.figures.panels import MissingData, field_text
+from rmsweep.analysis.figures.panels import field_text
 from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
 from rmsweep.config.columns import column_types
 from rmsweep.config.spec import NOT_IN_ID
+from rmsweep.errors import MissingData
 
 ORDER = ("dataset", "base_llm", "selection", "quantity", "annotation.beta", "backbone")
 PREFERRED: dict[str, Any] = {"pairing": "same_prompt", "selection": "random"}

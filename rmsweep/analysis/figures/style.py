@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
+from rmsweep import files
+
 COLUMN_IN, PAGE_IN = 3.3, 6.75  # a column, and both columns, of a paper
 FORMATS = ("png", "pdf", "svg")
 RC: Any = {
@@ -91,5 +93,6 @@ def loss_style(loss: str) -> LossStyle:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure, in the format of the path's suffix; the same bytes for the same figure."""
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
-    with matplotlib.rc_context(RC):
-        figure.savefig(path, metadata=undated[path.suffix[1:]])
+    suffix = path.suffix[1:]
+    with matplotlib.rc_context(RC), files.whole(path) as unfinished:
+        figure.savefig(unfinished, format=suffix, metadata=undated[suffix])

@@ -18,6 +18,7 @@ from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import KNOWN, RC
 from rmsweep.annotation import pairing
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
+from rmsweep.errors import MissingData
 
 SERIES: list[tuple[str, Any, str]] = [
     *((s.color, s.linestyle, s.marker) for s in KNOWN.values()),
@@ -119,7 +120,7 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
     wanted, is_held_out = rows, rows["training.protocol"] == "pairs"
     rows = rows.loc[is_held_out, ["annotation_error", "order_consistency"]].dropna()
     if rows.empty:
-        raise panels.MissingData(
+        raise MissingData(
             "a run of training.protocol=pairs with both annotation_error and order_consistency"
         )
     error, agreement = rows["annotation_error"].to_numpy(), rows["order_consistency"].to_numpy()

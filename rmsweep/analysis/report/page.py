@@ -2,13 +2,13 @@
 
 import base64
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from rmsweep import files
 from rmsweep.analysis.report import grids, overview, pictures, verdicts
 from rmsweep.analysis.report.request import Request, Runs
 
@@ -55,14 +55,10 @@ def _tables(runs: Runs, request: Request) -> list[grids.Grid]:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """The file, whole or not at all."""
+    """Write the page to a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with files.whole(path) as unfinished:
         unfinished.write_text(page.html, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _environment() -> jinja2.Environment:

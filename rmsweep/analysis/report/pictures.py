@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rmsweep.analysis.figures import catalogue
-from rmsweep.analysis.figures.panels import MissingData
 from rmsweep.analysis.figures.style import save_figure
 from rmsweep.analysis.report.request import Request, Runs
+from rmsweep.errors import MissingData
 
 MOST_SVG_BYTES = 200_000  # a larger one has thousands of marks and is slow to draw
 SAFE = " =:/;,'()!*@$+~?{}[]|^`\n"  # may stand in a quoted attribute; shorter than %20

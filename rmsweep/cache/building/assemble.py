@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rmsweep.cache.building import records
-from rmsweep.cache.building.stages import Stage, file_digest, replace, whole
+from rmsweep.cache.building.stages import Stage, file_digest, opened_whole, write_bytes
 from rmsweep.cache.layout import (
     SPLITS,
     embeddings_path,
@@ -69,7 +69,7 @@ def pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Pat
     if not table_path.exists():
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        replace(table_path, sink.getvalue().to_pybytes())
+        write_bytes(table_path, sink.getvalue().to_pybytes())
     elif not pq.read_table(table_path).select(table.column_names).equals(table):
         raise ValueError(f"{table_path} holds other pairs; choose another --dataset or --out")
     records.note(root, table_path, texts, file_digest(table_path))
@@ -124,7 +124,7 @@ def _write(root: Path, joined: list[Joined]) -> None:
         records.note(root, each.path, each.source, None)
         each.path.unlink(missing_ok=True)
     for each in due:
-        with whole(each.path) as file:
+        with opened_whole(each.path) as file:
             sha256 = _write_npy(file, each.n_rows, each.blocks())
         records.note(root, each.path, each.source, sha256)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rmsweep.errors import one_line
+
 TOKENIZER = ["*.json", "*.model", "*.txt", "*.jinja"]
 WANTED = ["*.safetensors", *TOKENIZER]
 CODE = ["*.py"]
@@ -144,7 +146,7 @@ def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
             f"the hub has no {kind} {name} (or it is private: `hf auth login`)"
         ) from None
     except (errors.HfHubHTTPError, errors.HFValidationError) as error:
-        raise ValueError(f"{kind} {name}: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(f"{kind} {name}: {one_line(error, 200)}") from None
 
 
 def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from rmsweep import machine
 from rmsweep.cache.building import tokens
 from rmsweep.cache.building.hub import Located
+from rmsweep.errors import one_line
 
 HEAD = "ForSequenceClassification"
 # Models that number positions from that of the pad token on, and so take fewer than they have.
@@ -175,7 +176,7 @@ def _adapted(model: Any, adapter: Located) -> Any:
         return found.merge_and_unload()
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"adapter {adapter.id} does not fit the base LLM: {_short(error)}"
+            f"adapter {adapter.id} does not fit the base LLM: {one_line(error, 200)}"
         ) from None
 
 
@@ -253,8 +254,4 @@ def _reason(located: Located, error: Exception) -> str:
             f"{located.id} brings its own Python code, which is not run unless you trust it: "
             "--trust-remote-code"
         )
-    return f"{located.id} cannot be loaded: {_short(error)}"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return f"{located.id} cannot be loaded: {one_line(error, 200)}"

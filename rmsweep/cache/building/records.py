@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rmsweep.cache.building.stages import Stage, digest, read_json, replace_json
+from rmsweep.cache.building.stages import Stage, digest, read_json, write_json
 
 
 def record_path(root: Path, path: Path) -> Path:
@@ -16,7 +16,7 @@ def note(root: Path, path: Path, source: Stage, sha256: str | None) -> None:
     """Note that path holds the parts of a stage; sha256: null while they are not written."""
     parts = None if sha256 is None else source.contents()
     noted = {"file": path.name, "sha256": sha256, "stage": source.identity, "parts": parts}
-    replace_json(record_path(root, path), noted)
+    write_json(record_path(root, path), noted)
 
 
 def is_joined(root: Path, path: Path, source: Stage) -> bool:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from rmsweep import paths
 from rmsweep.annotation import pairing
-from rmsweep.cache.building.stages import replace
+from rmsweep.cache.building.stages import write_bytes
 from rmsweep.cache.layout import open_files, open_pairs
 
 QUANTITY = 2000  # at most, in the command
@@ -60,7 +60,7 @@ def _option(folder: Path, group: str, name: str, is_pairs: bool) -> str:
     note = "# built with rmsweep cache build\n"
     head, _, rest = text.partition("\n")
     whole = f"{head}\n{note}{rest}" if head.startswith("# @") else note + text
-    replace(path, whole.encode())
+    write_bytes(path, whole.encode())
     return option
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from rmsweep.cache import rewardbench_subsets
 from rmsweep.cache.building import hub
+from rmsweep.errors import one_line
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 ON_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+(@\S+)?")  # a data set
@@ -60,8 +61,8 @@ def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     try:
         table = _read(path)
     except (ValueError, pa.ArrowException, csv.Error, EOFError, gzip.BadGzipFile) as error:
-        found = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path} cannot be read as {path.suffix}: {found}") from None
+        reason = one_line(error, 160)
+        raise ValueError(f"{path} cannot be read as {path.suffix}: {reason}") from None
     if missing := [name for name in columns if name not in table]:
         raise ValueError(f"{path} has no column {missing[0]!r}; it has {_names(table)}")
     table = table.drop(columns=[name for name in columns.values() if name not in columns],

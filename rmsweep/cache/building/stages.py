@@ -6,8 +6,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rmsweep import provenance
+from rmsweep import files, provenance
 
 FORMAT = 2  # of stage folders; raised when an old one can no longer be gone on with
 MOST_PARTS = 1_000_000
@@ -123,8 +121,8 @@ class Stage:
             return  # another shard of this build was faster
         if self.sha256(part) not in (None, mark["sha256"]):  # else a shard may just have read it
             self._mark(part).unlink(missing_ok=True)
-        replace(path, data)
-        replace_json(self._mark(part), mark | noted)
+        write_bytes(path, data)
+        write_json(self._mark(part), mark | noted)
 
 
 def open_stage(
@@ -151,7 +149,7 @@ def open_stage(
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        replace_json(path, {"identity": identity, **manifest})
+        write_json(path, {"identity": identity, **manifest})
     return Stage(folder, identity["n_parts"], digest(identity), before)
 
 
@@ -185,25 +183,23 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    with whole(path) as file:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with opened_whole(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[io.BufferedRandom]:
-    """A file to write, which is path once all is written, and nothing before."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+def opened_whole(path: Path) -> Iterator[io.BufferedRandom]:
+    """Yield a file, opened to write and read, which becomes `path` if the block ends well.
+
+    OSError says what a user can do where there is no room.
+    """
     try:
-        with open(unfinished, "wb+") as file:
+        with files.whole(path) as unfinished, open(unfinished, "wb+") as file:
             yield file
-            file.flush()
-            os.replace(unfinished, path)
     except OSError as error:
         raise _unwritable(path, error) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def remove_stale(folder: Path, pattern: str) -> None:
@@ -228,8 +224,9 @@ def _unwritable(path: Path, error: OSError) -> OSError:
     )
 
 
-def replace_json(path: Path, value: Any) -> None:
-    replace(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any) -> None:
+    """Write plain JSON to a file, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 class Noted(dict[str, Any]):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rmsweep.cache.blocks import cut
 from rmsweep.cache.checks import Header
 
 BLOCK_BYTES = 32 << 20
@@ -16,12 +17,11 @@ def blocks(header: Header) -> Iterator[np.ndarray]:
     """The file's prompts in order, (p, K, D) at a time, by plain reads: nothing is mapped."""
     n_prompts, *rest = header.shape
     n_bytes = int(np.prod(rest)) * header.dtype.itemsize
-    step = max(1, BLOCK_BYTES // n_bytes)
     with open(header.path, "rb") as file:
         file.seek(header.offset)
-        for first in range(0, n_prompts, step):
-            n = min(step, n_prompts - first)
-            yield np.frombuffer(file.read(n * n_bytes), header.dtype).reshape(n, *rest)
+        for first, last in cut(n_prompts, BLOCK_BYTES // n_bytes):
+            data = file.read((last - first) * n_bytes)
+            yield np.frombuffer(data, header.dtype).reshape(last - first, *rest)
 
 
 def describe(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from rmsweep.config.launchers import Place
+from rmsweep.errors import one_line
 from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.results import parquet
 
@@ -101,7 +102,7 @@ def _read(path: Path) -> Array:
     except FileNotFoundError:
         raise
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        what = f"{type(error).__name__}: {one_line(error, 200)}"
         raise ValueError(f"{path} is not as a launch wrote it ({what})") from None
 
 

@@ -16,7 +16,7 @@ from submitit.core.utils import FailedJobError
 from rmsweep import errors
 from rmsweep.config import launchers
 from rmsweep.config.launchers import Place, Slurm
-from rmsweep.errors import LaunchError
+from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import lock
 from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.launch.slurm import scheduler
@@ -66,7 +66,7 @@ def submit(
             except FailedJobError as error:
                 scheduler.cancel([scheduler.Task(job, 0, "", "PENDING") for job in made.values()])
                 raise LaunchError(
-                    f"sbatch refused a job: {' '.join(str(error).split())}; nothing is submitted. "
+                    f"sbatch refused a job: {one_line(error)}; nothing is submitted. "
                     "Fewer --shards are fewer tasks"
                 ) from None
     return made

@@ -18,7 +18,7 @@ from rmsweep.cache import inputs
 from rmsweep.config import launchers
 from rmsweep.config.launchers import Place, Slurm
 from rmsweep.config.spec import Item
-from rmsweep.errors import LaunchError
+from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import cost
 from rmsweep.launch.packs import packs_of
 from rmsweep.launch.slurm import arrays as jobs
@@ -155,7 +155,7 @@ def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted
                 accepted.append(sbatch(directory, left, run))
                 break
             except FailedJobError as error:
-                refusal = " ".join(str(error).split())
+                refusal = one_line(error)
                 if not FULL.search(refusal) or len(left.tasks) == 1:
                     raise LaunchError(
                         f"sbatch refused a job: {refusal}; {n_tasks} tasks were submitted before "

@@ -19,6 +19,7 @@ from rmsweep.analysis.figures import catalogue, panels, shown_runs, style
 from rmsweep.analysis.figures.error_bars import Bars
 from rmsweep.cli import main
 from rmsweep.config import columns
+from rmsweep.errors import MissingData
 from rmsweep.evaluation.best_of_n import kl_upper_bound
 from rmsweep.paths import SHIPPED
 
@@ -462,7 +463,7 @@ def test_one_selection_is_named_in_the_caption(rows):
     ],
 )
 def test_what_a_figure_lacks_is_said(query, name, needs, rows):
-    with pytest.raises(panels.MissingData, match=needs):
+    with pytest.raises(MissingData, match=needs):
         drawn(name, rows.query(query).reset_index(drop=True))
 
 
@@ -487,7 +488,7 @@ def test_runs_on_labelled_and_on_simulated_pairs_stand_side_by_side(name, rows):
 
 def test_normbt_figures_need_diagnostics(rows):
     lists = [name for name in rows if name.startswith(("pair_", "decile_"))]
-    with pytest.raises(panels.MissingData, match="evaluation.diagnostics=true"):
+    with pytest.raises(MissingData, match="evaluation.diagnostics=true"):
         drawn("nbt_gradients", rows.assign(**dict.fromkeys(lists, None)))
 
 

@@ -517,7 +517,7 @@ def test_every_beta_is_drawn_and_missing_runs_are_counted():
 @pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
 def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
     """Golden rewards generated anew, with and without their unexplained part."""
-    source = synthetic.Synthetic(
+    source = synthetic.SyntheticSource(
         base_llm="a", backbone="b", dataset="c", seed=0, train_prompts=20_000, train_responses=2,
         test_prompts=1, test_responses=2, dim=16, n_clusters=2, intrinsic_dim=6, between_std=4.0,
         within_std=1.0, variance_ratio=1.0, noise=0.0,

@@ -11,8 +11,10 @@ import pytest
 from rmsweep.cache import write_synthetic as writing
 from rmsweep.cache.inputs import open_cache
 from rmsweep.cache.layout import open_files
-from rmsweep.cache.synthetic import Synthetic, embed, generate, golden_rewards
+from rmsweep.cache.synthetic import SyntheticSource, embed, generate, golden_rewards
 from rmsweep.cache.write_synthetic import write
+from rmsweep.config import schema
+from rmsweep.config.spec import Synthetic
 
 STEMS = {"base_llm": "synthetic", "backbone": "synthetic", "dataset": "synthetic"}
 PARAMETERS = {
@@ -29,17 +31,17 @@ PARAMETERS = {
     "variance_ratio": 6.8,
     "noise": 0.5,
 }
-SOURCE = Synthetic(**STEMS, **PARAMETERS)
+SOURCE = SyntheticSource(**STEMS, **PARAMETERS)
 
 
-def changed(**fields) -> Synthetic:
+def changed(**fields) -> SyntheticSource:
     return dataclasses.replace(SOURCE, **fields)
 
 
 LARGE = changed(train_prompts=20, test_prompts=20, test_responses=500, dim=2048)
 
 
-def digest(source: Synthetic) -> str:
+def digest(source: SyntheticSource) -> str:
     cache = generate(source)
     parts = (cache.train_embeddings(), cache.read_test(0, cache.test_prompts), cache.train_golden)
     return hashlib.sha256(b"".join(p.tobytes() for p in (*parts, cache.test_golden))).hexdigest()
@@ -151,11 +153,11 @@ def test_what_depends_on_what():
 
 def test_fingerprint_is_of_every_parameter():
     fingerprints = {SOURCE.fingerprint}
-    for field in dataclasses.fields(Synthetic):
+    for field in dataclasses.fields(SyntheticSource):
         value = getattr(SOURCE, field.name)
         other = "synthetic-b" if isinstance(value, str) else value / 2 if value else 1
         fingerprints.add(changed(**{field.name: type(value)(other)}).fingerprint)
-    assert len(fingerprints) == 1 + len(dataclasses.fields(Synthetic))
+    assert len(fingerprints) == 1 + len(dataclasses.fields(SyntheticSource))
     assert changed(between_std=4).fingerprint == SOURCE.fingerprint == generate(SOURCE).fingerprint
 
 
@@ -237,14 +239,14 @@ def test_parameters_out_of_range_are_refused(field, value, rule):
 def test_open_cache_refuses_to_name_a_model_that_had_no_part(tmp_path, field):
     message = f"{field} must start with 'synthetic' .* got 'Gemma2b'.* set {field}=synthetic"
     with pytest.raises(ValueError, match=message):
-        open_cache(tmp_path, **(STEMS | {field: "Gemma2b"}), synthetic=PARAMETERS)
+        open_cache(tmp_path, **(STEMS | {field: "Gemma2b"}), synthetic=Synthetic(**PARAMETERS))
 
 
 def test_open_cache_takes_either_source(tmp_path):
-    cache = open_cache(tmp_path, **STEMS, synthetic=PARAMETERS)
+    cache = open_cache(tmp_path, **STEMS, synthetic=Synthetic(**PARAMETERS))
     assert cache.fingerprint == SOURCE.fingerprint
     with pytest.raises(FileNotFoundError, match="no embeddings of synthetic by synthetic"):
         open_cache(tmp_path, **STEMS, synthetic=None)
-    wrong = {name: value for name, value in PARAMETERS.items() if name != "dim"} | {"depth": 3}
-    with pytest.raises(ValueError, match=r"missing \['dim'\], unknown \['depth'\]"):
-        open_cache(tmp_path, **STEMS, synthetic=wrong)
+    for wrong in (PARAMETERS | {"depth": 3}, {k: v for k, v in PARAMETERS.items() if k != "dim"}):
+        with pytest.raises(ValueError, match="depth is an unknown field|dim is missing"):
+            schema.build(Synthetic, wrong)

@@ -3,7 +3,6 @@
 import datetime
 import itertools
 import math
-import platform
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rmsweep
+from rmsweep import files
 from rmsweep.config import columns
 from rmsweep.launch.slurm import arrays
 from rmsweep.results import dataset, failures, parquet, schema, sweep_record
@@ -146,13 +146,15 @@ def test_a_part_cut_short_is_named(sweep):
 def test_the_unfinished_part_of_a_killed_process_is_removed_and_no_other(tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
-    here = platform.node()
-    names = [f".part-a.parquet.{here}.17", f".part-b.parquet.{here}.117", "part-17.parquet"]
-    names += [".part-c.parquet.another.17"]
+    mine = files.writer(17)
+    names = [f".part-a.parquet.0a1b.{mine}", f".part-b.parquet.0a1b.{files.writer(117)}"]
+    names += ["part-17.parquet", ".part-c.parquet.0a1b.another.17"]
+    names += [f".part-d.parquet.0a1b.another.{mine}"]  # a machine whose name ends with this one's
     for name in names:
         (runs / name).touch()
     dataset.remove_unfinished(tmp_path, 17)
-    assert sorted(path.name for path in runs.iterdir()) == sorted(names[1:])
+    left = sorted(path.name for path in runs.iterdir())
+    assert left == sorted(names[1:]), "only the part of process 17 of this machine goes"
     dataset.remove_unfinished(tmp_path / "absent", 17)
 
 

@@ -155,10 +155,10 @@ def test_shards_join_to_the_same_cache(built, build, made, tmp_path):
 
 def test_a_full_disk_is_said_and_loses_nothing(built, build, made, tmp_path):
     out, _, _ = built
-    limit = "import resource, signal, sys; from rmsweep import cli;"
+    limit = "import resource, signal, sys; from rmsweep.cli import main;"
     limit += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (5500, resource.RLIM_INFINITY));"
-    command = [sys.executable, "-c", limit + "cli.main(sys.argv[1:])", "cache", "build"]
+    command = [sys.executable, "-c", limit + "main.main(sys.argv[1:])", "cache", "build"]
     texts = pd.DataFrame({"prompt": np.repeat([f"p {i} " for i in range(9)], 30)})
     texts["response"] = [f"word {i * i}" for i in range(len(texts))]
     texts["golden_reward"] = np.arange(len(texts)) % 7.0

@@ -142,7 +142,7 @@ def test_a_part_is_made_anew_where_its_input_is(build, tmp_path):
     before = files(tmp_path / "c")
     input_of = stage.mark(0)["input"]
     stage.write_table(0, stages.pa.Table.from_pandas(table, preserve_index=False), {})
-    stages.replace_json(folder / "part-00000.json", stage.mark(0) | {"input": input_of})
+    stages.write_json(folder / "part-00000.json", stage.mark(0) | {"input": input_of})
     said = build(*PROMPTS)
     assert "responses, train: all done before" in said and "rewards, test: all done before" in said
     assert "golden rewards, train: done" in said and "embeddings, train: done" in said
@@ -179,7 +179,7 @@ def test_what_another_process_is_writing_stays(tmp_path):
     young = tmp_path / ".a.npy.77"
     young.write_bytes(b"half")
     stages.remove_stale(tmp_path, "a.npy")
-    stages.replace(tmp_path / "a.npy", b"whole")
+    stages.write_bytes(tmp_path / "a.npy", b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "a.npy"]
 
 
