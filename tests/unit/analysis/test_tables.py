@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import install
+from helpers.commands import need
 
 from rmsweep.analysis.contrasts import paired_differences
 from rmsweep.analysis.fields import select
@@ -331,7 +331,7 @@ def test_latex(odd_sweep):
 
 @pytest.mark.parametrize("against", [None, "bt_mlp"])
 def test_latex_compiles(odd_sweep, against, tmp_path):
-    install("pdflatex", "texlive-latex-base", "texlive-latex-recommended")
+    need("pdflatex")
     text = page(*odd_sweep, format="latex", against=against)
     head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
     (tmp_path / "page.tex").write_text(f"{head}\n{text}\n\\end{{document}}\n")
