@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,11 +26,11 @@ READ = ("status", "table", "claims", "figure", "report", "score", "verify", "rep
 READ += ("cancel",)
 TINY = {"quantity=2000": "quantity=30"}  # as the tiny sweep has it
 
-# Pages whose blocks of commands a test runs end to end, as they stand.
+# Pages whose blocks of commands a test of this folder runs end to end, as they stand.
 RUN_ELSEWHERE = {
-    "docs/add-a-loss.md": "integration/test_readme.py::test_add_a_loss_as_written",
-    "docs/labelled-pairs.md": "integration/test_labelled_pairs.py::test_the_docs_commands_run_as_written",
-    "docs/build-a-cache.md": "integration/test_text_demo.py::test_the_page_on_building_as_written",
+    "docs/add-a-loss.md": "test_readme.py::test_add_a_loss_as_written",
+    "docs/labelled-pairs.md": "test_labelled_pairs.py::test_the_docs_commands_run_as_written",
+    "docs/build-a-cache.md": "test_text_demo.py::test_the_page_on_building_as_written",
 }
 # Not run here, why, and what does; the command line is parsed all the same.
 PARSED = {
@@ -155,7 +156,7 @@ def test_what_is_not_run_here_is_on_a_page_and_run_by_the_test_named():
         assert any(command.startswith(left) for command in everything), f"{left} is on no page"
     for page, test in RUN_ELSEWHERE.items():
         file, _, name = test.partition("::")
-        assert page in TEXTS and f"def {name}(" in (CHECKOUT / "tests" / file).read_text()
+        assert page in TEXTS and f"def {name}(" in Path(__file__).with_name(file).read_text()
 
 
 def test_programs_that_are_not_rmsweep():

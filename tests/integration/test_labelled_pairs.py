@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.made_up_pairs import D, N, write_pairs
 from helpers.tiny_runs import (
     OF_PAIRS,
     assert_same_numbers,
@@ -30,23 +31,6 @@ BASE = (
     "training.learning_rate=0.01",
 )
 LABELS = ("dataset=hh_harmless_pairs", *BASE)
-N, D = 300, 16
-
-
-def write_pairs(root, stem="hh-harmless", n=N, seed=0, *, dim=D, prompts=None, subsets=None):
-    """Pairs whose chosen response lies further along one direction, in most of them."""
-    rng = np.random.default_rng(seed)
-    embeddings = rng.normal(size=(n, 2, dim))
-    ahead = np.where(rng.random(n) < 0.95, 4, -4)
-    embeddings[:, 0, 0] += ahead
-    root.mkdir(exist_ok=True)
-    np.save(pair_embeddings_path(root, stem, "minilm"), embeddings.astype(np.float16))
-    prompts = np.arange(n) if prompts is None else prompts
-    texts = {"prompt": [f"{stem} prompt {i}" for i in prompts]}
-    texts |= {name: [f"{name} {i}" for i in range(n)] for name in ("chosen", "rejected")}
-    table = pd.DataFrame(texts | ({} if subsets is None else {"subset": subsets}))
-    table.to_parquet(pair_table_path(root, stem))
-    return embeddings.astype(np.float16)
 
 
 @pytest.fixture

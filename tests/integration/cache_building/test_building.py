@@ -18,7 +18,7 @@ from helpers import tiny_models
 from helpers.commands import RMSWEEP
 from helpers.small_builds import FP32, SMALL, files, one_by_one, read_stage, texts_file
 
-from rmsweep.cache.building import embed, generate, hub, models, run_options
+from rmsweep.cache.building import embed, generate, hub, models
 from rmsweep.cache.building.batching import Budget, in_batches
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut, encode, join
@@ -155,10 +155,10 @@ def test_shards_join_to_the_same_cache(built, build, made, tmp_path):
 
 def test_a_full_disk_is_said_and_loses_nothing(built, build, made, tmp_path):
     out, _, _ = built
-    limit = "import resource, signal, sys; from rmsweep import cli;"
+    limit = "import resource, signal, sys; from rmsweep.cli import main;"
     limit += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (5500, resource.RLIM_INFINITY));"
-    command = [sys.executable, "-c", limit + "cli.main(sys.argv[1:])", "cache", "build"]
+    command = [sys.executable, "-c", limit + "main.main(sys.argv[1:])", "cache", "build"]
     texts = pd.DataFrame({"prompt": np.repeat([f"p {i} " for i in range(9)], 30)})
     texts["response"] = [f"word {i * i}" for i in range(len(texts))]
     texts["golden_reward"] = np.arange(len(texts)) % 7.0
@@ -406,13 +406,6 @@ def test_transcripts_of_hh(build, made, tmp_path):
     ids = ["--base-llm", made / "llm", "--reward-model", made / "scorer"]
     said = build("--train", tmp_path / "hh.jsonl", "--test-prompts", 2, *ids, *given, *SMALL)
     assert "test: 2 x 5" in said and "1 repeated" in said
-
-
-def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
-    """conf/dataset/helpsteer.yaml is of files called Helpsteer; minilm is what it says."""
-    assert run_options._option(tmp_path, "dataset", "helpsteer", False) == "helpsteer_built"
-    assert run_options._option(tmp_path, "backbone", "minilm", False) == "minilm"
-    assert run_options._option(tmp_path, "dataset", "my.own_pairs", True) == "my_own_pairs"
 
 
 def test_ultrafeedback_and_helpsteer_columns(build, made, tmp_path):
