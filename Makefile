@@ -1,20 +1,27 @@
-# make quickstart: set up and run the demo. make test: lint, types and tests. make soak: endurance.
+# make quickstart: set up and run the demo. make test: lint, types and tests. make test-fast: the unit tests,
+# in less than a minute. make soak: endurance.
 # make docs: docs/losses.md from conf/loss/ and the docstrings.
 PYTHON ?= python3
 BIN := .venv/bin
-TWO := --numprocesses 2 --no-loadscope-reorder # since the tests on Slurm mostly wait
+TWO := --numprocesses 2 --no-loadscope-reorder
 
 # make site: README, docs/ and results as a site, in site/. make coverage: the tests, and the lines that
 # they run. make versions: a subset of the tests on the oldest and the newest libraries (docs/versions.md).
-.PHONY: quickstart test soak lint docs site coverage versions
+.PHONY: quickstart test test-fast system-packages soak lint docs site coverage versions
 
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
 
-test: lint
+test: lint system-packages
 	$(BIN)/python -m pytest $(TWO)
 
-soak: .venv/installed
+test-fast: .venv/installed
+	$(BIN)/python -m pytest $(TWO) tests/unit
+
+system-packages:
+	tests/helpers/install.sh
+
+soak: .venv/installed system-packages
 	$(BIN)/python -m pytest -m soak
 	FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest tests/integration/test_fuzz.py
 
@@ -26,7 +33,7 @@ site: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo open site/index.html
 
-coverage: .venv/installed
+coverage: .venv/installed system-packages
 	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered
 
 versions:

@@ -1,13 +1,16 @@
-"""What the end-to-end tests share: the installed command, in a folder of its own, on tiny data."""
+"""What tests share: the command, installed or in this process, in a folder of its own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from helpers.commands import RMSWEEP
+from helpers.small_sweep import PATIENCE_S, dataset, launch
 from hydra.core.global_hydra import GlobalHydra
 
 from rmsweep.cli import main
@@ -15,7 +18,7 @@ from rmsweep.cli import main
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With several processes a file's tests stay in one, and all that use Slurm in one."""
+    """Keep a file's tests in one process, and all that use Slurm in one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
@@ -28,7 +31,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty working directory, and a process as the command finds it."""
+    """Work in an empty folder, and leave the process as the command found it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = signal.getsignal(signal.SIGPIPE)
@@ -38,13 +41,16 @@ def here(tmp_path, monkeypatch):
 
 
 def tree(root):
-    """All files and folders under root, with their bytes."""
+    """Return all files and folders under root, with the bytes of the files."""
     return {path: path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
 @pytest.fixture
 def refused(here, capfd):
-    """refused(arguments, *words): exit status 2, a line on stderr with the words, no trace."""
+    """Return refused(arguments, *words), which asserts that the command is refused, traceless.
+
+    It ends with status 2 and one line on stderr, which has the words; no file is changed.
+    """
 
     def call(arguments, *words):
         before = tree(here)
@@ -63,12 +69,17 @@ def refused(here, capfd):
 
 @pytest.fixture
 def inside(here, capfd, monkeypatch):
-    """As rmsweep, in this process: for commands of which another test starts the installed one."""
+    """Return inside(*arguments, status=0), which runs the command in this process; its output.
+
+    Use it where another test starts the installed command: that takes seconds, to import torch.
+    """
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments, status=0):
+        capfd.readouterr()
         with pytest.raises(SystemExit) as end:
             main.main([str(argument) for argument in arguments])
+        GlobalHydra.instance().clear()
         said = SimpleNamespace(**dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True)))
         assert (end.value.code or 0) == status, said
         return said
@@ -78,10 +89,10 @@ def inside(here, capfd, monkeypatch):
 
 @pytest.fixture
 def rmsweep(tmp_path):
-    """rmsweep(arguments...): runs the installed command in tmp_path, expects an exit status."""
+    """Return rmsweep(*arguments, status=0), which runs the installed command; its output."""
 
     def call(*arguments, status=0, timeout=300, **environment):
-        found = subprocess.run(
+        process = subprocess.run(
             [RMSWEEP, *map(str, arguments)],
             cwd=tmp_path,
             env=os.environ | {"COLUMNS": "200"} | environment,
@@ -89,15 +100,15 @@ def rmsweep(tmp_path):
             text=True,
             timeout=timeout,
         )
-        assert found.returncode == status, found.stdout + found.stderr
-        return found
+        assert process.returncode == status, process.stdout + process.stderr
+        return process
 
     return call
 
 
 @pytest.fixture
 def tiny():
-    """Overrides of a run that takes milliseconds."""
+    """Return overrides of a run that takes milliseconds."""
     shape = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
     shape |= {"dim": 16, "n_clusters": 2, "intrinsic_dim": 4}
     source = [f"dataset.synthetic.{name}={value}" for name, value in shape.items()]
@@ -105,19 +116,38 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory):
-    """The dataset of the small sweep in one go."""
-    from helpers.small_sweep import PATIENCE_S, dataset, launch
+def small_sweep(tmp_path_factory):
+    """Return a folder whose outputs/small is the small sweep, made once in a test run."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which the processes of a test run share
+    root = base / "small_sweep"
+    with FileLock(base / "small_sweep.lock"):
+        if not root.exists():
+            make = base / "small_sweep_unfinished"
+            make.mkdir()
+            out, err = launch(make).communicate(timeout=PATIENCE_S)
+            assert "24 of 24 runs done" in out, out + err
+            make.rename(root)
+    return root
 
-    root = tmp_path_factory.mktemp("undisturbed")
-    out, err = launch(root).communicate(timeout=PATIENCE_S)
-    assert "24 of 24 runs done" in out, out + err
-    return dataset(root)
+
+@pytest.fixture(scope="session")
+def undisturbed(small_sweep):
+    """Return the dataset of the small sweep, made in one go."""
+    return dataset(small_sweep)
+
+
+@pytest.fixture
+def small(small_sweep, here):
+    """Work in a folder with a copy of the small sweep, in outputs/small; the folder's path."""
+    shutil.copytree(small_sweep / "outputs", here / "outputs")
+    return here
 
 
 @pytest.fixture
 def not_root(tmp_path, monkeypatch):
-    """In tmp_path, a folder of ours, as a user whom permissions bind, also where root tests."""
+    """Work in tmp_path as a user whom permissions bind, also where root tests."""
     monkeypatch.chdir(tmp_path)
     was = os.geteuid()
     if was == 0:

@@ -1,10 +1,9 @@
 """The report in a real, headless Chromium, opened from file://, by mouse and by keyboard."""
 
 import re
-import shutil
 
 import pytest
-from helpers.commands import install
+from helpers.commands import need
 from helpers.report_data import IMAGE, SCRIPT, write_sweep
 
 from rmsweep.analysis.report import page
@@ -38,13 +37,13 @@ CONTRASTS = """() => {
 @pytest.fixture(scope="module")
 def browser():
     """Debian's chromium."""
-    install("chromium", "chromium", "fonts-dejavu-core")
+    chromium = need("chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=chromium)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,22 @@
-"""The installed command, and the commands of the system that tests need."""
+"""The installed command, and the programs of the system that tests need."""
 
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 RMSWEEP = Path(sys.executable).with_name("rmsweep")
-INSTALL = Path(__file__).with_name("install.sh")
 
 
-def install(command, *packages):
-    """Debian's command, installed first where it is absent and can be; else one reason to skip."""
-    found = subprocess.run(
-        [INSTALL, command, *packages], capture_output=True, text=True, timeout=600
-    )
-    if found.returncode:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up(f"no {command} for this test: {found.stderr.strip()}")
+def go_without(reason):
+    """Skip the test for this reason, or fail it where CI=true."""
+    give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+    give_up(reason)
+
+
+def need(program):
+    """Return the path of a program that tests/helpers/install.sh installs, or go without."""
+    path = shutil.which(program)
+    return path or go_without(f"no {program} here; tests/helpers/install.sh installs it")

@@ -29,7 +29,7 @@ def metrics(root, name, by):
     return rows[[*schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]]
 
 
-def test_run_fits_once_and_prints_the_metrics(rmsweep, tiny, tmp_path):
+def test_run_fits_once_and_prints_the_metrics(rmsweep, inside, tiny, tmp_path):
     first = rmsweep("run", "loss.hidden=[16]", *tiny).stdout
     for name in (*schema.METRICS, "epochs", "key"):
         assert re.search(rf"^ *{name}  \S", first, re.MULTILINE), name
@@ -37,7 +37,7 @@ def test_run_fits_once_and_prints_the_metrics(rmsweep, tiny, tmp_path):
     assert (row["status"], row["quantity"], row["loss"]) == ("done", 30, "bt_mlp")
     assert f"{row['improvement']:.4f}" in first and row["key"] in first
     kept = parts(tmp_path, "single")
-    assert rmsweep("run", "loss.hidden=[16]", *tiny).stdout == first
+    assert inside("run", "loss.hidden=[16]", *tiny).stdout == first
     assert parts(tmp_path, "single") == kept
     assert sorted(os.listdir(tmp_path)) == ["outputs"]
 
@@ -66,10 +66,10 @@ def test_sweep_then_table_then_nothing_to_run(rmsweep, inside, tiny, tmp_path):
     (tmp_path / "table.csv").write_text(tables["csv"])
     cells = pd.read_csv(tmp_path / "table.csv")
     assert cells["loss"].tolist() == ["bt_mlp", "clf_mlp"] and (cells["n_runs"] == 2).all()
-    means = package_load(tmp_path, "small").groupby("loss")["improvement"].mean()
+    means = package.load("small").groupby("loss")["improvement"].mean()
     np.testing.assert_allclose(cells["mean"], means)
 
-    second = rmsweep(*SWEEP, *tiny)
+    second = inside(*SWEEP, *tiny)
     assert "4 of 4 runs done" in second.stdout and parts(tmp_path) == kept
     launches = yaml.safe_load((tmp_path / "outputs/small/sweep.yaml").read_text())["launches"]
     assert [launch["runs"] for launch in launches] == [4, 4]
@@ -77,44 +77,35 @@ def test_sweep_then_table_then_nothing_to_run(rmsweep, inside, tiny, tmp_path):
     assert (
         launches[0]["axes"]["seed"] == ["seed=0", "seed=1"] and "torch" in launches[0]["versions"]
     )
-    third = rmsweep(*SWEEP, *tiny, "seed=range(3)")
-    assert "6 of 6 runs done" in third.stdout and len(package_load(tmp_path, "small")) == 6
+    third = inside(*SWEEP, *tiny, "seed=range(3)")
+    assert "6 of 6 runs done" in third.stdout and len(package.load("small")) == 6
     options = ["--rows", "loss", "--columns", "annotation.beta", "--metric", "spearman"]
     assert "spearman" in inside("table", "small", *options).stdout
 
 
-def package_load(root, name, **more):
-    before = os.getcwd()
-    os.chdir(root)
-    try:
-        return package.load(name, **more)
-    finally:
-        os.chdir(before)
-
-
-def test_plan_runs_nothing_and_limit_some(rmsweep, inside, tiny, tmp_path):
+def test_plan_runs_nothing_and_limit_some(inside, tiny, tmp_path):
     plan = inside(*SWEEP, *tiny, "--plan").stdout
     assert "sweep small: 4 runs" in plan and "bt_mlp (2), clf_mlp (2)" in plan
     assert "done: 0, missing: 4" in plan and not list(tmp_path.iterdir())
     unknown = inside("run", "-m", "sweeps=alpacaeval", "precision=fp32", "--plan").stdout
     assert "done: unknown" in unknown and "cache.root" in unknown
-    limited = rmsweep(*SWEEP, *tiny, "--limit", 1).stdout
+    limited = inside(*SWEEP, *tiny, "--limit", 1).stdout
     assert "1 of 1 runs done" in limited and "other 3 runs" in limited
     table = inside("table", "small", status=1).stdout  # what was not launched is still wanted
     assert "(1 of 2)" in table and "INCOMPLETE: 3 of 4" in table
     plan = inside(*SWEEP, *tiny, "--plan").stdout
     assert "done: 1, missing: 3" in plan and re.search(r"hours: \d", plan)
-    assert len(package_load(tmp_path, "small")) == 1
+    assert len(package.load("small")) == 1
     refused = inside(*SWEEP, *tiny, "quantity=10000", "--plan", status=2)
     assert "quantity must be at most" in refused.stderr
 
 
-def test_an_unnamed_sweep_resumes_by_the_same_command(rmsweep, tiny, tmp_path):
+def test_an_unnamed_sweep_resumes_by_the_same_command(inside, tiny, tmp_path):
     arguments = ["run", "-m", "loss.hidden=[16]", "seed=0,1", *tiny]
-    name = re.match(r"sweep (\S+): 2 runs", rmsweep(*arguments).stdout)[1]
+    name = re.match(r"sweep (\S+): 2 runs", inside(*arguments).stdout)[1]
     kept = parts(tmp_path, name)
     assert kept and name.startswith("seed-")
-    rmsweep(*arguments)
+    inside(*arguments)
     assert parts(tmp_path, name) == kept and os.listdir(tmp_path / "outputs") == [name]
 
 
@@ -126,56 +117,56 @@ def test_list(inside):
     assert "Bradley-Terry" in losses
 
 
-def test_version_and_help(rmsweep):
+def test_version_and_help(rmsweep, inside):
     assert rmsweep("--version").stdout == f"rmsweep {package.__version__}\n"
-    assert rmsweep().stdout == rmsweep("--help").stdout
-    assert "rmsweep demo" in rmsweep("--help").stdout
+    text = inside("--help").stdout
+    assert inside().stdout == text and "rmsweep demo" in text
 
 
-def test_a_cache_on_disk_gives_what_memory_gives(rmsweep, tiny, tmp_path):
+def test_a_cache_on_disk_gives_what_memory_gives(rmsweep, inside, tiny, tmp_path):
     shape = [override for override in tiny if override.startswith("dataset")]
     written = rmsweep("cache", "synthesize", "data", *shape)
     assert written.stderr == "" and len(list((tmp_path / "data").iterdir())) == 4
-    rmsweep(*SWEEP, *tiny)
+    inside(*SWEEP, *tiny)
     files = ["dataset.synthetic=null", "cache.root=data", "name=files"]
-    rmsweep(*SWEEP[:-1], *tiny[-2:], *files)
+    inside(*SWEEP[:-1], *tiny[-2:], *files)
     by = ["loss", "seed"]
     pd.testing.assert_frame_equal(metrics(tmp_path, "small", by), metrics(tmp_path, "files", by))
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     files[1] = "cache.root=elsewhere"
     kept = parts(tmp_path, "files")
-    rmsweep(*SWEEP[:-1], *tiny[-2:], *files)
+    inside(*SWEEP[:-1], *tiny[-2:], *files)
     assert parts(tmp_path, "files") == kept, "the path is not in the key"
 
 
-def test_an_incomplete_sweep_is_shown_as_such(rmsweep, inside, tiny, tmp_path):
-    rmsweep(*SWEEP, *tiny)
+def test_an_incomplete_sweep_is_shown_as_such(inside, tiny, tmp_path):
+    inside(*SWEEP, *tiny)
     next(tmp_path.glob("outputs/small/runs/*")).unlink()
     table = inside("table", "small", status=1).stdout
     assert "(1 of 2)" in table and "1 of 4 runs are missing" in table
-    rmsweep(*SWEEP, *tiny)
+    inside(*SWEEP, *tiny)
     assert " of " not in inside("table", "small").stdout.partition("mean [95 %")[0]
 
 
-def test_a_failed_run_is_listed_and_its_mates_go_on(rmsweep, tiny, tmp_path):
+def test_a_failed_run_is_listed_and_its_mates_go_on(inside, tiny, tmp_path):
     shape = [override for override in tiny if override.startswith("dataset")]
-    rmsweep("cache", "synthesize", "data", *shape)
+    inside("cache", "synthesize", "data", *shape)
     path = tmp_path / "data" / "embd_synthetic_synthetic_synthetic_test.npy"
     whole = path.read_bytes()
     test = np.load(path)
     test[7, 2, 5] = np.nan
     np.save(path, test)
     arguments = [*SWEEP, *tiny[-2:], "dataset.synthetic=null", "cache.root=data"]
-    ended = rmsweep(*arguments, status=1).stdout
+    ended = inside(*arguments, status=1).stdout
     assert "0 of 4 runs done" in ended and "4 failed" in ended
     assert "test embeddings hold NaN or inf at prompt 7, response 2" in ended
     rows = pd.read_parquet(tmp_path / "outputs/small/runs")
     assert set(rows["status"]) == {"failed"} and rows["traceback"].str.contains("Traceback").all()
-    alone = rmsweep("run", *arguments[-4:], status=1)
+    alone = inside("run", *arguments[-4:], status=1)
     assert "the run failed" in alone.stderr and "prompt 7, response 2" in alone.stderr
 
     path.write_bytes(whole)
-    mixed = rmsweep(*arguments, "training.learning_rate=0.001,1e38", status=1).stdout
+    mixed = inside(*arguments, "training.learning_rate=0.001,1e38", status=1).stdout
     assert "4 of 8 runs done" in mixed and "4 failed: FloatingPointError" in mixed
 
 
@@ -194,7 +185,7 @@ hidden: [16]
 
 
 @pytest.mark.soak  # test_readme.py runs docs/add-a-loss.md
-def test_a_loss_of_ones_own(rmsweep, tiny, tmp_path):
+def test_a_loss_of_ones_own(rmsweep, tiny, here, tmp_path):
     (tmp_path / "groups/loss").mkdir(parents=True)
     (tmp_path / "groups/loss/hinge.yaml").write_text(YAML)
     (tmp_path / "my_losses.py").write_text(LOSS)
@@ -203,14 +194,14 @@ def test_a_loss_of_ones_own(rmsweep, tiny, tmp_path):
     arguments = ["run", "-m", *mine, "loss=bt_mlp,hinge", "loss.hidden=[16]", "name=small", *tiny]
     rmsweep(*arguments)
     rmsweep("run", *mine, "loss=hinge", *tiny)
-    rows = package_load(tmp_path, "small").set_index("loss")
-    single = package_load(tmp_path, "single").set_index("loss")
+    rows = package.load("small").set_index("loss")
+    single = package.load("single").set_index("loss")
     assert rows.at["hinge", "key"] == single.at["hinge", "key"]
     assert rows.at["hinge", "improvement"] == single.at["hinge", "improvement"]
 
     (tmp_path / "my_losses.py").write_text(LOSS + "# edited\n")
     rmsweep(*arguments)
-    rows = package_load(tmp_path, "small")
+    rows = package.load("small")
     assert rows["loss"].value_counts().to_dict() == {"bt_mlp": 1, "hinge": 2}
     assert rows["key"].is_unique and rows["loss.source_sha256"].nunique() == 2
 
@@ -235,27 +226,27 @@ def test_progress_is_for_terminals(tmp_path, tiny):
 
 
 @pytest.mark.soak  # make quickstart runs it
-def test_demo(rmsweep, tmp_path):
+def test_demo(rmsweep, here, tmp_path):
     shown = rmsweep("demo")
     assert "60 of 60 runs done" in shown.stdout and shown.stderr == ""
     assert "clf_lgb" in shown.stdout and "seeds (5)" in shown.stdout
     assert os.listdir(tmp_path) == ["outputs"]
-    assert len(package_load(tmp_path, "demo")) == 60
+    assert len(package.load("demo")) == 60
     with pytest.raises(FileNotFoundError, match="no sweep 'absent'"):
-        package_load(tmp_path, "absent")
+        package.load("absent")
 
 
-def test_single_runs_side_by_side_all_stand_in_the_table(rmsweep, tiny, tmp_path):
+def test_single_runs_side_by_side_all_stand_in_the_table(inside, tiny, tmp_path):
     command = [RMSWEEP, "run", "loss.hidden=[16]", *tiny]
     launches = [
         subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path, stdout=subprocess.DEVNULL)
-        for seed in range(3)
+        for seed in range(2)
     ]
-    assert [launch.wait(timeout=120) for launch in launches] == [0, 0, 0]
-    assert "seeds (3)" in rmsweep("table", "single").stdout
+    assert [launch.wait(timeout=120) for launch in launches] == [0, 0]
+    assert "seeds (2)" in inside("table", "single").stdout
 
 
-def test_interrupt_ends_at_once_and_the_same_command_resumes(rmsweep, tiny, tmp_path):
+def test_interrupt_ends_at_once_and_the_same_command_resumes(inside, tiny, tmp_path):
     slow = [*SWEEP, *tiny, "training.max_epochs=20000", "training.patience=null"]
     launch = subprocess.Popen(
         [RMSWEEP, *slow],
@@ -273,9 +264,9 @@ def test_interrupt_ends_at_once_and_the_same_command_resumes(rmsweep, tiny, tmp_
     launch.send_signal(signal.SIGINT)
     _, err = launch.communicate(timeout=20)
     assert launch.returncode == 1 and "interrupted" in err
-    assert "4 of 4 runs done" in rmsweep(*SWEEP, *tiny).stdout
+    assert "4 of 4 runs done" in inside(*SWEEP, *tiny).stdout
 
 
-def test_a_plan_needs_no_native_precision(rmsweep, tiny):
-    old = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    assert "4 runs" in rmsweep(*SWEEP, *tiny, "precision=bf16", "--plan", **old).stdout
+def test_a_plan_needs_no_native_precision(inside, tiny, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert "4 runs" in inside(*SWEEP, *tiny, "precision=bf16", "--plan").stdout

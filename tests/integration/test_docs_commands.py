@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ READ = ("status", "table", "claims", "figure", "report", "score", "verify", "rep
 READ += ("cancel",)
 TINY = {"quantity=2000": "quantity=30"}  # as the tiny sweep has it
 
-# Pages whose blocks of commands a test runs end to end, as they stand.
+# Pages whose blocks of commands a test of this folder runs end to end, as they stand.
 RUN_ELSEWHERE = {
     "docs/add-a-loss.md": "test_readme.py::test_add_a_loss_as_written",
     "docs/labelled-pairs.md": "test_labelled_pairs.py::test_the_docs_commands_run_as_written",
@@ -35,8 +36,8 @@ RUN_ELSEWHERE = {
 PARSED = {
     "cache synthesize DIR dataset.synthetic.dim=128": "at full size: test_readme.py",
     "demo --text": "embeds 2,160 texts: test_text_demo.py",
-    "cache verify DIR": "needs what a build wrote: test_cache_verify.py",
-    "cache verify cache": "needs what a build wrote: test_cache_verify.py",
+    "cache verify DIR": "needs what a build wrote: cache_building/test_verify.py",
+    "cache verify cache": "needs what a build wrote: cache_building/test_verify.py",
     "table human_pairs --metric accuracy --against bt_mlp": "labels: test_labelled_pairs.py",
     "table human_pairs --metric section_chat_hard": "labels: test_labelled_pairs.py",
 }
@@ -155,7 +156,7 @@ def test_what_is_not_run_here_is_on_a_page_and_run_by_the_test_named():
         assert any(command.startswith(left) for command in everything), f"{left} is on no page"
     for page, test in RUN_ELSEWHERE.items():
         file, _, name = test.partition("::")
-        assert page in TEXTS and f"def {name}(" in (CHECKOUT / "tests" / file).read_text()
+        assert page in TEXTS and f"def {name}(" in Path(__file__).with_name(file).read_text()
 
 
 def test_programs_that_are_not_rmsweep():
@@ -176,8 +177,11 @@ def test_programs_that_are_not_rmsweep():
         text=True,
         check=True,
     )
-    files = listed.stdout.split()
-    assert len(files) > 20 and all((CHECKOUT / file).is_file() for file in files), files
+    names = listed.stdout.split()
+    missing = [name for name in names if not (CHECKOUT / name).exists()]
+    modules = [path for name in names for path in (CHECKOUT / name).rglob("test_*.py")]
+    modules += [name for name in names if name.endswith(".py")]
+    assert not missing and len(modules) > 20, f"versions.sh names what is not there: {missing}"
     others = [f"{program} {rest}" for program in PROGRAMS[4:] for rest in commands(program)]
     for command in others:
         assert any(command.startswith(left) for left in LEFT_OUT), f"{command}: why is it not run?"

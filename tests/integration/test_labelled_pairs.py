@@ -6,6 +6,7 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.made_up_pairs import D, N, write_pairs
 from helpers.tiny_runs import (
     OF_PAIRS,
     assert_same_numbers,
@@ -30,23 +31,6 @@ BASE = (
     "training.learning_rate=0.01",
 )
 LABELS = ("dataset=hh_harmless_pairs", *BASE)
-N, D = 300, 16
-
-
-def write_pairs(root, stem="hh-harmless", n=N, seed=0, *, dim=D, prompts=None, subsets=None):
-    """Pairs whose chosen response lies further along one direction, in most of them."""
-    rng = np.random.default_rng(seed)
-    embeddings = rng.normal(size=(n, 2, dim))
-    ahead = np.where(rng.random(n) < 0.95, 4, -4)
-    embeddings[:, 0, 0] += ahead
-    root.mkdir(exist_ok=True)
-    np.save(pair_embeddings_path(root, stem, "minilm"), embeddings.astype(np.float16))
-    prompts = np.arange(n) if prompts is None else prompts
-    texts = {"prompt": [f"{stem} prompt {i}" for i in prompts]}
-    texts |= {name: [f"{name} {i}" for i in range(n)] for name in ("chosen", "rejected")}
-    table = pd.DataFrame(texts | ({} if subsets is None else {"subset": subsets}))
-    table.to_parquet(pair_table_path(root, stem))
-    return embeddings.astype(np.float16)
 
 
 @pytest.fixture
@@ -304,14 +288,14 @@ def test_splits_of_unequal_sizes_are_fitted_side_by_side(root):
     assert all(run.error is None for run in runs)
 
 
-def test_labelled_runs_are_reproduced_and_verified(rmsweep, root):
+def test_labelled_runs_are_reproduced_and_verified(inside, root):
     write_pairs(root, "llmbar", 60, 5, prompts=np.arange(60) + 1000,
                 subsets=["llmbar-natural"] * 60)  # fmt: skip
     write_files(root, spec_of("base_llm=alpaca_strong", "dataset=alpacaeval", *BASE))
     golden = "evaluation.golden={base_llm: alpaca-strong, dataset: alpacaeval}"
     base = [*LABELS, f"cache.root={root}", "precision=fp32", "evaluation.pairs=[llmbar]"]
-    rmsweep("run", "-m", *base, golden, "seed=0,1", "name=labels")
-    assert "2 of 2" in rmsweep("verify", "labels", "--sample", "2").stdout
+    inside("run", "-m", *base, golden, "seed=0,1", "name=labels")
+    assert "2 of 2" in inside("verify", "labels", "--sample", "2").stdout
 
 
 def test_nan_is_a_failed_row_that_names_the_pair(tmp_path, root):
@@ -335,21 +319,21 @@ def test_every_option_of_labelled_pairs_runs(tmp_path, root, option):
     assert row[group] == option and row["accuracy"] > 0.5
 
 
-def test_commands_show_accuracy(rmsweep, root):
+def test_commands_show_accuracy(inside, root):
     write_pairs(root, "bench", 80, 1, subsets=["llmbar-natural", "hep-go"] * 40)
     base = [*LABELS, f"cache.root={root}", "precision=fp32", "evaluation.pairs=[bench]"]
-    said = rmsweep("run", *base).stdout
+    said = inside("run", *base).stdout
     assert "accuracy" in said and "hep-go" in said and "without math-prm, hep-cpp" in said, said
-    rmsweep("run", "-m", *base, "seed=range(5)", "loss=bt_linear,normbt_linear", "name=labels")
-    said = rmsweep("table", "labels", "--metric", "accuracy").stdout
+    inside("run", "-m", *base, "seed=range(5)", "loss=bt_linear,normbt_linear", "name=labels")
+    said = inside("table", "labels", "--metric", "accuracy").stdout
     assert "bt_linear" in said and "pairs" in said, said
-    assert "bt_linear" in rmsweep("table", "labels", "--metric", "accuracy:hep-go").stdout
-    refused = rmsweep("table", "labels", "--metric", "accuracy:hep-g", status=2).stderr
+    assert "bt_linear" in inside("table", "labels", "--metric", "accuracy:hep-go").stdout
+    refused = inside("table", "labels", "--metric", "accuracy:hep-g", status=2).stderr
     assert "did you mean hep-go?" in refused
-    rmsweep("status", "labels")
-    rmsweep("report", "labels")
+    inside("status", "labels")
+    inside("report", "labels")
     for name in ("sections", "reliability", "accuracy_by_distance"):
-        rmsweep("figure", "labels", "--figure", name)
+        inside("figure", "labels", "--figure", name)
 
 
 def rewardbench_file(path, n=30, **columns):
@@ -367,11 +351,11 @@ def rewardbench_file(path, n=30, **columns):
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_imported_pairs_are_judged(tmp_path, root, rmsweep, suffix):
+def test_imported_pairs_are_judged(tmp_path, root, inside, suffix):
     source = rewardbench_file(tmp_path / f"bench.{suffix}")
     np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(30, 2, D)).astype("f2"))
-    rmsweep("cache", "import-pairs", source, root)
-    rmsweep("cache", "import-pairs", source, root, "--embeddings", "e.npy", "--backbone", "minilm")
+    inside("cache", "import-pairs", source, root)
+    inside("cache", "import-pairs", source, root, "--embeddings", "e.npy", "--backbone", "minilm")
     row = row_of(
         tmp_path, root, *LABELS, "evaluation.held_out=null", "evaluation.pairs=[rewardbench]"
     )
@@ -379,7 +363,7 @@ def test_imported_pairs_are_judged(tmp_path, root, rmsweep, suffix):
         "alpacaeval-easy": 10, "donotanswer": 10, "hep-go": 10,
     }  # fmt: skip
     again = ["cache", "import-pairs", source, root, "--embeddings", "e.npy", "--backbone", "minilm"]
-    assert "is there, remove it" in rmsweep(*again, status=2).stderr
+    assert "is there, remove it" in inside(*again, status=2).stderr
 
 
 NOT_IMPORTED = {
@@ -391,21 +375,21 @@ NOT_IMPORTED = {
 
 @pytest.mark.parametrize(("columns", "message"), NOT_IMPORTED.values(), ids=NOT_IMPORTED)
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_pairs_that_are_not_sound_are_not_imported(tmp_path, rmsweep, suffix, columns, message):
+def test_pairs_that_are_not_sound_are_not_imported(tmp_path, inside, suffix, columns, message):
     source = rewardbench_file(tmp_path / f"bench.{suffix}", **columns)
-    assert message in rmsweep("cache", "import-pairs", source, "new", status=2).stderr
+    assert message in inside("cache", "import-pairs", source, "new", status=2).stderr
     assert not (tmp_path / "new").exists()
 
 
-def test_embeddings_of_other_pairs_are_not_imported(tmp_path, rmsweep):
+def test_embeddings_of_other_pairs_are_not_imported(tmp_path, inside):
     source = rewardbench_file(tmp_path / "bench.jsonl")
     np.save(tmp_path / "e.npy", np.ones((29, 2, D), "f4"))
     command = ["cache", "import-pairs", source, "new", "--embeddings", "e.npy"]
-    said = rmsweep(*command, "--backbone", "minilm", status=2).stderr
+    said = inside(*command, "--backbone", "minilm", status=2).stderr
     assert "shape must be (30, 2, D)" in said and not (tmp_path / "new").exists()
-    assert "go together" in rmsweep(*command, status=2).stderr
+    assert "go together" in inside(*command, status=2).stderr
     (tmp_path / "bad.jsonl").write_text("{")
-    said = rmsweep("cache", "import-pairs", "bad.jsonl", "new", status=2).stderr
+    said = inside("cache", "import-pairs", "bad.jsonl", "new", status=2).stderr
     assert "must hold a JSON object a line" in said
 
 

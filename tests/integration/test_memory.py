@@ -1,9 +1,10 @@
-"""Scoring streams the test file: memory does not grow with it."""
+"""Scoring and inspecting stream a file: memory does not grow with it."""
 
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from rmsweep.paths import CHECKOUT
@@ -39,3 +40,24 @@ def test_scoring_streams_the_test_file(tmp_path):
 def test_four_gigabytes_are_scored_in_less_than_two(tmp_path):
     used, file_gb = gib_of_pack(2000, tmp_path)
     assert file_gb > 4 and used < 2
+
+
+def test_inspecting_streams_the_file(tmp_path):
+    """A file of 512 MiB, described in a process that may grow by half of that."""
+    shape = (1024, 256, 1024)
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    with open(tmp_path / "embd_a_b_c_train.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 2 * 1024 * 256 * 1024)
+    golden = np.random.default_rng(0).normal(size=(*shape[:2], 1)).astype(np.float32)
+    np.save(tmp_path / "reward_a_b_c_train.npy", golden)
+    code = f"""
+import resource
+from pathlib import Path
+from rmsweep.cache.inspecting import caches
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert caches.describe(Path({str(tmp_path)!r}), "a_b_c")["cautions"]
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 300

@@ -148,7 +148,17 @@ def test_provenance_costs_a_run_less_than_a_millisecond():
     assert time.perf_counter() - began < 1
 
 
-def test_the_diff_makes_the_changes_again(tmp_path, monkeypatch):
+OF_ANOTHER_CHECKOUT = """
+import json, pathlib, sys
+from rmsweep import provenance
+provenance.CHECKOUT = pathlib.Path(sys.argv[1])
+print(json.dumps(provenance.provenance()))
+for _ in range(2):
+    provenance.keep_diff(provenance.CHECKOUT / "sweep")
+"""
+
+
+def test_the_diff_makes_the_changes_again(tmp_path):
     def git(*words):
         subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a", *words],
                        check=True, capture_output=True)  # fmt: skip
@@ -165,23 +175,19 @@ def test_the_diff_makes_the_changes_again(tmp_path, monkeypatch):
     git("init")
     git("add", ".")
     git("commit", "-m", "first")
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    for function in (provenance._asked_once, provenance.diff):
-        function.cache_clear()
-    try:
-        assert provenance.diff() == b""
-        provenance.diff.cache_clear()
-        for path, content in changes.items():
-            (tmp_path / path).write_bytes(content)
-        found = provenance.provenance()
-        assert found["git_dirty"] and len(found["git_commit"]) == 40
-        for _ in range(2):
-            provenance.keep_diff(tmp_path / "sweep")
-    finally:
-        for function in (provenance._asked_once, provenance.diff):
-            function.cache_clear()
+
+    def provenance_in_a_new_process():
+        """Which asks git once, and keeps the answer."""
+        command = [sys.executable, "-c", OF_ANOTHER_CHECKOUT, tmp_path]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+    assert provenance_in_a_new_process()["git_diff"] is None
+    for path, content in changes.items():
+        (tmp_path / path).write_bytes(content)
+    origin = provenance_in_a_new_process()
+    assert origin["git_dirty"] and len(origin["git_commit"]) == 40
     (kept,) = (tmp_path / "sweep/diffs").iterdir()
-    assert kept.name == f"{found['git_diff']}.diff"
+    assert kept.name == f"{origin['git_diff']}.diff"
     git("stash", "--include-untracked", "--", *changes)
     git("apply", kept)
     assert {path: (tmp_path / path).read_bytes() for path in changes} == changes

@@ -14,8 +14,8 @@ from rmsweep.cli import demo_text
 from rmsweep.paths import CHECKOUT
 from rmsweep.results import dataset
 
-SMALL = "from rmsweep import cli, text_demo; text_demo.QUANTITY = 40;"
-SMALL += "text_demo.SHAPES = {'train': (30, 3), 'test': (8, 4)}; cli.main(['demo', '--text'])"
+SMALL = "from rmsweep.cli import demo_text, main; demo_text.QUANTITY = 40;"
+SMALL += "demo_text.SHAPES = {'train': (30, 3), 'test': (8, 4)}; main.main(['demo', '--text'])"
 
 
 def test_a_small_demo_from_text_to_report(tmp_path):

@@ -12,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from rmsweep import provenance
 from rmsweep.cli import main
 from rmsweep.config.spec import SEMANTICS
-from rmsweep.launch import verify
 from rmsweep.results import dataset, schema
 
 
@@ -140,9 +139,9 @@ def test_what_cannot_run_here(kind, sweep, capsys, monkeypatch):
 
 
 def test_the_same_seed_draws_the_same_runs(sweep, capsys):
-    drawn = [list(verify._drawn("small", 2, np.random.SeedSequence(7))["key"]) for _ in range(2)]
-    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 2
-    assert "2 of 4 done runs, drawn with --seed 7" in capsys.readouterr().out
+    first, again = (verified(capsys, "small", "--sample", 2, "--seed", 7, status=0) for _ in "ab")
+    assert "2 of 4 done runs, drawn with --seed 7" in first[0]
+    assert first == again and len({line.split()[0] for line in first[1:-1]}) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts a Slurm of one node on this machine: accounting in a database, two stand-in GPUs (scheduled,
-# with no CUDA behind them), limits enforced but none set. Debian 12 or Ubuntu, as root; installs what
-# is absent. Run again it restarts only what has died or whose settings have changed.
+# with no CUDA behind them), limits enforced but none set. As root, on Debian 12 or Ubuntu, after
+# tests/helpers/install.sh. Run again it restarts only what has died or whose settings have changed.
 #
 #   MAX_ARRAY_SIZE  1001  what `scontrol show config` says of it; indices of an array end one below
 #   CRED_EXPIRE     5     s; how long a requeued job waits (Slurm's own default: 120)
@@ -10,7 +10,6 @@
 #   NODE_TIMEOUT    10    s without an answer until a node is down
 set -euo pipefail
 
-packages=(slurm-wlm slurmdbd munge mariadb-server)
 etc=/etc/slurm run=/run/slurm log=/var/log/slurm spool=/var/spool
 host=$(hostname -s)
 
@@ -41,17 +40,6 @@ put() {  # put FILE MODE: stdin into FILE; true if that changed it
   if cmp -s "$new" "$1"; then rm "$new"; return 1; fi
   install -m "$2" "$new" "$1"
   rm "$new"
-}
-
-install_packages() {
-  local absent=()
-  for package in "${packages[@]}"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || absent+=("$package")
-  done
-  ((${#absent[@]})) || return 0
-  export DEBIAN_FRONTEND=noninteractive
-  { apt-get -q update && apt-get -qy install --no-install-recommends "${absent[@]}"; } \
-    >"$log/apt.log" 2>&1 || { say "apt-get failed to install ${absent[*]}:"; tail -5 "$log/apt.log" >&2; exit 1; }
 }
 
 start_munge() {
@@ -163,13 +151,14 @@ CONF
 }
 
 [ "$(id -u)" = 0 ] || { say "must run as root"; exit 1; }
-command -v dpkg-query >/dev/null || { say "needs Debian or Ubuntu"; exit 1; }
+for program in slurmctld slurmdbd munged mariadbd; do
+  command -v "$program" >/dev/null || { say "no $program here; tests/helpers/install.sh installs it"; exit 1; }
+done
 if [ -e "$etc/slurm.conf" ] && ! grep -qx 'ClusterName=local' "$etc/slurm.conf"; then
   say "$etc/slurm.conf belongs to another cluster; it is left alone"
   exit 1
 fi
 mkdir -p "$etc" "$run" "$log" "$spool/slurmctld" "$spool/slurmd"
-install_packages
 start_munge
 start_database
 if configure; then  # before accounting, whose sacctmgr reads slurm.conf

@@ -2,19 +2,20 @@
 # A fast subset of the tests on the oldest libraries that pyproject.toml allows (tests/versions/oldest.txt) and
 # on the newest: tests/versions/versions.sh [oldest|newest]... Environments are made in .versions/.
 # PYTHON=python3.12 picks another Python. NO_TORCH=1 runs what needs no torch, where there is no build
-# of torch for it. `tests/versions/versions.sh files` names the files. docs/versions.md says what was run.
+# of torch for it. `tests/versions/versions.sh files` names the files and folders. docs/versions.md says what was run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
 maths=(annotation evaluation/test_best_of_n.py analysis/test_contrasts.py analysis/test_theory.py)
 readers=(results analysis/test_{tables,claims,figures}.py cache/test_layout.py cache/inspecting)
 engine=(config objectives training launch/test_worker.py)
+commands=(integration/test_saved_models.py pinned)
 
 files() {
   local names=("${maths[@]}" "${readers[@]}")
   [ "${NO_TORCH:-}" ] || names+=("${engine[@]}")
   printf 'tests/unit/%s\n' "${names[@]}"
-  [ "${NO_TORCH:-}" ] || echo tests/pinned
+  [ "${NO_TORCH:-}" ] || printf 'tests/%s\n' "${commands[@]}"
 }
 
 run() {

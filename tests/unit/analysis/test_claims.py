@@ -7,18 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers.own_claims import CLF_BEATS_BT
 
 from rmsweep.analysis.claims import columns, published, read
 from rmsweep.analysis.verdicts import judge, notes, render
 from rmsweep.paths import CHECKOUT
 from rmsweep.results.schema import SCHEMA
-
-CLF_BEATS_BT = {
-    "claim": "CLF-MLP is better.",
-    "source": "RBT",
-    "contrast": {"field": "loss", "a": "clf_mlp", "b": "bt_mlp"},
-    "test": "greater",
-}
 
 
 def claims_of(tmp_path, **changes):
@@ -306,28 +300,6 @@ def test_text_from_a_file_is_escaped(tmp_path):
     assert r"\|" in render(lines, [], "md") and "[bold]" in render(lines, [], "text")
     (line,) = json.loads(render(lines, [], "json"))
     assert line["claim"] == "<script> & | [bold]" and line["n_pairs"] == 120
-
-
-def test_claims_of_a_sweep(rmsweep, inside, tiny, tmp_path):
-    sweep = ["run", "-m", *tiny, "loss=bt_mlp,clf_mlp", "seed=0,1", "name=small"]
-    rmsweep(*sweep, "--limit", 3)
-    assert "INCOMPLETE: 3 of 4 runs are done" in inside("claims", "small", status=1).stdout
-    rmsweep(*sweep)
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"mine": CLF_BEATS_BT}))
-    text = inside("claims", "small", "--file", "mine.yaml").stdout
-    assert "CLF-MLP is better." in text and "fewer than 5 seeds" in text
-    lines = json.loads(inside("claims", "small", "--file", "mine.yaml", "--format", "json").stdout)
-    assert lines[-1]["name"] == "mine" and lines[-1]["n_pairs"] == 2
-    (tmp_path / "bad.yaml").write_text("mine: {claim: x}")
-    error = inside("claims", "small", "--file", "bad.yaml", status=2).stderr
-    assert error == "rmsweep: bad.yaml: mine: source is missing\n"
-    assert "no.yaml" in inside("claims", "small", "--file", "no.yaml", status=2).stderr
-    where = inside("table", "small", "--where", "loss=bt_mlp", "--where", "seed=0").stdout
-    assert "bt_mlp" in where and "clf_mlp" not in where
-    against = inside("table", "small", "--against", "bt_mlp", "--where", "seed=0,1").stdout
-    assert "paired difference from bt_mlp" in against
-    for bad, message in [("los=1", "unknown field 'los'"), ("loss", "must be FIELD=VALUE")]:
-        assert message in inside("table", "small", "--where", bad, status=2).stderr
 
 
 def test_the_files_are_part_of_what_is_shipped():

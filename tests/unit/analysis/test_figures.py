@@ -2,8 +2,6 @@
 
 import functools
 import itertools
-import subprocess
-import sys
 
 import matplotlib.image
 import numpy as np
@@ -17,7 +15,6 @@ from matplotlib.patches import Rectangle
 from rmsweep.analysis import contrasts, tables
 from rmsweep.analysis.figures import catalogue, panels, shown_runs, style
 from rmsweep.analysis.figures.error_bars import Bars
-from rmsweep.cli import main
 from rmsweep.config import columns
 from rmsweep.errors import MissingData
 from rmsweep.evaluation.best_of_n import kl_upper_bound
@@ -534,83 +531,3 @@ def test_fields_of_a_loss_and_null_make_panels(rows):
     assert len(titles) == 2 and all(
         "patience = " in title or "hidden = " in title for title in titles
     )
-
-
-def test_figures_leave_pyplot_alone(rows):
-    code = (
-        "import sys, numpy, pandas, importlib; from rmsweep.figures import catalogue, making\n"
-        "for module, _ in catalogue.FIGURES.values():\n"
-        "    importlib.import_module(f'rmsweep.analysis.figures.{module}')\n"
-        "heavy = {'matplotlib.pyplot', 'torch', 'hydra', 'lightgbm', 'sklearn'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
-
-
-@pytest.fixture
-def figure(monkeypatch, tmp_path, capsys):
-    """figure(arguments...): what `rmsweep figure` prints, to stdout and stderr, in tmp_path."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, status=0):
-        with pytest.raises(SystemExit) as found:
-            main.main(["figure", *arguments])
-        assert (found.value.code or 0) == status
-        return capsys.readouterr()
-
-    return call
-
-
-def test_figures_of_a_real_sweep(rmsweep, tiny, tmp_path, figure):
-    axes = ["loss=bt_mlp,normbt", "annotation.beta=1,10", "quantity=20,30", "seed=range(2)"]
-    axes += ["pairing=same_prompt,cross_prompt", "loss.hidden=[8]", "evaluation.diagnostics=true"]
-    rmsweep("run", "-m", *tiny, *axes, "name=small")
-    found = figure("small").out
-    assert [line.partition(":")[0] for line in found.splitlines()] == list(catalogue.FIGURES)
-    assert "fig5: not drawn, it needs runs with selection=similar or diversified" in found
-    folder = tmp_path / "outputs" / "small" / "figures"
-    expected = {"fig1", "fig2", "fig3", "fig4", "fig8", "fig10", "fig12", "bon_n", "bon_kl", "cost"}
-    expected |= {"heatmap", "win_rates", "nbt_gradients", "nbt_updates", "nbt_accuracy"}
-    assert {path.stem for path in folder.iterdir()} >= expected
-    assert {path.suffix for path in folder.iterdir()} == {".png"}
-
-    where = ["--where", "annotation.beta=10", "--out", "here", "--format", "png,pdf,svg"]
-    figure("small", "--figure", "fig1", *where)
-    files = {path.name: path.stat().st_size for path in (tmp_path / "here").iterdir()}
-    assert set(files) == {"fig1.png", "fig1.pdf", "fig1.svg"} and min(files.values()) > 5000
-    assert "fig5: not drawn" in figure("small", "--figure", "fig5", status=1).out
-
-
-def test_partial_and_failed_sweeps(rmsweep, tiny, tmp_path, figure):
-    sweep = ["run", "-m", *tiny, "seed=range(2)", "loss.hidden=[8]", "name=part"]
-    rmsweep(*sweep)
-    rmsweep(*sweep, "loss=normbt", "training.learning_rate=1e30", status=1)
-    found = figure("part", "--figure", "fig1", status=1)
-    assert "INCOMPLETE: 2 of 4 runs of part are done" in found.err
-    assert (tmp_path / "outputs" / "part" / "figures" / "fig1.png").exists()
-    found = figure("part", "--where", "loss=normbt", status=1)
-    assert "nothing to draw: 0 of 2 runs of part are done" in found.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["small", "--figure", "costs"], "did you mean cost"),
-        (["small", "--format", "gif"], "valid: pdf, png, svg"),
-        (
-            ["small", "--figure", "cost", "--error-bars", "standard-error"],
-            "--error-bars standard-error is not for cost, but for fig1, ",
-        ),
-        (["small", "--error-bars", "sd"], "invalid choice: 'sd'"),
-        (["small", "small"], "--out DIR"),
-        (["small", "--where", "beta"], "--where must be FIELD=VALUE"),
-        (["other"], "no sweep 'other'"),
-    ],
-)
-def test_bad_input(arguments, message, figure):
-    assert message in figure(*arguments, status=2).err
-
-
-def test_help_lists_the_figures(figure):
-    assert all(f"  {name} " in figure("--help").out for name in ("fig1", "heatmap"))

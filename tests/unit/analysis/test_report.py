@@ -3,11 +3,10 @@
 import json
 import re
 import shlex
-from html.parser import HTMLParser
 
-import pandas as pd
 import pyarrow as pa
 import pytest
+from helpers.html_reader import Reader
 from helpers.report_data import ERROR, IMAGE, N_RUNS, SCRIPT, write_sweep
 
 from rmsweep.analysis.figures import catalogue
@@ -16,47 +15,9 @@ from rmsweep.analysis.report.request import Request
 from rmsweep.cli import main
 from rmsweep.results import dataset, parquet
 
-SWEEP = ["run", "-m", "loss=bt_mlp,clf_mlp", "annotation.beta=1,5", "seed=range(2)", "name=small"]
-
-
-class Reader(HTMLParser):
-    """What a page holds: tags with attributes, all text, code, and tables by id."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.code, self.tables, self._inside = [], [], {}, []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.tags.append((tag, attributes))
-        self._inside.append(tag)
-        if tag == "table":
-            self._lines = self.tables[attributes["id"]] = []
-        elif tag == "tr":
-            self._lines.append([])
-        elif tag in ("td", "th"):
-            self._lines[-1].append("")
-        elif tag == "code":
-            self.code.append("")
-
-    def handle_endtag(self, tag):
-        while self._inside and self._inside.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if self._inside[-1:] == ["script"]:
-            return
-        self.text += data
-        if "code" in self._inside:
-            self.code[-1] += data
-        if {"td", "th"} & set(self._inside):
-            self._lines[-1][-1] += data
-
 
 @pytest.fixture
-def report(tmp_path, monkeypatch, capsys):
+def report(tmp_path, monkeypatch, capfd):
     """report(arguments..., status): in this process and with one figure, since drawing takes time;
     what it said and the page, if there is one."""
     monkeypatch.setattr(dataset, "OUTPUTS", tmp_path / "outputs")
@@ -65,7 +26,7 @@ def report(tmp_path, monkeypatch, capsys):
     def call(name, *options, status=0):
         with pytest.raises(SystemExit) as end:
             main.main(["report", name, *options])
-        said = capsys.readouterr()
+        said = capfd.readouterr()
         assert end.value.code == status, said
         path = tmp_path / "outputs" / name / "report.html"
         return said, path.read_text() if path.exists() else None
@@ -102,55 +63,7 @@ def test_versions_that_are_none_are_refused(versions, report, tmp_path):
     assert len(said.err.splitlines()) == 1
 
 
-def as_shown(markdown):
-    """The cells of a table in Markdown, as plain text."""
-    lines = [line for line in markdown.splitlines() if line.startswith("| ")]
-    cells = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    plain = [[re.sub(r"\*\*|\\", "", c.replace(r"\*", "\0")) for c in line] for line in cells]
-    return [[c.replace("\0", "*") for c in line] for line in plain if set(line) != {"---"}]
-
-
-def test_a_real_sweep_has_the_numbers_of_its_commands(rmsweep, tiny, tmp_path):
-    rmsweep(*SWEEP, "loss.hidden=[16]", *tiny)
-    said = rmsweep("report", "small")
-    assert "outputs/small/report.html" in said.stdout and said.stderr == ""
-    found = Reader((tmp_path / "outputs/small/report.html").read_text())
-    assert "8 of 8 runs done" in found.text and "Incomplete" not in found.text
-    for metric in ("improvement", "oracle_share", "pairwise_accuracy"):
-        (command,) = (c for c in found.code if c.endswith(f"--metric {metric}"))
-        printed = rmsweep(*shlex.split(command)[1:], "--format", "md").stdout
-        assert found.tables[f"table-{metric}"] == as_shown(printed)
-        assert printed.splitlines()[-1].replace("\\", "") in found.text  # a note
-    lines = json.loads(rmsweep("claims", "small", "--format", "json").stdout)
-    tested = [line for line in lines if line["verdict"] != "not tested"]
-    shown = found.tables["table-claims"][1:]
-    assert len(shown) == len(tested) > 0
-    for line, (verdict, claim, training, effect, interval, n) in zip(tested, shown, strict=True):
-        assert line["verdict"] in verdict and line["claim"] in claim and line["source"] in claim
-        assert training == line["training"] and f"{line['n_seeds']} seeds" in n
-        numbers = [f"{line[k]:+z.3g}".replace("-", "−") for k in ("effect", "low", "high")]
-        assert effect.startswith(numbers[0]) and f"[{numbers[1]}, {numbers[2]}]" in interval
-    figures = [c for c in found.code if c.startswith("rmsweep figure")]
-    assert len([tag for tag, _ in found.tags if tag == "figure"]) == len(figures) > 5
-    for command in ("rmsweep status small", figures[0]):
-        assert command in found.code
-        rmsweep(*shlex.split(command)[1:])
-    assert "rmsweep report small" in found.code
-    launches = [c for c in found.code if c.startswith("rmsweep run -m")]
-    assert [shlex.split(c)[1:] for c in launches] == [[*SWEEP, "loss.hidden=[16]", *tiny]]
-    row = pd.read_parquet(tmp_path / "outputs/small/runs").iloc[0]
-    versions = [f"{name} {version}" for name, version in json.loads(row["versions"]).items()]
-    origins = [f"commit {row['git_commit'][:12]}"] if row["git_commit"] else []
-    assert len(versions) > 3 and row["command"].startswith("rmsweep run -m")
-    for said in (row["host"], row["cpu"], row["device"], row["command"], *versions, *origins):
-        assert said in found.text
-    assert row["fingerprint"][:8] in found.text
-    together = "".join(found.text.split())
-    assert f"threadsarun{row['threads']}" in together
-    assert f"SEMANTICS{row['semantics']}" in together
-
-
-def test_where_and_seed_reach_every_part(report, rmsweep, tmp_path):
+def test_where_and_seed_reach_every_part(report, inside, tmp_path):
     write_sweep(tmp_path / "outputs/made")
     options = ["--where", "dataset=hh_helpful", "--where", "base_llm=gemma2b"]
     seventh, again = (report("made", *options, "--seed", "7")[1] for _ in range(2))
@@ -163,7 +76,7 @@ def test_where_and_seed_reach_every_part(report, rmsweep, tmp_path):
     for table in ("claims", "improvement", "settings"):
         assert found.tables[f"table-{table}"] != default.tables[f"table-{table}"]
     (claims,) = (c for c in commands if c.startswith("rmsweep claims"))
-    lines = json.loads(rmsweep(*shlex.split(claims)[1:], "--format", "json").stdout)
+    lines = json.loads(inside(*shlex.split(claims)[1:], "--format", "json").stdout)
     first = next(line for line in lines if line["verdict"] != "not tested")
     ends = ", ".join(f"{first[end]:+z.3g}" for end in ("low", "high"))
     assert f"[{ends}]" in found.tables["table-claims"][1][4].replace("−", "-")

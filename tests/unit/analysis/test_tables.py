@@ -1,63 +1,20 @@
 """Tables from made-up runs whose effects are known."""
 
 import io
-import itertools
 import json
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import install
+from helpers.table_data import EFFECTS, done, page, specs, table, with_odd_names
 
 from rmsweep.analysis.contrasts import paired_differences
 from rmsweep.analysis.fields import select
 from rmsweep.analysis.means import full_part
 from rmsweep.analysis.table_text import render
-from rmsweep.analysis.tables import compare, default_columns, default_rows, notes
+from rmsweep.analysis.tables import default_columns, default_rows
 
-EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 3.0, "clf_lgb": 2.995}
 FORMATS = ["text", "md", "latex", "html", "csv"]
-
-
-def specs(**axes):
-    """Wanted specs: the product of the axes, given with __ for a dot."""
-    axes = {"loss": list(EFFECTS), "dataset": ["hh_harmless"], "seed": range(5)} | axes
-    names = [name.replace("__", ".") for name in axes]
-    wanted = pd.DataFrame(itertools.product(*axes.values()), columns=names)
-    return wanted.assign(key=[f"k{i}" for i in range(len(wanted))])
-
-
-def done(wanted, n_prompts=80, shift=None, prompts_of=None):
-    """Rows of all wanted runs: the loss's effect, common prompts, a little noise."""
-    lines = []
-    for i, spec in enumerate(wanted.to_dict("records")):
-        n = (prompts_of or {}).get(spec["dataset"], n_prompts)
-        prompt = np.random.default_rng(n).normal(size=n)
-        noise = 0.02 * np.random.default_rng(i).normal(size=n)
-        mean = EFFECTS[spec["loss"]] + (shift(spec) if shift else 0.0)
-        improvement = (mean + prompt - prompt.mean() + noise - noise.mean()).astype(np.float32)
-        spearman = improvement / 10
-        spearman[0] = np.nan
-        lines.append(
-            {
-                "key": spec["key"],
-                "improvement": float(improvement.mean()),
-                "bon_golden": mean + 0.01 * spec["seed"],
-                "epochs": 10.0 + spec["seed"],
-                "improvement_by_prompt": improvement,
-                "spearman_by_prompt": spearman,
-                "headroom_by_prompt": np.full(n, 4.0, np.float32),
-                "base_by_prompt": np.full(n, -1.0, np.float32),
-                "order_consistency": mean + 0.01 * spec["seed"],
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def table(rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", seed=0, **k):
-    rng = np.random.default_rng(seed)
-    return compare(rows, wanted, list(row_fields), list(column_fields), metric, rng, **k)
 
 
 @pytest.mark.parametrize("metric", ["kl_risk", "margin_error"])
@@ -69,15 +26,6 @@ def test_risks_are_a_metric_without_a_best(metric):
     assert not cells["is_best"].any() and cells["low"].notna().all()
     none = table(done(wanted).assign(**{metric: None}), wanted, metric=metric)
     assert none["mean"].isna().all()
-
-
-def page(
-    rows, wanted, row_fields=("loss",), column_fields=(), metric="improvement", format="text", **k
-):
-    fields = list(row_fields), list(column_fields)
-    cells = table(rows, wanted, *fields, metric, **k)
-    lines = notes(cells, wanted, *fields, metric, **k)
-    return render(cells, *fields, metric, lines, format, width=200)
 
 
 def test_means_best_and_ties():
@@ -299,8 +247,7 @@ def test_two_keys_for_one_spec_are_refused():
 
 @pytest.fixture
 def odd_sweep():
-    wanted = specs(base_llm=["llama3_8b|x", "50%_{sft}"])
-    return done(wanted), wanted, ["loss"], ["base_llm"]
+    return with_odd_names()
 
 
 def test_text(odd_sweep):
@@ -327,17 +274,6 @@ def test_latex(odd_sweep):
         assert part in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert not any(line.startswith(("[", "*")) for line in text.splitlines())
-
-
-@pytest.mark.parametrize("against", [None, "bt_mlp"])
-def test_latex_compiles(odd_sweep, against, tmp_path):
-    install("pdflatex", "texlive-latex-base", "texlive-latex-recommended")
-    text = page(*odd_sweep, format="latex", against=against)
-    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
-    (tmp_path / "page.tex").write_text(f"{head}\n{text}\n\\end{{document}}\n")
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout
 
 
 def test_html(odd_sweep):

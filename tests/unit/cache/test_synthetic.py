@@ -1,12 +1,8 @@
 import dataclasses
-import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.synthetic_sources import PARAMETERS, SOURCE, STEMS, changed
 
 from rmsweep.cache import write_synthetic as writing
 from rmsweep.cache.inputs import open_cache
@@ -15,36 +11,6 @@ from rmsweep.cache.synthetic import SyntheticSource, embed, generate, golden_rew
 from rmsweep.cache.write_synthetic import write
 from rmsweep.config import schema
 from rmsweep.config.spec import Synthetic
-
-STEMS = {"base_llm": "synthetic", "backbone": "synthetic", "dataset": "synthetic"}
-PARAMETERS = {
-    "seed": 0,
-    "train_prompts": 400,
-    "train_responses": 10,
-    "test_prompts": 150,
-    "test_responses": 20,
-    "dim": 64,
-    "n_clusters": 8,
-    "intrinsic_dim": 8,
-    "between_std": 4.0,
-    "within_std": 2.3,
-    "variance_ratio": 6.8,
-    "noise": 0.5,
-}
-SOURCE = SyntheticSource(**STEMS, **PARAMETERS)
-
-
-def changed(**fields) -> SyntheticSource:
-    return dataclasses.replace(SOURCE, **fields)
-
-
-LARGE = changed(train_prompts=20, test_prompts=20, test_responses=500, dim=2048)
-
-
-def digest(source: SyntheticSource) -> str:
-    cache = generate(source)
-    parts = (cache.train_embeddings(), cache.read_test(0, cache.test_prompts), cache.train_golden)
-    return hashlib.sha256(b"".join(p.tobytes() for p in (*parts, cache.test_golden))).hexdigest()
 
 
 def within(values: np.ndarray) -> np.ndarray:
@@ -102,26 +68,6 @@ def test_defaults_match_alpaca_mid_minilm_as_the_data_readme_measures_it():
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_golden_reward_is_learnable_but_not_by_a_linear_model_alone(dim, noise):
     assert 0.4 < spearman_of_centred_ridge(generate(changed(dim=dim, noise=noise))) < 0.6
-
-
-@pytest.mark.parametrize("threads", ["1", "2", "4"])
-def test_same_parameters_same_bytes_in_another_process_with_other_threads(threads):
-    code = (
-        "from test_synthetic import LARGE, SOURCE, digest;"
-        "print(digest(LARGE), digest(SOURCE), SOURCE.fingerprint)"
-    )
-    here = Path(__file__).parent
-    variables = {f"{name}_NUM_THREADS": threads for name in ("OMP", "OPENBLAS", "MKL")}
-    variables["PYTHONPATH"] = str(here)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == [digest(LARGE), digest(SOURCE), SOURCE.fingerprint]
-    assert digest(changed(seed=7)) != digest(SOURCE)
 
 
 def test_first_prompts_do_not_depend_on_the_number_of_prompts():

@@ -4,17 +4,12 @@ import copy
 import dataclasses
 import functools
 import json
-import os
 import re
-import subprocess
-import sys
 import typing
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hydra.errors import HydraException
-from pinned import keys
 
 from rmsweep.cache.inputs import cache_of, read_by
 from rmsweep.config import rules
@@ -81,19 +76,6 @@ def another(value, hint):
         tuple: lambda: (*value, 3), dict: lambda: value | {"option": 1},
     }  # fmt: skip
     return changes[type(value)]()
-
-
-def test_spec_ids_are_the_same_in_another_process(tmp_path):
-    code = "from pinned import keys; print(keys.keys(keys.SWEEPS[1:2]))"
-    path = f"{Path(keys.__file__).parents[1]}{os.pathsep}{SHIPPED}"
-    env = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": path}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    expected = keys.keys(keys.SWEEPS[1:2])
-    assert len(expected) > 5 and set(expected) <= set(keys.read_keys()[1])
-    assert done.stdout.strip() == str(expected)
 
 
 LABELS = ("dataset=hh_harmless_pairs", "backbone=minilm")

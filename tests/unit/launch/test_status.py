@@ -1,37 +1,18 @@
-"""`rmsweep status` without a cluster: pace, states, failures; a launch, watched and stopped."""
+"""What `rmsweep status` shows without a cluster: pace and states."""
 
 import datetime
 import json
-import signal
-import subprocess
+import shutil
 import time
 
-import pandas as pd
+import pyarrow as pa
 import pytest
-from helpers.commands import RMSWEEP
 
 from rmsweep import errors
 from rmsweep.launch import status
+from rmsweep.launch.lock import only_launch
 from rmsweep.launch.slurm import arrays
-from rmsweep.results import failures
-
-
-def rows_at(*seconds_ago):
-    now = pd.Timestamp(datetime.datetime.now(datetime.UTC))
-    ended = [now - pd.Timedelta(seconds=s) for s in seconds_ago]
-    return pd.DataFrame({"finished_at": pd.Series(ended, dtype="datetime64[us, UTC]")})
-
-
-def test_pace_counts_from_the_first_part_on():
-    assert status._per_hour(rows_at()) is None
-    assert status._per_hour(rows_at(5, 5, 5)) is None, "one part says nothing of the pace"
-    assert round(status._per_hour(rows_at(100, 100, 50, 50, 10))) == 3 * 36
-    assert round(status._per_hour(rows_at(7200, 100, 50))) == 36, "older than an hour"
-
-
-def test_a_clock_that_was_set_back_makes_no_negative_pace():
-    assert status._per_hour(rows_at(-7200, -7100)) is None
-    assert round(status._per_hour(rows_at(-7200, 100, 50))) == 36
+from rmsweep.results import dataset, parquet, schema
 
 
 def test_slurm_is_asked_again_after_a_clock_was_set_back(tmp_path, monkeypatch):
@@ -43,43 +24,60 @@ def test_slurm_is_asked_again_after_a_clock_was_set_back(tmp_path, monkeypatch):
         status.asked(tmp_path, [])
 
 
-def test_states_are_disjoint_and_exhaustive():
-    rows = pd.DataFrame(
-        {
-            "key": ["a", "b", "c", "b"],
-            "status": ["done", "failed", "failed", "done"],
-            "finished_at": pd.to_datetime(["2026-01-01"] * 4, utc=True),
-        }
-    )
-    here = status._by_state(rows, {"a", "b", "c", "d"}, [], [], False)
-    assert here["done"] == {"a", "b"} and here["failed"] == {"c"} and here["missing"] == {"d"}
-    runs = status._by_state(rows, {"a", "b", "c", "d"}, [], [], True)
-    assert runs["running"] == {"d"} and not runs["missing"]
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Return sweep(keys, *rows): it writes a sweep of wanted keys and some rows; its status.
+
+    A row is (key, status, seconds since it ended).
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def write(keys, *rows):
+        directory = dataset.folder("made_up")
+        shutil.rmtree(directory, ignore_errors=True)
+        (directory / "runs").mkdir(parents=True)
+        wanted = [{"key": key, "spec_id": key} for key in keys]
+        wanted = pa.Table.from_pylist(wanted, schema=schema.WANTED)
+        parquet.replace(wanted, directory / "specs.parquet")
+        now = datetime.datetime.now(datetime.UTC)
+        names = ("key", "status", "finished_at", "error")
+        ended = [(k, s, now - datetime.timedelta(seconds=ago), "E: bad") for k, s, ago in rows]
+        if rows:
+            dataset.write_part(directory, [dict(zip(names, row, strict=True)) for row in ended])
+        return status.of_sweep("made_up")
+
+    return write
 
 
-def test_the_innermost_frame_is_named():
-    text = 'Traceback\n  File "/x/y/fit.py", line 3, in fit\n  File "/x/y/z.py", line 7, in f\nE'
-    assert failures._raised_at(text) == "y/z.py:7 in f"
-    assert failures._raised_at(None) == ""
+@pytest.fixture
+def pace(sweep):
+    """Return pace(*seconds): the runs an hour of a sweep whose runs ended so many seconds ago."""
+
+    def per_hour(*seconds):
+        keys = [f"{i:x}" for i in range(len(seconds))]
+        rows = [(key, "done", ago) for key, ago in zip(keys, seconds, strict=True)]
+        return sweep([*keys, "missing"], *rows)["per_hour"]
+
+    return per_hour
 
 
-def test_a_local_launch_is_seen_and_cancelled(rmsweep, tiny, tmp_path):
-    command = [RMSWEEP, "run", "-m", "seed=range(500)", "name=long", "launcher.pack_runs=1", *tiny]
-    launch = subprocess.Popen(
-        command, cwd=tmp_path, stdout=-1, stderr=-1, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    end = time.monotonic() + 60
-    while not list(tmp_path.glob("outputs/long/runs/part-*")):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    report = json.loads(rmsweep("status", "long", "--json", status=1).stdout)
-    assert report["launch"]["pid"] == launch.pid and report["jobs"] is None, report
-    assert report["runs"]["running"] + report["runs"]["done"] == 500, report
-    assert f"stopped the launch of process {launch.pid}" in rmsweep("cancel", "long").stdout
-    assert "interrupted" in launch.communicate(timeout=30)[1]
-    after = rmsweep("status", "long", "--watch", status=1).stdout
-    assert "missing" in after and "running" not in after, after
-    key = pd.read_parquet(tmp_path / "outputs/long/runs")["key"].iloc[0]
-    assert f"run {key} of long: done" in rmsweep("status", "long", "--key", key[:12]).stdout
-    assert "it begins 0" in rmsweep("status", "long", "--key", "zz", status=2).stderr
+def test_pace_counts_from_the_first_part_on(pace):
+    assert pace() is None
+    assert pace(5, 5, 5) is None, "one part says nothing of the pace"
+    assert pace(1000, 1000, 500, 500, 100) == pytest.approx(3 * 3.6, rel=0.02)
+    assert pace(7200, 1000, 500) == pytest.approx(3.6, rel=0.02), "older than an hour"
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_pace(pace):
+    assert pace(-7200, -7100) is None
+    assert pace(-7200, 1000, 500) == pytest.approx(3.6, rel=0.02)
+
+
+def test_states_are_disjoint_and_exhaustive(sweep):
+    rows = [("a", "done", 9), ("b", "failed", 8), ("c", "failed", 7), ("b", "done", 6)]
+    counts = sweep("abcd", *rows)["runs"]
+    expected = {"done": 2, "failed": 1, "running": 0, "queued": 0, "missing": 1}
+    assert counts == expected, "b failed once and is done; c has failed; d never ran"
+    with only_launch(dataset.folder("made_up")):
+        counts = status.of_sweep("made_up")["runs"]
+    assert counts == expected | {"running": 1, "missing": 0}, "d is in the hands of the launch"

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -72,15 +70,15 @@ def test_embedding_statistics_do_not_depend_on_the_blocks(tmp_path, dtype):
     np.testing.assert_array_equal(hashes, embeddings.describe([whole])[1])
 
 
-def test_a_sound_cache_is_described_as_a_run_would_read_it(rmsweep, tmp_path):
+def test_a_sound_cache_is_described_as_a_run_would_read_it(inside, tmp_path):
     write(tmp_path)
-    (report,) = json.loads(rmsweep("cache", "inspect", tmp_path, "--json").stdout)
+    (report,) = json.loads(inside("cache", "inspect", tmp_path, "--json").stdout)
     assert report["cautions"] == [] and report["name"] == "a_b_c"
     assert report["fingerprint"] == open_files(tmp_path, "a", "b", "c").fingerprint
     test = report["splits"]["test"]
     assert (test["prompts"], test["responses"], test["dim"]) == SHAPES["test"]
     assert (test["dtype"], test["reward_dtype"]) == ("float16", "float32")
-    text = rmsweep("cache", "inspect", "embd_a_b_c_test.npy", "--picture", "p.png").stdout
+    text = inside("cache", "inspect", "embd_a_b_c_test.npy", "--picture", "p.png").stdout
     assert report["fingerprint"] in text and "nothing to warn of" in text
     assert (tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
 
@@ -127,16 +125,16 @@ def test_one_split_alone(tmp_path):
     assert report["fingerprint"] is None and "no test split" in report["cautions"][0]
 
 
-def test_labelled_pairs(rmsweep, tmp_path):
+def test_labelled_pairs(inside, tmp_path):
     embedded = write_pairs(tmp_path, subset=["s 1"] * 38 + ["t"] * 2)
-    (report,) = json.loads(rmsweep("cache", "inspect", tmp_path, "--json").stdout)
+    (report,) = json.loads(inside("cache", "inspect", tmp_path, "--json").stdout)
     assert report["fingerprint"] == open_pairs(tmp_path, "my_hh", "back_bone").fingerprint
     distances = np.linalg.norm(embedded[:, 0] - embedded[:, 1], axis=1)
     assert report["embeddings"]["distance_mean"] == pytest.approx(distances.mean())
     assert report["texts"]["subsets"] == {"s 1": 38, "t": 2}
     assert report["texts"]["share_chosen_longer"] == 0.5
     assert report["cautions"] == ["fewer than 30 pairs in t: wide intervals"]
-    text = rmsweep("cache", "inspect", tmp_path, "--picture", "p.svg").stdout
+    text = inside("cache", "inspect", tmp_path, "--picture", "p.svg").stdout
     assert "subset s 1" in text and (tmp_path / "p.svg").exists()
 
 
@@ -162,28 +160,8 @@ def test_equal_pairs_and_lengths_are_told(tmp_path):
         ([".", "--picture", "no/p.png"], "there is no folder no"),
     ],
 )
-def test_bad_input_is_one_line(rmsweep, tmp_path, arguments, message):
+def test_bad_input_is_one_line(inside, tmp_path, arguments, message):
     if arguments[0].endswith(".npy"):
         np.save(tmp_path / arguments[0], np.zeros((3, 2, 4), np.float16))
-    error = rmsweep("cache", "inspect", *arguments, status=2).stderr
+    error = inside("cache", "inspect", *arguments, status=2).stderr
     assert message in error and error.count("\n") == 1
-
-
-def test_memory_does_not_grow_with_the_file(tmp_path):
-    """A file of 512 MiB, described in a process that may grow by half of that."""
-    shape = (1024, 256, 1024)
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-    with open(tmp_path / "embd_a_b_c_train.npy", "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        file.truncate(file.tell() + 2 * 1024 * 256 * 1024)
-    np.save(tmp_path / "reward_a_b_c_train.npy", golden_of(shape, 0))
-    code = f"""
-import resource
-from pathlib import Path
-from rmsweep.cache.inspecting import caches
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert caches.describe(Path({str(tmp_path)!r}), "a_b_c")["cautions"]
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 300

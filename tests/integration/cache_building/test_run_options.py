@@ -8,8 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import tiny_models
+from helpers.made_up_pairs import write_pairs
 from helpers.small_builds import SMALL, one_by_one, read_stage, texts_file
+from helpers.tiny_runs import SHAPE
 
+from rmsweep.cache import write_synthetic
+from rmsweep.cache.building import run_options
+from rmsweep.cache.synthetic import SyntheticSource
 from rmsweep.cli import cache_build, main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft
@@ -137,3 +142,14 @@ def test_a_dataset_is_named_after_its_file_or_its_place_on_the_hub(source, name)
         backbone="b", backbone_name=None, dataset=None, base_llm_name="x", base_llm=None
     )
     assert cache_build._names(given, {"train": source})["dataset"] == name
+
+
+def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
+    """conf/dataset/helpsteer.yaml is of files called Helpsteer; minilm is what it says."""
+    names = {"base_llm": "x", "backbone": "minilm", "dataset": "helpsteer"}
+    write_synthetic.write(tmp_path, SyntheticSource(**names, **SHAPE), "float32", lambda n: None)
+    words = shlex.split(run_options.command(tmp_path, names))
+    assert "dataset=helpsteer_built" in words and "backbone=minilm" in words
+    write_pairs(tmp_path / "pairs", "my.own_pairs", 20)
+    names = {"backbone": "minilm", "dataset": "my.own_pairs"}
+    assert "dataset=my_own_pairs" in shlex.split(run_options.command(tmp_path / "pairs", names))

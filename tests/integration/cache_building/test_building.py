@@ -18,7 +18,7 @@ from helpers import tiny_models
 from helpers.commands import RMSWEEP
 from helpers.small_builds import FP32, SMALL, files, one_by_one, read_stage, texts_file
 
-from rmsweep.cache.building import embed, generate, hub, models, run_options
+from rmsweep.cache.building import embed, generate, hub, models
 from rmsweep.cache.building.batching import Budget, in_batches
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut, encode, join
@@ -406,13 +406,6 @@ def test_transcripts_of_hh(build, made, tmp_path):
     ids = ["--base-llm", made / "llm", "--reward-model", made / "scorer"]
     said = build("--train", tmp_path / "hh.jsonl", "--test-prompts", 2, *ids, *given, *SMALL)
     assert "test: 2 x 5" in said and "1 repeated" in said
-
-
-def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
-    """conf/dataset/helpsteer.yaml is of files called Helpsteer; minilm is what it says."""
-    assert run_options._option(tmp_path, "dataset", "helpsteer", False) == "helpsteer_built"
-    assert run_options._option(tmp_path, "backbone", "minilm", False) == "minilm"
-    assert run_options._option(tmp_path, "dataset", "my.own_pairs", True) == "my_own_pairs"
 
 
 def test_ultrafeedback_and_helpsteer_columns(build, made, tmp_path):
