@@ -89,9 +89,9 @@ def facets(rows: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     within = [f for f in dict.fromkeys([*shown, "loss", "seed"]) if f in codes]
     found: list[str] = []
     derived = sorted(codes, key=lambda f: (f.endswith(".stem"), f == "loss.options"))
-    for field in dict.fromkeys(f for f in (*ORDER, *derived) if f in codes):
-        groups = codes.groupby([*within, *found])[field]
-        if field not in within and groups.nunique().max() > 1:
+    varying = [f for f in codes if f not in within and codes[f].nunique() > 1]
+    for field in dict.fromkeys(f for f in (*ORDER, *derived) if f in varying):
+        if codes.groupby([*within, *found])[field].nunique().max() > 1:
             found.append(field)
     return found
 
