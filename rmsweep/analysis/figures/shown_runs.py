@@ -90,13 +90,13 @@ def facets(rows: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     """The fields that still vary where those shown in a panel are fixed: they make the panels."""
     _, codes = spec_fields(_specs(done(rows)))
     within = [f for f in dict.fromkeys([*shown, "loss", "seed"]) if f in codes]
-    varying: list[str] = []
+    panel_fields: list[str] = []
     derived = sorted(codes, key=lambda f: (f.endswith(".stem"), f == "loss.options"))
-    for field in dict.fromkeys(f for f in (*ORDER, *derived) if f in codes):
-        groups = codes.groupby([*within, *varying])[field]
-        if field not in within and groups.nunique().max() > 1:
-            varying.append(field)
-    return varying
+    varying = [f for f in codes if f not in within and codes[f].nunique() > 1]
+    for field in dict.fromkeys(f for f in (*ORDER, *derived) if f in varying):
+        if codes.groupby([*within, *panel_fields])[field].nunique().max() > 1:
+            panel_fields.append(field)
+    return panel_fields
 
 
 def by_panel(cells: pd.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], Any]]:

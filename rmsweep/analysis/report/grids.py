@@ -45,7 +45,7 @@ def _metrics(runs: Runs) -> list[str]:
 
 
 def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
-    row_fields, column_fields = runs.default_fields()
+    row_fields, column_fields = runs.default_fields
     compared, notes = _compare(runs, request, row_fields, column_fields, metric)
     decimals, most_seeds = table_text.n_decimals(compared), int(compared["n_seeds"].max())
     lines: dict[tuple[str, ...], dict[str, Cell]] = {}
@@ -72,7 +72,7 @@ def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
 
 def settings_grid(runs: Runs, request: Request) -> Grid | None:
     """The first metric at every setting, a line each; None where that is the first table again."""
-    row_fields, column_fields = runs.default_fields()
+    row_fields, column_fields = runs.default_fields
     facets = [f for f in shown_runs.facets(runs.wanted, row_fields) if f not in row_fields]
     if set(facets) <= set(column_fields) or not _metrics(runs):
         return None

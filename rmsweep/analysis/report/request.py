@@ -1,5 +1,6 @@
 """What a report is asked for, and the commands that make its parts again."""
 
+import functools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Runs:
         again = [name for name in done if name in wanted and name != "key"]
         self.all = wanted.merge(done.drop_duplicates("key").drop(columns=again), "left", "key")
 
+    @functools.cached_property
     def default_fields(self) -> tuple[list[str], list[str]]:
         """Row and column fields of a table, as `rmsweep table` chooses them."""
         rows = tables.default_rows(self.wanted)
