@@ -6,7 +6,7 @@ from rmsweep.results import schema
 
 
 def dataset(root, name):
-    """Key and metric columns of the first done row of each key, by key."""
+    """Return the key and metric columns of the first done row of each key, by key."""
     rows = pd.read_parquet(root / "outputs" / name / "runs")
     rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
     columns = ["key", "spec_id", *schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]
@@ -14,5 +14,5 @@ def dataset(root, name):
 
 
 def assert_same(root, name, expected):
-    """The sweep's dataset is the expected one, bit for bit."""
+    """Assert that the sweep's dataset is the expected one, bit for bit."""
     pd.testing.assert_frame_equal(dataset(root, name), expected, check_exact=True)

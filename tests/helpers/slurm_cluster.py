@@ -16,27 +16,29 @@ OURS = b"SLURM_CLUSTER_NAME=local\0"  # in the environment of all that this Slur
 
 
 def start(**settings):
-    """start_cluster.sh with its settings, such as MAX_ARRAY_SIZE=4; None given back = it lives."""
+    """Start Slurm with settings such as MAX_ARRAY_SIZE=4; None, or the reason why it cannot."""
     environment = os.environ | {name: str(value) for name, value in settings.items()}
     # Its daemons keep what they inherit, so their output goes to a file and not into a pipe
     log = Path("/tmp") / f"start_cluster.{os.getpid()}.log"
     with log.open("w+") as output:
-        found = subprocess.run([START], env=environment, stdout=output, stderr=output, timeout=600)
+        process = subprocess.run(
+            [START], env=environment, stdout=output, stderr=output, timeout=600
+        )
         output.seek(0)
         said = output.read().strip()
     log.unlink()
-    return None if found.returncode == 0 else said
+    return None if process.returncode == 0 else said
 
 
 def slurm(*command, refused=False):
-    """Standard output of a Slurm command, or standard error of one that must be refused."""
-    found = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    assert (found.returncode != 0) == refused, found
-    return (found.stderr if refused else found.stdout).strip()
+    """Run a Slurm command; its output, or the standard error of one that must be refused."""
+    process = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert (process.returncode != 0) == refused, process
+    return (process.stderr if refused else process.stdout).strip()
 
 
 def wait_until(holds, seconds=30.0, every=0.1):
-    """The first true answer of holds()."""
+    """Wait for the first true answer of holds(), and return it."""
     end = time.monotonic() + seconds
     while not (answer := holds()):
         assert time.monotonic() < end, f"not so after {seconds} s"
@@ -45,28 +47,28 @@ def wait_until(holds, seconds=30.0, every=0.1):
 
 
 def sbatch(*arguments, refused=False):
-    """Id of the submitted job, as text."""
+    """Submit a job, and return its id as text."""
     return slurm("sbatch", "--parsable", "--output=/dev/null", *arguments, refused=refused)
 
 
 def is_refused(*options):
-    """Whether sbatch refuses a job that would wait for ever; one that it accepts is cancelled."""
+    """Return whether sbatch refuses a job that would wait for ever; cancel one it accepts."""
     command = ["sbatch", "--parsable", "--hold", "--output=/dev/null", *options, "--wrap=true"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    if found.returncode == 0:
-        slurm("scancel", found.stdout.strip())
-    return found.returncode != 0
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode == 0:
+        slurm("scancel", process.stdout.strip())
+    return process.returncode != 0
 
 
 def squeue():
-    """(task, name, state) of each task that Slurm still has, as in ("12_0", "name", "RUNNING")."""
+    """Return (task, name, state) of each task in the queue, as ("12_0", "name", "RUNNING")."""
     lines = slurm("squeue", "--array", "--noheader", "--format=%i|%j|%T").splitlines()
     return [tuple(line.split("|")) for line in lines]
 
 
 def state(task):
-    """State of a task by squeue, None once it is gone."""
-    return next((found for name, _, found in squeue() if name == task), None)
+    """Return the state of a task in the queue, None once it is gone."""
+    return next((its_state for name, _, its_state in squeue() if name == task), None)
 
 
 def wait_for_state(task, wanted, seconds=30.0):
@@ -74,7 +76,7 @@ def wait_for_state(task, wanted, seconds=30.0):
 
 
 def sacct(job, steps=False):
-    """{task or step: (state, exit code)} from accounting, of the last start of each.
+    """Return {task or step: (state, exit code)} from accounting, of the last start of each.
 
     It lags by a second or two. For a while, the task that was split off its array last is listed
     under the number of the array alone.
@@ -82,11 +84,11 @@ def sacct(job, steps=False):
     only = [] if steps else ["-X"]
     command = ["sacct", *only, "-nP", "--format=JobID,State,ExitCode", "--jobs", str(job)]
     rows = (line.split("|") for line in slurm(*command).splitlines())
-    return {task: (found, code) for task, found, code in rows}
+    return {task: (its_state, code) for task, its_state, code in rows}
 
 
 def wait_for_sacct(job, expected, seconds=30.0, steps=False):
-    """Until accounting says {task or step: (state, exit code)}, whatever it says of others."""
+    """Wait until accounting says {task or step: (state, exit code)}, and maybe others."""
     wait_until(lambda: expected.items() <= sacct(job, steps).items(), seconds, every=0.3)
 
 
@@ -106,7 +108,7 @@ def restart(daemon):
 
 
 def is_down():
-    """Whether slurmctld does not answer; at once, where squeue and sbatch try for 9 seconds."""
+    """Return whether slurmctld does not answer; at once, where squeue tries for 9 seconds."""
     return subprocess.run(["scontrol", "ping"], stdout=subprocess.DEVNULL).returncode != 0
 
 
@@ -116,7 +118,7 @@ def end_at(task, seconds=0):
 
 
 def is_confined():
-    """Whether tasks live in cgroups; confinement() in start_cluster.sh says where they do not."""
+    """Return whether tasks live in cgroups; confinement() in start_cluster.sh says where not."""
     return "task/cgroup" in slurm("scontrol", "show", "config")
 
 
@@ -129,22 +131,23 @@ def is_alive(process):
 
 
 def processes(job, task):
-    """{process id: command line} of one task of an array: shell, srun, and what that started."""
+    """Return {process id: command line} of one task of an array: shell, srun, its children."""
     wanted = {ARRAY_JOB + b"=" + str(job).encode(), ARRAY_TASK + b"=" + str(task).encode()}
-    found = {}
+    commands = {}
     for folder in Path("/proc").glob("[0-9]*"):
         # Some processes end meanwhile, and some may not be looked at even by root
         with contextlib.suppress(OSError):
             if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                found[int(folder.name)] = command
-    return found
+                commands[int(folder.name)] = command
+    return commands
 
 
 def pythons(job, task):
-    """Ids of the Python processes of a task, parents before children; first the task itself."""
-    found = processes(job, task)
-    return sorted(i for i in found if Path(found[i].split(" ")[0]).name.startswith("python"))
+    """Return the ids of a task's Python processes, parents first: the task itself leads."""
+    commands = processes(job, task)
+    programs = {i: Path(command.split(" ")[0]).name for i, command in commands.items()}
+    return sorted(i for i, program in programs.items() if program.startswith("python"))
 
 
 def kill_task(job, task, number=signal.SIGKILL, seconds=30.0):
@@ -170,15 +173,15 @@ def start_again(task, seconds=30.0):
 
 
 def warn(task):
-    """The signal of --signal=USR2@..., now instead of shortly before the time limit."""
+    """Send the signal of --signal=USR2@... now, and not shortly before the time limit."""
     slurm("scancel", "--signal=USR2", task)
 
 
 def fail_node():
-    """The node goes down and returns: its tasks are NODE_FAIL and, if they may be, requeued."""
+    """Take the node down and up: its tasks are NODE_FAIL and, if they may be, requeued."""
     node = slurm("sinfo", "--noheader", "--format=%N", "--partition=main")
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    wait_until(lambda: not any(found == "RUNNING" for _, _, found in squeue()))
+    wait_until(lambda: not any(its_state == "RUNNING" for _, _, its_state in squeue()))
     kill_all_processes()  # else a requeued task could meet its former self, and the node is drained
     # The node may have returned by itself meanwhile; then Slurm refuses to resume it
     resume = ["scontrol", "update", f"NodeName={node}", "State=RESUME"]
@@ -194,13 +197,13 @@ def resume():
 
 
 def pull_the_plug():
-    """kill -9 of slurmd and all that it started; nobody tells slurmctld."""
+    """Kill slurmd and all that it started; nobody tells slurmctld."""
     os.kill(int((PID_FILES / "slurmd.pid").read_text()), signal.SIGKILL)
     kill_all_processes()
 
 
 def kill_all_processes(but=()):
-    """kill -9 of all that slurmd started, whatever the job; but: names to spare."""
+    """Kill all that slurmd started, whatever the job, but for the names to spare."""
     for folder in sorted(Path("/proc").glob("[0-9]*")):
         with contextlib.suppress(OSError):
             name = (folder / "comm").read_text().strip()
@@ -210,7 +213,7 @@ def kill_all_processes(but=()):
 
 
 def limit_submitted(n_jobs):
-    """MaxSubmitJobs of root: sbatch refuses an array that takes it above; -1 for no limit."""
+    """Set MaxSubmitJobs of root, above which sbatch refuses an array; -1 is no limit."""
     slurm("sacctmgr", "-Qi", "modify", "user", "root", "set", f"MaxSubmitJobs={n_jobs}")
     # slurmdbd tells slurmctld in a message of its own, which is waited for
     told = "" if n_jobs == -1 else str(n_jobs)
@@ -224,7 +227,7 @@ def _max_submit_jobs():
 
 
 def settle():
-    """No job, no limit, an idle node."""
+    """Bring Slurm to no job, no limit and an idle node."""
     if squeue():
         slurm("scancel", "--user=root")
         time.sleep(0.2)  # first slurmctld has to know, else it would have failed, and not ended

@@ -25,18 +25,18 @@ def files(out):
 
 
 def one_by_one(folder, kind, prompts, responses):
-    """Outputs of plain transformers for each text alone, without padding."""
+    """Return the outputs of plain transformers for each text alone, without padding."""
     words = transformers.AutoTokenizer.from_pretrained(folder)
     model = getattr(transformers, kind).from_pretrained(folder).eval()
-    found = []
+    outputs = []
     for prompt, response in zip(prompts, responses, strict=True):
         with torch.inference_mode():
-            found.append(model(**words(join(prompt, response)[0], return_tensors="pt")))
-    return found
+            outputs.append(model(**words(join(prompt, response)[0], return_tensors="pt")))
+    return outputs
 
 
 def texts_file(path, golden=True, **changed):
-    """Texts of 8 prompts with 3 responses each."""
+    """Write texts of 8 prompts with 3 responses each, and return them."""
     rows = pd.DataFrame({"prompt": np.repeat([f"Question {i}?" for i in range(8)], 3)})
     rows["response"] = [f"answer {i}" for i in range(24)]
     if golden:

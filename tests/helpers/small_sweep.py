@@ -19,7 +19,7 @@ PATIENCE_S = 600  # of a test, so that a busy machine fails none
 
 
 def launch(root, before=(), **how):
-    """A process in a session of its own. before: words before the command. how: env, of Popen."""
+    """Start the sweep in a session of its own, after the words `before`; how: as of Popen."""
     return subprocess.Popen(
         [*before, RMSWEEP, *SWEEP],
         cwd=root,
@@ -32,7 +32,7 @@ def launch(root, before=(), **how):
 
 
 def dataset(root):
-    """Key and metric columns of the first done row of each key, by key."""
+    """Return the key and metric columns of the first done row of each key, by key."""
     rows = pd.read_parquet(root / "outputs/small/runs")
     rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
     columns = ["key", "spec_id", *schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]
@@ -40,7 +40,7 @@ def dataset(root):
 
 
 def finish(root, undisturbed, **how):
-    """Launch once more, to the end; the dataset is that of the undisturbed run, bit for bit."""
+    """Launch once more, to the end: the dataset is the undisturbed one, bit for bit."""
     out, err = launch(root, **how).communicate(timeout=PATIENCE_S)
     assert "24 of 24 runs done" in out, out + err
     assert all(line.startswith("removed the lock of process") for line in err.splitlines()), err
@@ -49,16 +49,16 @@ def finish(root, undisturbed, **how):
 
 
 def processes_of(session):
-    """Ids of the living processes of a session, but not zombies."""
-    found = []
+    """Return the ids of the living processes of a session, without zombies."""
+    ids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
         if int(its_session) == session and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            ids.append(int(stat.parent.name))
+    return ids
 
 
 def wait_until(holds, seconds=PATIENCE_S):
@@ -69,7 +69,7 @@ def wait_until(holds, seconds=PATIENCE_S):
 
 
 def wait_for_a_part(root, process):
-    """Until a part is there that was not, or the launch has ended."""
+    """Wait until there is a new part, or the launch has ended."""
     n_before = len(parts(root))
     wait_until(lambda: process.poll() is not None or len(parts(root)) > n_before)
 
@@ -79,8 +79,8 @@ def parts(root):
 
 
 def workers_of(launching):
-    """The forkserver's children in a launch's session."""
-    found = []
+    """Return the ids of the workers of a launch, the children of its forkserver."""
+    ids = []
     for process in processes_of(launching):
         try:
             stat = Path(f"/proc/{process}/stat").read_text()
@@ -89,5 +89,5 @@ def workers_of(launching):
         except OSError:
             continue
         if b"forkserver" in command:
-            found.append(process)
-    return found
+            ids.append(process)
+    return ids

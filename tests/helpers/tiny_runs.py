@@ -57,7 +57,7 @@ def items_of(specs, root=None):
 
 
 def rows_of(directory, items, threads=1, root=None):
-    """The rows of one pack in its own dataset, by spec id, as written and read back."""
+    """Run one pack in a dataset of its own; its rows by spec id, as written and read back."""
     run_pack(items, Place(root and str(root), "cpu", threads), directory)
     return dataset.read_parts(directory).set_index("spec_id")
 
@@ -71,12 +71,12 @@ def assert_same_numbers(one, other):
 
 
 def bytes_read():
-    """By this process's calls of read, as Linux counts them."""
+    """Return how many bytes this process has read, as Linux counts them."""
     return int(re.search(r"rchar: (\d+)", Path("/proc/self/io").read_text())[1])
 
 
 def write_files(root, spec, dtype="float32", shape=()):
-    """A tiny cache in the released layout for the stems of a spec."""
+    """Write a tiny cache in the released layout for the stems of a spec."""
     stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
     writing.write(root, SyntheticSource(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
 

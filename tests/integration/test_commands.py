@@ -109,6 +109,29 @@ def test_an_unnamed_sweep_resumes_by_the_same_command(inside, tiny, tmp_path):
     assert parts(tmp_path, name) == kept and os.listdir(tmp_path / "outputs") == [name]
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "status"),
+    [
+        ("table small", ["bt_mlp", "clf_mlp"], 0),
+        ("figure small --figure bon_n", ["outputs/small/figures/bon_n.png"], 0),
+        ("verify small --sample 1", ["1 of 1 runs match"], 0),
+        ("reproduce small KEY", ["rmsweep run -m "], 0),
+        ("retry small", ["24 of 24 runs done"], 0),
+        ("score small KEY absent.npy", ["save_model=true"], 2),
+        ("cache inspect absent", ["nothing is at absent"], 2),
+        ("cache import-pairs absent.jsonl new", ["absent.jsonl"], 2),
+        ("cache verify absent", ["absent"], 2),
+        ("cache build --out new", ["give --train FILE"], 2),
+    ],
+)
+def test_the_installed_command_starts(command, words, status, rmsweep, small):
+    """Of each command; what it does is tested in this process, or on the wheel."""
+    (key, *_) = package.load("small", columns=["key"])["key"]
+    done = rmsweep(*command.replace("KEY", key).split(), status=status)
+    said = done.stdout + done.stderr
+    assert all(word in said for word in words) and "Traceback" not in said, said
+
+
 def test_list(inside):
     groups = inside("list").stdout
     assert "loss:" in groups and "sweeps:" in groups and "rbt_full" in groups

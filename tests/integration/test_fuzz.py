@@ -418,7 +418,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@QUICK
+@settings(QUICK, max_examples=EXAMPLES or 25)  # each composes a sweep
 @given(st.lists(st.tuples(FIELDS, VALUES), min_size=1, max_size=3))
 def test_any_overrides_compose_or_are_refused(given_overrides):
     overrides = [f"{name}={value}" for name, value in given_overrides]

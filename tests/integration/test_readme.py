@@ -27,9 +27,9 @@ def test_readme_commands_in_order(rmsweep, tmp_path):
     assert (tmp_path / "outputs/first/runs").is_dir()
 
 
-def test_cache_that_the_readme_writes(rmsweep, tmp_path):
+def test_cache_that_the_readme_writes(inside, tmp_path):
     (command,) = (c for c in COMMANDS if c.startswith("cache synthesize"))
-    rmsweep(*shlex.split(command.replace("DIR", str(tmp_path / "cache"))))
+    inside(*shlex.split(command.replace("DIR", str(tmp_path / "cache"))))
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 4
 
 
@@ -37,7 +37,7 @@ def test_every_sweep_that_the_readme_names_exists():
     assert set(SWEEPS) <= {file.stem for file in (CHECKOUT / "sweeps").glob("*.yaml")}
 
 
-def test_add_a_loss_as_written(rmsweep, tmp_path):
+def test_add_a_loss_as_written(rmsweep, inside, tmp_path):
     block = ADD_A_LOSS.partition("\nEvery field of the yaml")[0]
     lines = [line[4:] for line in block.splitlines() if line.startswith("    ")]
     commands = [line for line in lines if line.startswith("rmsweep ")]
@@ -50,10 +50,11 @@ def test_add_a_loss_as_written(rmsweep, tmp_path):
     (tmp_path / "myconf/loss").mkdir(parents=True)
     (tmp_path / "myconf/loss/squared.yaml").write_text(yaml)
     assert len(commands) == 4
-    said = [rmsweep(*shlex.split(command)[1:]).stdout for command in commands]
+    words = [shlex.split(command)[1:] for command in commands]
+    said = [(rmsweep if i == 2 else inside)(*words[i]).stdout for i in range(4)]
     assert "squared" in said[1] and "bt_mlp" in said[1]
     assert "2 of 2 runs done" in said[2]
-    listed = rmsweep("list", "loss", "--config-dir", "myconf").stdout
+    listed = inside("list", "loss", "--config-dir", "myconf").stdout
     assert yaml.partition("\n")[0].removeprefix("# ") in listed
 
 

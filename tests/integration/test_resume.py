@@ -38,7 +38,7 @@ from rmsweep.results import dataset as results
 def test_kill_the_launch(tmp_path, undisturbed):
     rng = np.random.default_rng(0)
     n_done, n_killed = [], 0
-    for after in (0.3, None, None, None):  # once while it plans, then while runs go on
+    for after in (0.3, None, None):  # once while it plans, then while runs go on
         process = launch(tmp_path)
         if after is None:
             wait_for_a_part(tmp_path, process)
@@ -69,11 +69,11 @@ def test_kill_a_worker(tmp_path, undisturbed):
             assert process.returncode == 1 and "a worker process died" in err, out + err
             assert "The same command resumes" in err and "Traceback" not in err
         wait_until(lambda p=process: not processes_of(p.pid))
-        if n_failed == 2:
+        if n_failed:
             break
         if not process.returncode:
             shutil.rmtree(tmp_path / "outputs")
-    assert n_failed == 2
+    assert n_failed == 1
     finish(tmp_path, undisturbed)
 
 

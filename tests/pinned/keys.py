@@ -108,7 +108,7 @@ SWEEPS_OF_FILES = [
 
 def specs_of(sweeps, fixed=()):
     """(what was asked for, spec) of every run of the sweeps."""
-    found = []
+    specs = []
     with compose.hydra_at_conf():
         for overrides in sweeps:
             axes = compose.read_axes([*fixed, *overrides, "name=keys"], [])
@@ -116,10 +116,10 @@ def specs_of(sweeps, fixed=()):
                 precision = {"precision": config.values["precision"] or "bf16"}
                 config = dataclasses.replace(config, values=config.values | precision)
                 asked = [o for o in overrides if o.partition("=")[0] not in axes.fields]
-                found.append(
+                specs.append(
                     (" ".join([*asked, *config.overrides]), sweep_specs.spec_of(config, "cpu"))
                 )
-    return found
+    return specs
 
 
 def key_of(spec):
@@ -173,10 +173,10 @@ def fingerprints():
         write_files(root)
         stems = ("a", "b", "c")
         write_cache(root, stems, (160, 16, 1024), (4, 4, 1024))
-        found = {name: open_pairs(root, name, "minilm") for name in ("hh-harmless", "bench")}
-        found["cache"] = open_files(root, "alpaca-strong", "minilm", "alpacaeval")
-        found["large cache"] = open_files(root, *stems)
-        return {name: files.fingerprint for name, files in found.items()}
+        caches = {name: open_pairs(root, name, "minilm") for name in ("hh-harmless", "bench")}
+        caches["cache"] = open_files(root, "alpaca-strong", "minilm", "alpacaeval")
+        caches["large cache"] = open_files(root, *stems)
+        return {name: files.fingerprint for name, files in caches.items()}
 
 
 def tiny_runs():
@@ -189,12 +189,12 @@ def tiny_runs():
             run_pack(pack, launchers.Place(str(root), "cpu", 1), root)
         rows = dataset.read_parts(root).set_index("key")
     assert set(rows["status"]) == {"done"}, rows["error"].dropna().unique()
-    found = {}
+    runs = {}
     for (asked, _), item in zip(specs, items, strict=True):
         exact = {name: _exact(rows.at[item.key, name]) for name in schema.NUMBERS}
-        there = {name: value for name, value in exact.items() if value is not None}
-        found[asked] = {"key": item.key} | there
-    return found
+        numbers = {name: value for name, value in exact.items() if value is not None}
+        runs[asked] = {"key": item.key} | numbers
+    return runs
 
 
 def _exact(value):
@@ -216,13 +216,13 @@ def refuse_change(what, before, after, semantics):
 
 
 def write_keys():
-    made = keys()
+    lines_now = keys()
     if KEYS.exists():
         semantics, before = read_keys()
-        before, after = ({asked: rest for asked, *rest in lines} for lines in (before, made))
+        before, after = ({asked: rest for asked, *rest in lines} for lines in (before, lines_now))
         refuse_change("keys", before, after, semantics)
     head = f"# overrides, spec id, key; SEMANTICS {SEMANTICS}"
-    KEYS.write_text("\n".join([head, *map("\t".join, made)]) + "\n")
+    KEYS.write_text("\n".join([head, *map("\t".join, lines_now)]) + "\n")
 
 
 def write_tiny_runs():

@@ -6,16 +6,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
-maths=(annotation evaluation/test_best_of_n.py analysis/test_contrasts.py analysis/test_theory.py)
-readers=(results analysis/test_{tables,claims,figures}.py cache/test_layout.py cache/inspecting)
-engine=(config objectives training launch/test_worker.py)
-commands=(integration/test_saved_models.py pinned)
+maths=(unit/annotation unit/evaluation/test_best_of_n.py unit/analysis/test_{contrasts,theory}.py)
+readers=(unit/results unit/analysis/test_{tables,claims}.py integration/test_drawn_figures.py)
+readers+=(unit/cache/test_layout.py unit/cache/inspecting)
+engine=(unit/{config,objectives,training} unit/launch/test_worker.py)
+engine+=(integration/test_saved_models.py pinned)
 
 files() {
   local names=("${maths[@]}" "${readers[@]}")
   [ "${NO_TORCH:-}" ] || names+=("${engine[@]}")
-  printf 'tests/unit/%s\n' "${names[@]}"
-  [ "${NO_TORCH:-}" ] || printf 'tests/%s\n' "${commands[@]}"
+  printf 'tests/%s\n' "${names[@]}"
 }
 
 run() {
