@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -146,14 +147,16 @@ def small(small_sweep, here):
 
 
 @pytest.fixture
-def not_root(tmp_path, monkeypatch):
-    """Work in tmp_path as a user whom permissions bind, also where root tests."""
-    monkeypatch.chdir(tmp_path)
+def not_root(monkeypatch):
+    """Work in an empty folder, as a user whom permissions bind, also where root tests."""
     was = os.geteuid()
-    if was == 0:
-        os.chown(tmp_path, 65534, -1)
-        os.seteuid(65534)
-    yield
-    for folder, _, _ in os.walk("."):
-        os.chmod(folder, 0o755)
-    os.seteuid(was)
+    with tempfile.TemporaryDirectory() as path:  # others may not enter the folders above tmp_path
+        with monkeypatch.context() as here:
+            here.chdir(path)
+            if was == 0:
+                os.chown(path, 65534, -1)
+                os.seteuid(65534)
+            yield
+            for folder, _, _ in os.walk("."):
+                os.chmod(folder, 0o755)
+            os.seteuid(was)

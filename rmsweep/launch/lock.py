@@ -1,134 +1,158 @@
-"""One launch at a time: the lock file of a sweep."""
+"""One launch at a time: the lock of a sweep's folder, and the record that names its holder.
+
+Two files guard a folder. `.launch.lock` is empty and stays: a launch holds the kernel's flock
+on it, by the library filelock. `.launch` is the record of the launch that runs, in JSON: it is
+created exclusively (O_EXCL) and removed at the end.
+
+Only the holder of the flock creates or removes a record, and it removes that of a dead process
+of its own host alone. So of two launches that meet one stale record, one has no flock and is
+refused before it looks. The kernel releases the flock of a process that ends, however it ends
+and whatever the clock says.
+
+A folder that several hosts share needs one of two things. Either all hosts see one flock, as on
+NFS between Linux machines and on Lustre mounted with `flock`; or exclusive creation is atomic,
+as on NFS since version 3. Where a flock reaches one host only, the record keeps the other hosts
+out: nobody removes the record of another host, since nobody here can see whether its process
+lives. Hosts are told apart by their names. On a filesystem without flock, filelock warns and
+makes `.launch.lock` a file whose existence is the lock.
+"""
 
 import contextlib
+import datetime
 import json
 import os
 import platform
-import secrets
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 NAME = ".launch"
-UNNAMED_S = 5  # so old, a lock without a name is not that of a process about to write it
 
 
 @contextlib.contextmanager
 def only_launch(directory: Path, *, runs: bool = True) -> Iterator[None]:
-    """Hold the sweep's lock file; ValueError where another launch, here or elsewhere, holds it.
+    """Hold the lock of a folder, which is made if it is absent, while the block runs.
 
     runs: whether the holder runs the sweep itself, and does not only submit it.
+    Raises ValueError where another launch, here or on another host, holds it or may hold it, and
+    where the record is damaged; OSError where the folder cannot be written.
     """
-    path = directory / NAME
     directory.mkdir(parents=True, exist_ok=True)
-    mine = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
-    mine["runs"] = runs
-    while True:
+    path = directory / NAME
+    mode = directory.stat().st_mode & 0o666 | 0o600  # the next launch may be another user's
+    with contextlib.ExitStack() as held:
         try:
-            path.touch(exist_ok=False)
-            break
-        except FileExistsError:
-            _refuse_live(path)
-    try:
-        path.write_text(json.dumps(mine))
-    except OSError:  # as on a full disk
-        path.unlink(missing_ok=True)
-        raise
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # such as a folder that is read-only now
-            path.unlink(missing_ok=True)
+            held.enter_context(FileLock(f"{path}.lock", mode=mode, blocking=False))
+        except Timeout:
+            raise _refusal(directory) from None
+        _record(directory, runs)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # such as a folder that is read-only now
+                path.unlink()
 
 
-def _refuse_live(path: Path) -> None:
-    """Remove the lock of a dead process, and say so; ValueError if its holder may live."""
+def _record(directory: Path, runs: bool) -> None:
+    """Write the record of this process, in place of a dead one's; its flock is held."""
+    path = directory / NAME
+    mine = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
+    mine["since"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     before = _read(path)
-    if before is None:
-        return
-    if _is_dead(before):
-        if _take_away(path, before):
-            print(f"removed the lock of process {before['pid']}, which has ended", file=sys.stderr)
-        return
-    raise ValueError(
-        f"another launch of this sweep runs (process {before['pid']} on {before['host']}); wait "
-        f"for it, or delete {path} if that process is gone"
+    if before is not None:
+        # Our own id is an earlier process's, as in a container that was started anew.
+        is_mine = (before["host"], before["pid"]) == (mine["host"], mine["pid"])
+        if not is_mine and not _is_dead(before):
+            raise _refusal(directory)
+        path.unlink()
+    try:
+        file = path.open("x")
+    except FileExistsError:  # of a host that does not see our flock, or killed before it wrote
+        raise _refusal(directory) from None
+    try:
+        with file:
+            json.dump(mine | {"runs": runs}, file)
+            file.flush()
+            os.fsync(file.fileno())  # a machine that loses power leaves no empty record
+    except BaseException:  # as on a full disk
+        path.unlink()
+        raise
+
+
+def _refusal(directory: Path) -> ValueError:
+    """Return the error that names the launch that runs, or may run."""
+    found = holder(directory)
+    who = "a process that has not said its name"  # it is about to, or was killed just then
+    if found is not None:
+        who = f"process {found['pid']} on {found['host']}"
+    return ValueError(
+        f"another launch of this sweep runs ({who}); wait for it, or delete {directory / NAME}* "
+        "if that process is gone"
     )
 
 
-def _take_away(path: Path, before: dict[str, Any]) -> bool:
-    """Remove a dead process's lock; not one that another launch has taken meanwhile."""
-    aside = path.with_name(f"{NAME}.{secrets.token_hex(8)}")
-    try:
-        os.rename(path, aside)  # only one of several launches succeeds
-    except FileNotFoundError:
-        return False
-    now = _read(aside)
-    is_other = now is not None and now["pid"] is not None and now["pid"] != before["pid"]
-    if is_other:
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
-    aside.unlink()
-    return not is_other
-
-
 def holder(directory: Path) -> dict[str, Any] | None:
-    """pid and host of the launch that runs, as far as can be seen from here; None if none does."""
+    """Return the record of the launch that runs, as far as can be seen from here.
+
+    It has pid, host, runs, started and since, in UTC, which is None in an older version's record.
+    Returns None where no launch runs, or one is about to write its record. Raises ValueError where
+    the record is damaged.
+    """
     found = _read(directory / NAME)
     return None if found is None or _is_dead(found) else found
 
 
 def is_here(holder: dict[str, Any]) -> bool:
-    """Whether a launch runs on this machine."""
-    return holder["host"] == platform.node() and holder["pid"] is not None
+    """Return whether a launch runs on this machine."""
+    return holder["host"] == platform.node()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What a lock file says, and its age_s; None if there is none."""
+    """Return what a record says; None if there is none, or it is empty."""
     try:
-        age_s, text = time.time() - path.stat().st_mtime, path.read_text()
+        text = path.read_text()
+        if not text:
+            return None
+        found = {"started": None, "since": None, "runs": True} | json.loads(text)
+        pid = found["pid"]  # which is sent signals: -1 would be every process
+        if not (type(pid) is int and 0 < pid < 2**31 and isinstance(found["host"], str)):
+            raise ValueError
+        return found
     except FileNotFoundError:
         return None
-    try:
-        said = json.loads(text or "{}")
-        found = {"pid": None, "host": platform.node(), "started": None, "runs": True} | said
-        pid = found["pid"]  # which is sent signals: -1 would be every process
-        if pid is not None and not (type(pid) is int and 0 < pid < 2**31):
-            raise ValueError
-        return found | {"age_s": age_s}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is no lock file; delete it if no launch runs") from None
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether it ran on this machine and is gone; its number may be another process's now."""
-    pid = holder["pid"]
-    if holder["host"] != platform.node():
+    """Return whether it ran on this machine and is gone; its id may be another process's now."""
+    if not is_here(holder):
         return False
-    if pid is None:
-        return abs(holder["age_s"]) > UNNAMED_S  # < 0: the clock was set back
-    if pid == os.getpid():  # a dead process's, in a container started anew
-        return True
-    now, then = _started(pid), holder["started"]
-    return not _is_alive(pid) or (None not in (now, then) and now != then)
+    now, then = _started(holder["pid"]), holder["started"]
+    return not _is_alive(holder["pid"]) or (None not in (now, then) and now != then)
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks since boot; None where that is not told."""
+    """Return when a process started, in ticks since boot; None where the kernel does not tell.
+
+    Of a zombie, which has ended and holds nothing, it returns "ended".
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return stat.rpartition(")")[2].split()[19]
+    state, *others = stat.rpartition(")")[2].split()
+    return "ended" if state == "Z" else others[18]
 
 
 def _is_alive(pid: int) -> bool:
+    """Return whether a process has this id, also another user's."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:
         pass
     return True

@@ -66,7 +66,7 @@ def of_sweep(name: str) -> dict[str, Any]:
         "jobs_unknown": unknown,
         "held": sum(task.is_held for _, task in known or []),
         "ended_badly": _ended_badly(directory, known or []),
-        "launch": None if holder is None else {k: holder[k] for k in ("pid", "host")},
+        "launch": None if holder is None else {k: holder[k] for k in ("pid", "host", "since")},
     }
 
 

@@ -7,7 +7,6 @@ import platform
 import resource
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from helpers.small_sweep import (
 from rmsweep import provenance
 from rmsweep.config import compose
 from rmsweep.errors import LaunchError
-from rmsweep.launch import lock as locks
 from rmsweep.launch import run_sweep as launch_module
 from rmsweep.launch.lock import only_launch
 from rmsweep.results import dataset as results
@@ -114,65 +112,6 @@ def test_a_live_lock_refuses(rmsweep, tiny, tmp_path):
         assert not list(tmp_path.glob("outputs/small/runs/*"))
 
 
-def test_a_stale_lock_is_taken_over(tmp_path, capsys):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    lock = write_lock(tmp_path, gone.pid)
-    with only_launch(tmp_path):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-    assert not lock.exists()
-    assert f"removed the lock of process {gone.pid}" in capsys.readouterr().err
-
-
-def test_the_lock_of_a_living_process_is_left(tmp_path):
-    lock = write_lock(tmp_path, os.getppid())
-    with pytest.raises(ValueError, match="another launch"), only_launch(tmp_path):
-        pass
-    assert lock.exists()
-
-
-def test_a_lock_of_a_process_whose_number_another_has_now(tmp_path):
-    lock = write_lock(tmp_path, os.getppid())
-    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"started": "1"}))
-    with only_launch(tmp_path):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-
-
-def test_a_fresh_lock_is_not_taken_for_the_stale_one(tmp_path):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    lock = write_lock(tmp_path, gone.pid)
-    before = locks._read(lock)
-    fresh = write_lock(tmp_path, os.getppid()).read_bytes()  # another launch was faster
-    assert not locks._take_away(lock, before)
-    assert lock.read_bytes() == fresh and list(tmp_path.iterdir()) == [lock]
-
-
-def test_a_lock_that_is_none_is_named(tmp_path):
-    (tmp_path / ".launch").write_text("[1, 2")
-    with pytest.raises(ValueError, match="no lock file; delete it"), only_launch(tmp_path):
-        pass
-
-
-def test_a_lock_without_its_name_is_live_for_a_moment(tmp_path):
-    lock = tmp_path / ".launch"
-    lock.touch()  # its process is about to write its name, or was killed just then
-    with pytest.raises(ValueError, match="another launch"), only_launch(tmp_path):
-        pass
-    assert lock.exists()
-    os.utime(lock, (time.time() - 60,) * 2)
-    with only_launch(tmp_path):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-
-
-def test_a_lock_without_its_name_from_the_future_is_not_live(tmp_path):
-    lock = tmp_path / ".launch"
-    lock.touch()
-    os.utime(lock, (time.time() + 3600,) * 2)  # since then the clock was set back
-    with only_launch(tmp_path):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-
-
 @contextlib.contextmanager
 def full_disk():
     """No byte can be written to a file, not even pytest's own log: as short as can be."""
@@ -200,7 +139,8 @@ def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     ):
         with pytest.raises(OSError, match="too large"), full_disk():
             write(tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in files] == [".launch.lock"] and not files[0].stat().st_size
 
 
 def test_a_lock_that_cannot_be_removed_hides_no_error(not_root):
