@@ -30,7 +30,7 @@ from rmsweep import provenance
 from rmsweep.config import compose
 from rmsweep.errors import LaunchError
 from rmsweep.launch import lock as locks
-from rmsweep.launch import run_sweep as launch_module
+from rmsweep.launch import run_sweep
 from rmsweep.launch.lock import only_launch
 from rmsweep.results import dataset as results
 
@@ -194,7 +194,7 @@ def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
     for write in (
         take_lock,
-        lambda folder: launch_module._record(folder, axes, [], 0, {}),
+        lambda folder: run_sweep.record_launch(folder, axes, [], 0, {}),
         provenance.keep_diff,
         lambda folder: results.write_part(folder, [{"key": "a", "status": "done"}]),
     ):
