@@ -38,7 +38,7 @@ def test_run_fits_once_and_prints_the_metrics(rmsweep, inside, tiny, tmp_path):
     assert f"{row['improvement']:.4f}" in first and row["key"] in first
     kept = parts(tmp_path, "single")
     assert inside("run", "loss.hidden=[16]", *tiny).stdout == first
-    assert parts(tmp_path, "single") == kept
+    assert parts(tmp_path, "single") == kept, "the same run was done again"
     assert sorted(os.listdir(tmp_path)) == ["outputs"]
 
 
@@ -70,7 +70,8 @@ def test_sweep_then_table_then_nothing_to_run(rmsweep, inside, tiny, tmp_path):
     np.testing.assert_allclose(cells["mean"], means)
 
     second = inside(*SWEEP, *tiny)
-    assert "4 of 4 runs done" in second.stdout and parts(tmp_path) == kept
+    assert "4 of 4 runs done" in second.stdout
+    assert parts(tmp_path) == kept, "the same command ran something again"
     launches = yaml.safe_load((tmp_path / "outputs/small/sweep.yaml").read_text())["launches"]
     assert [launch["runs"] for launch in launches] == [4, 4]
     assert launches[0]["overrides"] == [*SWEEP[2:], *tiny]
