@@ -134,7 +134,7 @@ def embed(source: SyntheticSource, split: str, first: int, last: int) -> np.ndar
     embeddings = np.empty((last - first, n_responses, source.dim), np.float16)
     for prompt in range(first, last):
         chunk, i = divmod(prompt, CHUNK_PROMPTS)
-        latents = _latents(source, split, chunk)
+        latents = chunk_latents(source, split, chunk)
         # Of the variance between prompts, half is between clusters.
         place = (centres[latents.clusters[i]] + latents.places[i]) * np.float32(math.sqrt(0.5))
         shared = np.einsum("d,dn->n", between_scale * place, between_map)
@@ -162,7 +162,7 @@ def golden_rewards(source: SyntheticSource, split: str) -> np.ndarray:
     golden = np.empty((n_prompts, n_responses))
     for chunk in range(-(-n_prompts // CHUNK_PROMPTS)):
         part = golden[chunk * CHUNK_PROMPTS : (chunk + 1) * CHUNK_PROMPTS]
-        part[:] = _chunk_golden(source, _latents(source, split, chunk))[: len(part)]
+        part[:] = _chunk_golden(source, chunk_latents(source, split, chunk))[: len(part)]
     golden.flags.writeable = False
     return golden
 
@@ -199,7 +199,8 @@ def _curved(normal: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _latents(source: SyntheticSource, split: str, chunk: int) -> Latents:
+def chunk_latents(source: SyntheticSource, split: str, chunk: int) -> Latents:
+    """Draw what one chunk of a split's prompts and responses is made from."""
     n_responses, d = source.shape(split)[1], source.intrinsic_dim
     stems = (source.dataset, source.seed, d, split, chunk)
     rng = _rng("prompts", *stems, source.n_clusters)

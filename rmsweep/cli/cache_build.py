@@ -118,7 +118,7 @@ def _request(args: argparse.Namespace) -> Any:
     return Request(
         root=Path(args.out),
         sources=sources,
-        names=_names(args, sources),
+        names=names_in_files(args, sources),
         columns=_columns(args.columns),
         prompt_format=_unescaped(args.prompt_format),
         n_prompts={"train": args.train_prompts, "test": args.test_prompts},
@@ -170,8 +170,8 @@ def _refuse_idle(args: argparse.Namespace, sources: dict[str, str]) -> None:
         refuse(arguments.OF_REWARD_MODEL, "needs --reward-model, which scores responses")
 
 
-def _names(args: argparse.Namespace, sources: dict[str, str]) -> dict[str, str]:
-    """Names in files: as given, else the last part of what they stand for."""
+def names_in_files(args: argparse.Namespace, sources: dict[str, str]) -> dict[str, str]:
+    """Return the names in files: as given, else the last part of what they stand for."""
     from rmsweep.cache.building.sources import SUFFIXES
 
     source = sources.get("train") or sources["pairs"]

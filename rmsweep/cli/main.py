@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if command == "run":
             sys.exit(_run(rest))
-        args = _parser().parse_args(argv or ["--help"])
+        args = command_parser().parse_args(argv or ["--help"])
         sys.exit(args.call(args))
     except KeyboardInterrupt:
         sys.exit("rmsweep: interrupted; what is done is kept, and the same command resumes")
@@ -146,12 +146,13 @@ def _demo(args: argparse.Namespace) -> int:
     if status:
         return status
     for command in ("table", "report"):
-        args = _parser().parse_args([command, name])
+        args = command_parser().parse_args([command, name])
         status = max(status, args.call(args))
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands but `run`, whose words are Hydra's."""
     parser = Parser(
         "rmsweep",
         description="Experiment sweeps in reward modelling over cached embeddings.",

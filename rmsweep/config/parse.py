@@ -32,12 +32,12 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     if absent := [group for group in needed if choices.get(group) is None]:
         raise ValueError(f"{absent[0]} has no option; give {absent[0]}=OPTION")
     parts = {
-        group: _part(group, choices[group], json.dumps(cfg.get(group) or {}))
+        group: spec_part(group, choices[group], json.dumps(cfg.get(group) or {}))
         for group in GROUPS
         if choices.get(group) is not None
     }
     parts = dict.fromkeys(UNLABELLED) | parts
-    parts |= {name: _part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
+    parts |= {name: spec_part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
     scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
     spec = build(RunSpec, parts | scalars)
     rules.check(spec, columns(spec))
@@ -45,7 +45,8 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
 
 
 @functools.lru_cache(maxsize=4096)  # a sweep's specs share most of their parts
-def _part(group: str, name: str | None, values_json: str) -> Any:
+def spec_part(group: str, name: str | None, values_json: str) -> Any:
+    """Return one part of a spec from its values as JSON; name: the option, null for a structure."""
     values = json.loads(values_json)
     if name is not None:
         if "name" in values:

@@ -53,7 +53,7 @@ def command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -
     words += overrides(row, spec, config_dirs)
     words += [f"device={row['device']}", f"name=reproduced-{row['key']}"]
     if isinstance(row["cache_root"], str):
-        words.append(f"cache.root={_text(row['cache_root'])}")
+        words.append(f"cache.root={hydra_value(row['cache_root'])}")
     return shlex.join(words)
 
 
@@ -90,7 +90,7 @@ def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     chosen.append(f"precision={spec.precision}")
     judged = [f"evaluation.{name}" for name in ("held_out", "pairs", "golden")]
     fields = _flat(spec)  # what is judged is given at once: without any of it nothing parses
-    chosen += [f"{name}={_text(fields[name])}" for name in judged if name in fields]
+    chosen += [f"{name}={hydra_value(fields[name])}" for name in judged if name in fields]
     with compose.hydra_at_conf():
         base = _parsed(chosen, config_dirs)
         found = chosen + _differences(_flat(base), _flat(spec))
@@ -148,16 +148,16 @@ def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
             found.append(f"~{name}")
         else:
             added = "+" * (is_option and name not in base)
-            found.append(f"{added}{name}={_text(wanted.get(name))}")
+            found.append(f"{added}{name}={hydra_value(wanted.get(name))}")
     return found
 
 
-def _text(value: Any) -> str:
-    """A value in Hydra's syntax, in which neither a quote nor ${...} is one."""
+def hydra_value(value: Any) -> str:
+    """Write a value in Hydra's syntax, so that neither a quote nor ${...} acts as one."""
     if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(hydra_value, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_text(v)}' for name, v in value.items())}}}"
+        return f"{{{','.join(f'{name}:{hydra_value(v)}' for name, v in value.items())}}}"
     if not isinstance(value, str):
         return json.dumps(value).replace("Infinity", "inf")
     if PLAIN.fullmatch(value) and value.lower() not in READS_AS_ELSE:

@@ -53,7 +53,7 @@ def many(
         settings = {"launcher": values["launcher"], "device": device, "cache_root": root}
         settings |= {"config_dirs": config_dirs, "save_model": saves}
         settings |= {"logger": values.get("logger")}
-        _record(directory, axes, overrides, len(wanted), settings)
+        record_launch(directory, axes, overrides, len(wanted), settings)
         start.start(missing, launcher, device, root, directory, saves)
     if limit is not None and limit < len(wanted):
         progress.say(
@@ -68,14 +68,14 @@ def _where(launcher: Local | Slurm, device: str) -> str:
     return f"Slurm ({device})" if isinstance(launcher, Slurm) else device
 
 
-def _record(
+def record_launch(
     directory: Path,
     axes: compose.Axes,
     overrides: list[str],
     n_runs: int,
     settings: dict[str, Any],
 ) -> None:
-    """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
+    """Add this launch to sweep.yaml, for people to read; `retry` reads its settings, too."""
     path = directory / "sweep.yaml"
     before = sweep_record.launches(directory)
     launch = {

@@ -62,13 +62,13 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
                     fitted.append(run)
                 else:
                     failed.append(
-                        _row(
+                        run_row(
                             run.item, place, "failed", {"error": f"FloatingPointError: {run.error}"}
                         )
                     )
         fit_s = time.perf_counter() - started
         scored = _attempt(score, fitted, opened, place, failed)
-        done = [_row(run.item, place, "done", run.facts | metrics) for run, metrics in scored]
+        done = [run_row(run.item, place, "done", run.facts | metrics) for run, metrics in scored]
         spent_s = time.perf_counter() - started
         for row in done + failed:
             row["wall_s"] = spent_s / len(done + failed)
@@ -130,11 +130,12 @@ def _attempt(
         parts = [runs[i : i + size] for i in range(0, len(runs), size)]
         return [found for part in parts for found in _attempt(work, part, opened, place, failed)]
     item = runs[0].item if isinstance(runs[0], FittedRun) else runs[0]
-    failed.append(_row(item, place, "failed", what))
+    failed.append(run_row(item, place, "failed", what))
     return []
 
 
-def _row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[str, Any]:
+def run_row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a run that ended, done with its metrics or failed with its error."""
     return {
         "key": item.key,
         "spec_id": item.spec.spec_id,

@@ -5,12 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.shared_data import SHARED, needs
 from scipy.special import expit
 
 from rmsweep.classical import strengths
 from rmsweep.paths import CHECKOUT
 
-DATA = CHECKOUT.parent / "shared/data/alpacaeval"
+DATA = SHARED / "alpacaeval"
 
 
 def test_two_players_have_the_log_odds_of_their_wins():
@@ -61,7 +62,7 @@ def test_the_docs_example_runs():
     assert found["s"].shape == (3,) and abs(found["s"].sum()) < 1e-9
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real responses are not here")
+@needs("alpacaeval")
 def test_strengths_of_real_models_follow_their_golden_rewards():
     script = CHECKOUT / "docs/classical_bradley_terry.py"
     said = subprocess.run(

@@ -139,7 +139,7 @@ def test_command(command, place, monkeypatch):
         assert "runs" in plan(planned(words[1:]))
     elif command in PARSED or in_a_block:
         if words[0] != "run":
-            main._parser().parse_args(words)
+            main.command_parser().parse_args(words)
     else:
         (key, *_) = sorted(rmsweep.load("first", columns=["key"])["key"])
         given = {"KEY": key} | TINY

@@ -29,7 +29,7 @@ from helpers.small_sweep import (
 from rmsweep.cache import inputs
 from rmsweep.config import compose, sweep_specs
 from rmsweep.config.launchers import Place
-from rmsweep.launch.worker import _row
+from rmsweep.launch.worker import run_row
 from rmsweep.results import dataset as results
 from rmsweep.results import schema, sweep_record
 
@@ -85,7 +85,7 @@ def write_large_dataset(directory, items, n_prompts, runs_a_part):
             by_prompt = rng.normal(size=(len(schema.BY_PROMPT), n_prompts)).astype(np.float32)
             found |= dict(zip(schema.BY_PROMPT, by_prompt, strict=True))
             found |= {"epochs": 3, "wall_s": 0.01, "dim": TINY["dim"], "test_responses": 48}
-            rows.append(_row(item, place, "done", found))
+            rows.append(run_row(item, place, "done", found))
         results.write_part(directory, rows)
 
 

@@ -13,7 +13,7 @@ READERS = (
     "rmsweep",
     "rmsweep.analysis.claims",
     "rmsweep.analysis.contrasts",
-    "rmsweep.analysis.figures.pairings",
+    "rmsweep.analysis.figures.rbt_pairings",
     "rmsweep.analysis.figures.theory",
     "rmsweep.analysis.figures.write",
     "rmsweep.analysis.report.page",

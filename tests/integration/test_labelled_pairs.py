@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.made_up_pairs import D, N, write_pairs
+from helpers.shared_data import SHARED, needs
 from helpers.tiny_runs import (
     OF_PAIRS,
     assert_same_numbers,
@@ -25,7 +26,7 @@ from rmsweep.paths import CHECKOUT, SHIPPED
 from rmsweep.training import fit
 from rmsweep.training.annotate import annotated, split
 
-DATA = CHECKOUT.parent / "shared/data/pairs"
+DATA = SHARED / "pairs"
 BASE = (
     *("backbone=minilm", "loss.hidden=[8]", "training.max_epochs=40", "quantity=150"),
     "training.learning_rate=0.01",
@@ -393,7 +394,7 @@ def test_embeddings_of_other_pairs_are_not_imported(tmp_path, inside):
     assert "must hold a JSON object a line" in said
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real pairs are not here")
+@needs("pairs")
 def test_linear_bradley_terry_on_real_labels_is_what_logistic_regression_reaches(tmp_path):
     specs = [
         spec_of("dataset=hh_harmless_pairs", "backbone=minilm", "loss=bt_linear", "quantity=1300",

@@ -3,17 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.shared_data import SHARED, needs
 
 from rmsweep import machine
 from rmsweep.cache.building import embed, hub, models
 from rmsweep.cache.building.batching import Budget
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut
-from rmsweep.paths import CHECKOUT
 from rmsweep.results import dataset
 
-DATA = CHECKOUT.parent / "shared/data/alpacaeval"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real responses are not here")
+DATA = SHARED / "alpacaeval"
 NAME = "alpaca-weak"
 PRECISION = "bf16" if machine.has_native_bf16("cpu") else "fp32"
 CUT = Cut(256, 96, "first")  # as shared/data/README.md says these were
@@ -41,7 +40,7 @@ def test_what_is_alike_is_near():
     assert near > far + 0.1
 
 
-@needs_data
+@needs("alpacaeval")
 def test_a_sample_of_embeddings_that_other_code_made():
     rows = pd.read_parquet(DATA / f"texts_{NAME}_alpacaeval_test.parquet")
     stored = np.load(DATA / f"embd_{NAME}_minilm_alpacaeval_test.npy", mmap_mode="r")
@@ -52,7 +51,7 @@ def test_a_sample_of_embeddings_that_other_code_made():
     assert (cosine / np.linalg.norm(expected, axis=1)).min() >= 0.999
 
 
-@needs_data
+@needs("alpacaeval")
 @pytest.mark.soak
 def test_a_whole_base_llm_again_and_a_sweep_on_it(rmsweep, tmp_path, monkeypatch):
     """All 9,075 embeddings, and runs on them that differ from the original's by less than noise."""

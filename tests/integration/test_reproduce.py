@@ -292,6 +292,6 @@ def test_a_value_is_written_as_hydra_reads_it(value):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parser = OverridesParser.create()
-    read = parser.parse_override(f"a={reproduce._text(value)}").value()
+    read = parser.parse_override(f"a={reproduce.hydra_value(value)}").value()
     config = OmegaConf.create({"a": read, "y": "interpolated"})
     assert OmegaConf.to_container(config, resolve=True)["a"] == value

@@ -28,7 +28,7 @@ from helpers.small_sweep import (
 from rmsweep import provenance
 from rmsweep.config import compose
 from rmsweep.errors import LaunchError
-from rmsweep.launch import run_sweep as launch_module
+from rmsweep.launch import run_sweep
 from rmsweep.launch.lock import only_launch
 from rmsweep.results import dataset as results
 
@@ -47,7 +47,8 @@ def test_kill_the_launch(tmp_path, undisturbed):
         n_killed += process.returncode == -signal.SIGKILL
         wait_until(lambda p=process: not processes_of(p.pid))
         n_done.append(len(dataset(tmp_path)) if parts(tmp_path) else 0)
-    assert n_done == sorted(n_done) and 0 < n_done[1] < 24 and n_killed >= 2, (n_done, n_killed)
+    assert n_done == sorted(n_done), f"a kill lost runs that were done: {n_done}"
+    assert 0 < n_done[1] < 24 and n_killed >= 2, f"killed too late: {n_done}, {n_killed}"
     finish(tmp_path, undisturbed)
 
 
@@ -91,7 +92,8 @@ def test_two_launches_at_once(tmp_path, undisturbed):
         assert status == 0 or (status == 2 and "another launch of this sweep runs" in err)
     assert any(status == 0 for *_, status in ended), ended
     finish(tmp_path, undisturbed)
-    assert len(list(pq.read_table(tmp_path / "outputs/small/specs.parquet")["key"])) == 24
+    n_wanted = len(pq.read_table(tmp_path / "outputs/small/specs.parquet"))
+    assert n_wanted == 24, "two launches of one sweep want its runs once"
 
 
 def write_lock(folder, pid, host=None):
@@ -133,7 +135,7 @@ def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
     for write in (
         take_lock,
-        lambda folder: launch_module._record(folder, axes, [], 0, {}),
+        lambda folder: run_sweep.record_launch(folder, axes, [], 0, {}),
         provenance.keep_diff,
         lambda folder: results.write_part(folder, [{"key": "a", "status": "done"}]),
     ):

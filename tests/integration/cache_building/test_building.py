@@ -1,5 +1,7 @@
 """`rmsweep cache build` with tiny real models: what is computed, and what a restart changes."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -67,12 +69,12 @@ def whole(made, out, *more):
 @pytest.fixture(scope="module")
 def built(made, tmp_path_factory):
     """A cache built in one go, and what its command printed."""
-    out = tmp_path_factory.mktemp("built")
-    done = subprocess.run(
-        [RMSWEEP, "cache", "build", *map(str, whole(made, out))], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout, done.stderr
+    out, printed, told = tmp_path_factory.mktemp("built"), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+        with pytest.raises(SystemExit) as ended:
+            main.main(["cache", "build", *map(str, whole(made, out))])
+    assert not ended.value.code, told.getvalue()
+    return out, printed.getvalue(), told.getvalue()
 
 
 def test_the_cache_holds_what_the_models_say_of_each_text_alone(built, made):
@@ -90,11 +92,11 @@ def test_the_cache_holds_what_the_models_say_of_each_text_alone(built, made):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
 
 
-def test_a_sweep_runs_on_it_with_the_command_that_is_printed(built, rmsweep, tmp_path):
+def test_a_run_on_it_with_the_command_that_is_printed(built, build, here):
     _, said, _ = built
     command = said.split("then: rmsweep ")[1].split()
     few = ["quantity=20", "training.max_epochs=2", "loss.hidden=[8]"]
-    assert "improvement" in rmsweep(*command, *few).stdout
+    assert "improvement" in build(*command, *few, command=())
 
 
 def test_prompts_are_unique_short_and_counted(built):

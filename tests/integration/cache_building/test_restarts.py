@@ -95,12 +95,12 @@ def test_a_kill_while_joining_leaves_no_old_file_beside_a_new_one(build, tmp_pat
             is_killed = True
         monkeypatch.setattr(os, "replace", really)
         kinds = {files(root)[name] == new[name] for name in files(root).keys() & changed}
-        assert len(kinds) < 2, n_before
+        assert len(kinds) < 2, f"old beside new, killed before replacement {n_before}"
         joined(root)
-        assert files(root) == new, n_before
+        assert files(root) == new, f"not mended, killed before replacement {n_before}"
         if not is_killed:
             break
-    assert not is_killed and n_before > 5
+    assert not is_killed and n_before > 5, "each of the replacements was the one killed before"
 
 
 def test_another_number_of_responses_is_not_taken_for_this_one(build, tmp_path):

@@ -141,7 +141,7 @@ def test_a_dataset_is_named_after_its_file_or_its_place_on_the_hub(source, name)
     given = argparse.Namespace(
         backbone="b", backbone_name=None, dataset=None, base_llm_name="x", base_llm=None
     )
-    assert cache_build._names(given, {"train": source})["dataset"] == name
+    assert cache_build.names_in_files(given, {"train": source})["dataset"] == name
 
 
 def test_options_of_other_files_are_not_taken_for_ours(tmp_path):

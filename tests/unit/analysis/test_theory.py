@@ -524,7 +524,7 @@ def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
     )  # fmt: skip
     margin = spread * np.subtract(*synthetic.golden_rewards(source, "train").T)
     n_chunks = -(-20_000 // synthetic.CHUNK_PROMPTS)
-    latents = [synthetic._latents(source, "train", chunk) for chunk in range(n_chunks)]
+    latents = [synthetic.chunk_latents(source, "train", chunk) for chunk in range(n_chunks)]
     drawn = np.concatenate([part.unexplained for part in latents])[:20_000]
     u = spread * np.sqrt(synthetic.UNEXPLAINED) * (drawn[:, 0] - drawn[:, 1])
     nodes = spread * np.sqrt(2 * synthetic.UNEXPLAINED) * special.ndtri((np.arange(99) + 0.5) / 99)

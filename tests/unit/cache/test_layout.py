@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.shared_data import SHARED
 
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.fingerprint import BLOCK_BYTES, N_BLOCKS
@@ -18,9 +19,8 @@ from rmsweep.cache.layout import (
     pair_table_path,
     rewards_path,
 )
-from rmsweep.paths import CHECKOUT
 
-REAL = CHECKOUT.parent / "shared/data"
+REAL = SHARED
 STEMS = ("Gemma2b-sft", "Gemma2b", "Harmless")
 SHAPES = {"train": (6, 3, 8), "test": (4, 5, 8)}
 

@@ -297,7 +297,7 @@ def test_an_edited_loss_is_another_spec(tmp_path, monkeypatch):
 
     def spec():
         resolving.source_sha256.cache_clear()  # as in a new process
-        parse._part.cache_clear()
+        parse.spec_part.cache_clear()
         with hydra_at_conf():
             overrides = [f"loss.objective._target_={target}", "precision=fp32", search_path([])]
             config = compose_one(overrides)
