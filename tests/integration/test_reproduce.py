@@ -154,7 +154,7 @@ from rmsweep import provenance
 provenance.CHECKOUT = pathlib.Path(sys.argv[1])
 print(json.dumps(provenance.provenance()))
 for _ in range(2):
-    provenance.keep_diff(provenance.CHECKOUT / "sweep")
+    provenance.write_diff(provenance.CHECKOUT / "sweep")
 """
 
 
