@@ -25,11 +25,11 @@ import torch
 from rmsweep import machine
 from rmsweep.cache import inputs
 from rmsweep.cache.synthetic import SyntheticSource
-from rmsweep.cache.write_synthetic import write
+from rmsweep.cache.write_synthetic import write_cache
 from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch.worker import run_pack
-from rmsweep.results.dataset import read_parts
+from rmsweep.results.dataset import read_rows
 from rmsweep.training.reward_models.mlp import DTYPES
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "CPU": time.process_time}
@@ -97,7 +97,7 @@ def data(scale: Scale, root: Path) -> None:
         config = compose.compose_one([compose.search_path([])])
     fields = config.values["dataset"]["synthetic"] | vars(scale) | {"train_responses": 4}
     stems = dict.fromkeys(("base_llm", "backbone", "dataset"), "synthetic")
-    write(root, SyntheticSource(**stems, **fields), "float16", lambda n: None)
+    write_cache(root, SyntheticSource(**stems, **fields), "float16", lambda n: None)
 
 
 def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list[Item]:
@@ -108,7 +108,7 @@ def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list
             compose.compose_one([*fixed, f"seed={seed}", compose.search_path([])])
             for seed in range(n_runs)
         ]
-        return inputs.keyed_items([sweep_specs.spec_of(c, device) for c in configs], str(root))
+        return inputs.keyed_items([sweep_specs.config_spec(c, device) for c in configs], str(root))
 
 
 def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:
@@ -119,7 +119,7 @@ def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[
         started = time.process_time()
         outcome = run_pack(items, place, Path(folder))
         cpu_s = time.process_time() - started
-        rows = read_parts(Path(folder))
+        rows = read_rows(Path(folder))
     assert outcome.done == n_runs, rows["error"].dropna().tolist()
     spec = items[0].spec
     n_train, n_held_out = 2 * (spec.quantity - spec.n_validation), 2 * spec.n_validation

@@ -39,7 +39,7 @@ def rows_of(root: Path, items: list[Item], device: str) -> pd.DataFrame:
     """Metrics and epochs of a pack's runs, in the order of the items."""
     with tempfile.TemporaryDirectory() as folder:
         run_pack(items, launchers.Place(str(root), device, machine.cores()), Path(folder))
-        rows = dataset.read_parts(Path(folder)).set_index("key").loc[[i.key for i in items]]
+        rows = dataset.read_rows(Path(folder)).set_index("key").loc[[i.key for i in items]]
     assert (rows["status"] == "done").all(), rows["error"].dropna().tolist()
     return rows[[*OF_MODEL, "epochs"]].astype(float)
 

@@ -6,7 +6,7 @@ import time
 from hydra import compose
 
 from rmsweep.config.compose import expand, hydra_at_conf, read_axes, search_path
-from rmsweep.config.sweep_specs import specs_of
+from rmsweep.config.sweep_specs import distinct_specs
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     with hydra_at_conf():
         started = time.perf_counter()
         axes = read_axes(overrides, [])
-        ids = {spec.spec_id for spec in specs_of(axes, [], "cpu")}
+        ids = {spec.spec_id for spec in distinct_specs(axes, [], "cpu")}
         planning_s = time.perf_counter() - started
         sample = random.Random(0).sample(list(expand(axes, [])), 50)
         started = time.perf_counter()

@@ -48,7 +48,7 @@ def write_sweep(directory: Path) -> None:
         spec |= {"loss.reward_model": "trees" if spec["loss"] == "clf_lgb" else "mlp"}
         spec |= {"training.protocol": "pairs", "training.patience": 3}
     wanted = pa.Table.from_pylist(specs, schema=schema.WANTED)
-    parquet.replace(wanted, directory / "specs.parquet")
+    parquet.write_table(wanted, directory / "specs.parquet")
     for start in range(0, len(specs), RUNS_A_PART):
         part = specs[start : start + RUNS_A_PART]
         numbers = rng.normal(size=(len(part), 5, N_PROMPTS)).astype(np.float32)

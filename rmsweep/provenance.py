@@ -31,7 +31,7 @@ def provenance() -> dict[str, Any]:
     `diff` returns; all null from a wheel), versions (JSON by package), host, cpu, slurm_job,
     command.
     """
-    return {**_asked_once(), "command": command()}
+    return {**_asked_once(), "command": typed_command()}
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def diff() -> bytes:
     return b"".join([changed, *added])
 
 
-def keep_diff(directory: Path) -> None:
+def write_diff(directory: Path) -> None:
     """Write the diff, once a sweep: directory/diffs/SHA256.diff."""
     if not diff():
         return
@@ -76,12 +76,12 @@ def keep_diff(directory: Path) -> None:
             unfinished.write_bytes(diff())
 
 
-def command() -> str:
+def typed_command() -> str:
     """What was typed, for a shell; in a worker process, what its launch was given."""
     return shlex.join(["rmsweep", *sys.argv[1:]])
 
 
-def recorded(row: Mapping[str, Any]) -> dict[str, Any]:
+def parsed_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with what `provenance` has said of it read: absent is None, versions are a dict, which
     is empty in older rows. ValueError names a column that a run of rmsweep cannot have written:
     rows come from files, and what they say is shown, printed as a command and installed.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from rmsweep.config.targets import resolve
+from rmsweep.config.targets import import_objective
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 from rmsweep.training.reward_models import classifiers, trees
 
@@ -40,7 +40,7 @@ def section(name: str, text: str) -> str:
     """Heading, docstrings and yaml of a loss."""
     values = yaml.safe_load(text)
     model, objective = values["reward_model"], values["objective"]
-    functions = [FITS[model]] if model in FITS else [resolve(objective, name).func]
+    functions = [FITS[model]] if model in FITS else [import_objective(objective, name).func]
     if objective == "bradley_terry":
         functions.append(boosted_bradley_terry)
     parts = [f"## {name}", f"{comment(text)}."]

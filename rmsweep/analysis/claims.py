@@ -30,7 +30,7 @@ import yaml
 
 from rmsweep.analysis.metrics import PER_PROMPT, needs
 from rmsweep.config.columns import column_types
-from rmsweep.config.schema import build
+from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import check_name, one_line
 from rmsweep.paths import SHIPPED
@@ -158,7 +158,7 @@ def read(path: Path) -> list[Claim]:
     claims = []
     for name, values in found.items():
         try:
-            claims.append(build(Claim, {"name": str(name), **DEFAULTS, **values}))
+            claims.append(from_mapping(Claim, {"name": str(name), **DEFAULTS, **values}))
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims

@@ -12,7 +12,7 @@ import numpy as np
 from rmsweep.annotation import pairing
 from rmsweep.cache.judged import Judged, held_out_pairs, judged_pairs, require_apart, require_unseen
 from rmsweep.cache.layout import Cache, LabelledPairs, open_files, open_pairs
-from rmsweep.cache.synthetic import SyntheticSource, generate
+from rmsweep.cache.synthetic import SyntheticSource, synthetic_cache
 from rmsweep.config.spec import Item, RunSpec, Shape, Synthetic
 
 
@@ -49,7 +49,7 @@ class Inputs:
         return self.trained.embeddings()
 
 
-def read_by(spec: RunSpec, root: str | None) -> Inputs:
+def open_inputs(spec: RunSpec, root: str | None) -> Inputs:
     """What a spec reads under root; ValueError or FileNotFoundError where it is not sound."""
     if spec.dataset.synthetic is None and root is None:
         raise FileNotFoundError(
@@ -100,7 +100,7 @@ def cache_of(spec: RunSpec, root: str | None) -> Cache:
     return open_cache(Path(root or "."), *stems, spec.dataset.synthetic)
 
 
-def check(spec: RunSpec, inputs: Inputs) -> None:
+def require_enough(spec: RunSpec, inputs: Inputs) -> None:
     """ValueError where what there is, is too small for the spec."""
     if inputs.golden is not None:
         cache, selection, met = inputs.golden, str(spec.selection), str(spec.pairing)
@@ -147,16 +147,16 @@ def keyed_items(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
     read: dict[tuple[Any, ...], Inputs] = {}
     found = []
     for spec in specs:
-        if (source := files_read_by(spec)) not in read:
-            read[source] = read_by(spec, root)
+        if (source := input_files(spec)) not in read:
+            read[source] = open_inputs(spec, root)
         inputs = read[source]
-        check(spec, inputs)
+        require_enough(spec, inputs)
         shape = Shape(inputs.dim, inputs.n_test)
         found.append(Item(spec.key(inputs.fingerprint), spec, shape))
     return found
 
 
-def files_read_by(spec: RunSpec) -> tuple[Any, ...]:
+def input_files(spec: RunSpec) -> tuple[Any, ...]:
     """Which files a spec reads."""
     e, base_llm = spec.evaluation, spec.base_llm and spec.base_llm.stem
     return base_llm, spec.backbone.stem, spec.dataset, e.held_out, e.pairs, e.golden
@@ -179,6 +179,6 @@ def open_cache(
                 f"{stem!r}: no such model had a part in it; set {field}=synthetic"
             )
     parameters = dataclasses.asdict(synthetic)
-    return generate(
+    return synthetic_cache(
         SyntheticSource(base_llm=base_llm, backbone=backbone, dataset=dataset, **parameters)
     )

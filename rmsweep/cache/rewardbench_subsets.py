@@ -46,7 +46,7 @@ def check_subsets(names: Iterable[str], where: object) -> None:
             )
 
 
-def absent(subsets: Iterable[str]) -> dict[str, list[str]]:
+def missing_subsets(subsets: Iterable[str]) -> dict[str, list[str]]:
     """Of each section that has some of its subsets: those that it lacks."""
     there = set(subsets)
     return {

@@ -96,7 +96,7 @@ class Latents(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def generate(source: SyntheticSource) -> Cache:
+def synthetic_cache(source: SyntheticSource) -> Cache:
     """The cache of these parameters: golden rewards now, embeddings (float16) when asked for."""
     return Cache(
         fingerprint=source.fingerprint,
@@ -105,21 +105,21 @@ def generate(source: SyntheticSource) -> Cache:
         test_prompts=source.test_prompts,
         test_responses=source.test_responses,
         dim=source.dim,
-        train_golden=golden_rewards(source, "train"),
-        test_golden=golden_rewards(source, "test"),
+        train_golden=synthetic_rewards(source, "train"),
+        test_golden=synthetic_rewards(source, "test"),
         train_embeddings=partial(_train_embeddings, source),
-        read_test=partial(embed, source, "test"),
+        read_test=partial(synthetic_embeddings, source, "test"),
     )
 
 
 @lru_cache(maxsize=1)  # 1.6 GB at RBT's shape
 def _train_embeddings(source: SyntheticSource) -> np.ndarray:
-    embeddings = embed(source, "train", 0, source.train_prompts)
+    embeddings = synthetic_embeddings(source, "train", 0, source.train_prompts)
     embeddings.flags.writeable = False
     return embeddings
 
 
-def embed(source: SyntheticSource, split: str, first: int, last: int) -> np.ndarray:
+def synthetic_embeddings(source: SyntheticSource, split: str, first: int, last: int) -> np.ndarray:
     """Embeddings of prompts [first, last) of a split: (last - first, K, D) float16."""
     n_prompts, n_responses = source.shape(split)
     assert 0 <= first < last <= n_prompts, (first, last, n_prompts)
@@ -156,7 +156,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.n
     return noise
 
 
-def golden_rewards(source: SyntheticSource, split: str) -> np.ndarray:
+def synthetic_rewards(source: SyntheticSource, split: str) -> np.ndarray:
     """Golden rewards of a split, (prompts, K) float64, read-only, exact in float32."""
     n_prompts, n_responses = source.shape(split)
     golden = np.empty((n_prompts, n_responses))

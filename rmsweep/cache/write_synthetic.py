@@ -9,12 +9,14 @@ import numpy as np
 from rmsweep import files
 from rmsweep.cache.blocks import cut
 from rmsweep.cache.layout import SPLITS, embeddings_path, rewards_path
-from rmsweep.cache.synthetic import SyntheticSource, embed, golden_rewards
+from rmsweep.cache.synthetic import SyntheticSource, synthetic_embeddings, synthetic_rewards
 
 BLOCK_ROWS = 4096  # responses embedded at a time
 
 
-def write(root: Path, source: SyntheticSource, dtype: str, progress: Callable[[int], None]) -> None:
+def write_cache(
+    root: Path, source: SyntheticSource, dtype: str, progress: Callable[[int], None]
+) -> None:
     """Writes the four files of generate(source) under root, made where it is absent.
 
     dtype: of the embeddings, float16 or float32 (the same values); golden rewards are float32.
@@ -42,7 +44,7 @@ def write(root: Path, source: SyntheticSource, dtype: str, progress: Callable[[i
             shape = (*source.shape(split), source.dim)
             path = unfinished[embeddings_path, split]
             _write_npy(path, shape, np.dtype(dtype), _embedding_blocks(source, split), progress)
-            golden = golden_rewards(source, split)[:, :, np.newaxis]
+            golden = synthetic_rewards(source, split)[:, :, np.newaxis]
             path = unfinished[rewards_path, split]
             _write_npy(path, golden.shape, np.dtype(np.float32), [golden], progress)
 
@@ -65,4 +67,4 @@ def _write_npy(
 def _embedding_blocks(source: SyntheticSource, split: str) -> Iterator[np.ndarray]:
     n_prompts, n_responses = source.shape(split)
     for first, last in cut(n_prompts, BLOCK_ROWS // n_responses):
-        yield embed(source, split, first, last)
+        yield synthetic_embeddings(source, split, first, last)

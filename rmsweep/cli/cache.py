@@ -71,7 +71,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     synthesize.add_argument("overrides", nargs="*", metavar="FIELD=VALUE")
     synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     synthesize.set_defaults(call=_synthesize)
-    cache_build_arguments.add(commands, cache_build.build)
+    cache_build_arguments.add(commands, cache_build.build_cache)
     pairs = commands.add_parser(
         "import-pairs",
         help="bring labelled pairs, such as RewardBench's, into a cache",
@@ -90,11 +90,14 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+
     from rmsweep.cache.inspecting import caches, text
 
     picture = None if args.picture is None else _picture_path(args.picture)
-    reports = [caches.describe(*found) for found in caches.find([*map(Path, args.paths)])]
-    print(json.dumps(reports, indent=2) if args.json else text.render(reports))
+    reports = [
+        caches.describe_cache(*found) for found in caches.find_caches([*map(Path, args.paths)])
+    ]
+    print(json.dumps(reports, indent=2) if args.json else text.caches_text(reports))
     if picture is not None:
         from rmsweep.analysis.figures.caches import draw_caches
         from rmsweep.analysis.figures.style import save_figure
@@ -110,7 +113,7 @@ def _verify(args: argparse.Namespace) -> int:
     if args.sample < 0:
         raise ValueError(f"--sample must be >= 0, got {args.sample}")
     n_wrong = 0
-    found = verify.verify(Path(args.root), args.sample, args.seed, args.trust_remote_code)
+    found = verify.verify_cache(Path(args.root), args.sample, args.seed, args.trust_remote_code)
     for finding in found:
         n_wrong += finding.wrong is not None
         mark, told = ("ok", finding.detail) if finding.wrong is None else ("WRONG", finding.wrong)
@@ -134,7 +137,7 @@ def _synthesize(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from rmsweep.cache.synthetic import SyntheticSource
-    from rmsweep.cache.write_synthetic import write
+    from rmsweep.cache.write_synthetic import write_cache
     from rmsweep.config import compose
 
     with compose.hydra_at_conf():
@@ -148,7 +151,7 @@ def _synthesize(args: argparse.Namespace) -> int:
     n_bytes = responses * (source.dim * (2 if args.dtype == "float16" else 4) + 4)
     with Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(f"{n_bytes / 1e9:.2f} GB", total=n_bytes)
-        write(Path(args.root), source, args.dtype, lambda n: progress.update(task, advance=n))
+        write_cache(Path(args.root), source, args.dtype, lambda n: progress.update(task, advance=n))
     print(
         f"wrote {source.base_llm}, {source.backbone}, {source.dataset} (train, test) to {args.root}"
     )

@@ -12,7 +12,7 @@ from rmsweep.cli import cache_build_arguments as arguments
 SAY = functools.partial(print, flush=True)  # seen at once in a log, too
 
 
-def build(args: argparse.Namespace) -> int:
+def build_cache(args: argparse.Namespace) -> int:
     """Build what was asked for, here or on Slurm, and say how a sweep reads it."""
     from rmsweep.cache.building import hub
 
@@ -30,15 +30,16 @@ def build(args: argparse.Namespace) -> int:
 
 
 def _build_here(args: argparse.Namespace, request: Any) -> int:
+    """Do what is left of a build, and print what it wrote and what comes next."""
     from rmsweep.cache.building import pipeline, run_options
 
     request.root.mkdir(parents=True, exist_ok=True)
-    written = pipeline.run(request, pipeline.enter(request, SAY), SAY)
+    written = pipeline.run_build(request, pipeline.enter_texts(request, SAY), SAY)
     for path in written:
         SAY(f"wrote {path}")
     if written:
         SAY(f"next: rmsweep cache inspect {shlex.quote(args.out)}")
-        SAY(f"then: {run_options.command(request.root, request.names)}")
+        SAY(f"then: {run_options.run_command(request.root, request.names)}")
     return 0
 
 
@@ -60,11 +61,11 @@ def _submit(args: argparse.Namespace) -> int:
         raise ValueError(f"--shards must be >= 1, got {n}")
     with compose.hydra_at_conf():
         found = compose.compose_one([*args.launcher, compose.search_path(args.config_dir)])
-    launcher, on = cache_jobs.settle(compose.resolved(found.values)["launcher"], args.device)
+    launcher, on = cache_jobs.settle(compose.interpolated(found.values)["launcher"], args.device)
     request = _request(argparse.Namespace(**vars(args) | {"device": "cpu"}))
     request.root.mkdir(parents=True, exist_ok=True)
-    entered = pipeline.enter(request, SAY)
-    steps = pipeline.open_steps(request, entered)
+    entered = pipeline.enter_texts(request, SAY)
+    steps = pipeline.open_model_stages(request, entered)
     n = min(n, max(stage.n_parts for stage in entered.values()))
     shards = [(i, n) for i in range(n) if any(step.left((i, n)) for step in steps.values())]
     if not shards:
@@ -87,7 +88,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     given, kind, shard = cache_jobs.begin(folder, array, task)
     own = [] if kind == cache_jobs.JOIN else ["--until", kind, "--shard", shard]
     parser = argparse.ArgumentParser()
-    arguments.add(parser.add_subparsers(), build)
+    arguments.add(parser.add_subparsers(), build_cache)
     args = parser.parse_args([*given.command[1:], "--device", given.place.device, *own])
     _build_here(args, _request(args))
 
@@ -106,7 +107,7 @@ def _request(args: argparse.Namespace) -> Any:
     device = machine.device(args.device)
     precision = machine.precision(args.precision, device)
     found: dict[str, Any] = {
-        kind: given and hub.locate(given, kind.replace("_", " "), args.trust_remote_code)
+        kind: given and hub.locate_model(given, kind.replace("_", " "), args.trust_remote_code)
         for kind, given in (
             ("base_llm", args.base_llm), ("adapter", args.adapter), ("backbone", args.backbone),
             ("reward_model", args.reward_model),

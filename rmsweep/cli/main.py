@@ -118,10 +118,10 @@ def _run(argv: list[str]) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     """Print the options of each group, or of one, with the comment that each begins with."""
-    from rmsweep.config.compose import options
+    from rmsweep.config.compose import options_by_group
 
     require_folders(args.config_dir)
-    groups = options(args.config_dir)
+    groups = options_by_group(args.config_dir)
     if args.group is not None and args.group not in groups:
         raise ValueError(f"no group {args.group!r}; groups: {', '.join(groups)}")
     for group in [args.group] if args.group else groups:

@@ -8,10 +8,10 @@ import typing
 from typing import Any
 
 from rmsweep.config import losses
-from rmsweep.config.spec import RunSpec, _plain
+from rmsweep.config.spec import RunSpec, canonical_fields
 
 
-def columns(spec: RunSpec) -> dict[str, Any]:
+def spec_columns(spec: RunSpec) -> dict[str, Any]:
     """The spec as flat columns, named as on the command line; a loss's own fields are one JSON."""
     return {name: _at(spec, path) for name, path, _ in _leaves()}
 
@@ -23,7 +23,7 @@ def column_types() -> dict[str, type]:
 
 def loss_options(loss: losses.Loss) -> str:
     """JSON of the loss's fields that shape its numbers, named as on the command line."""
-    plain = _plain(loss)
+    plain = canonical_fields(loss)
     kept = {k: plain[k] for k in ("objective", "validation_objective", "rows")}
     return json.dumps(kept | plain["options"], sort_keys=True)
 

@@ -61,10 +61,10 @@ def search_path(config_dirs: Sequence[str]) -> str:
 
 def compose_one(overrides: Sequence[str]) -> Config:
     cfg = compose("config", list(overrides), return_hydra_config=True)
-    return plain(cfg, dict(cfg.hydra.runtime.choices))
+    return as_config(cfg, dict(cfg.hydra.runtime.choices))
 
 
-def plain(cfg: DictConfig, choices: dict[str, str]) -> Config:
+def as_config(cfg: DictConfig, choices: dict[str, str]) -> Config:
     """As plain containers, interpolations unresolved."""
     with flag_override(cfg, ["struct", "readonly"], False):
         cfg.pop("hydra", None)
@@ -72,7 +72,7 @@ def plain(cfg: DictConfig, choices: dict[str, str]) -> Config:
     return Config(values, choices, ())
 
 
-def resolved(values: dict[str, Any]) -> dict[str, Any]:
+def interpolated(values: dict[str, Any]) -> dict[str, Any]:
     """Interpolations replaced by what they stand for."""
     if "${" not in json.dumps(values):
         return values
@@ -159,7 +159,7 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
                 values = _replaced(values, path, value, ".".join(path))
             elif kinds[override] == "name":
                 choices = {**choices, path[0]: value}
-        values = resolved(values)
+        values = interpolated(values)
         if not any(_matches(values, choices, rule) for rule in axes.exclude):
             yield Config(values, choices, overrides)
 
@@ -268,7 +268,7 @@ def _comment(file: Path) -> str:
     return ""
 
 
-def options(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
+def options_by_group(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
     """Groups, their options, and the comment that each option's file begins with."""
     found: dict[str, dict[str, str]] = {}
     for folder in [SHIPPED / "conf", *map(Path, config_dirs), SHIPPED]:

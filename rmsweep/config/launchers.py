@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rmsweep import machine
-from rmsweep.config.schema import build
+from rmsweep.config.schema import from_mapping
 from rmsweep.errors import nearest
 
 
@@ -84,7 +84,7 @@ def settle(values: dict[str, Any], device: str | None) -> tuple[Local | Slurm, s
     if kind is None:
         raise ValueError(f"launcher.cluster {given!r} is unknown; {nearest(given, KINDS)}")
     if kind is Slurm:
-        slurm = build(Slurm, values, "launcher")
+        slurm = from_mapping(Slurm, values, "launcher")
         return slurm, _checked(slurm, device)
     device = machine.device(device)
     return _local(values, device), device
@@ -97,7 +97,7 @@ def _local(values: dict[str, Any], device: str) -> Local:
     workers = max(1, cores // threads) if isinstance(threads, int) else 1
     default = {"workers": workers, "threads": 1, "pack_runs": _pack_runs(device)}
     decided = {name: default.get(name) if v is None else v for name, v in values.items()}
-    launcher = build(Local, decided, "launcher")
+    launcher = from_mapping(Local, decided, "launcher")
     _require_positive(launcher, "workers", "threads", "pack_runs")
     if launcher.workers * launcher.threads > cores:
         raise ValueError(

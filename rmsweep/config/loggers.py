@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rmsweep.config.schema import build
+from rmsweep.config.schema import from_mapping
 from rmsweep.errors import nearest
 
 MODES = ("online", "offline", "disabled")
@@ -25,7 +25,7 @@ def logger_of(values: Mapping[str, Any] | None) -> Wandb | None:
     """The logger of a config; None without one. ValueError for what makes no sense, before work."""
     if not values:
         return None
-    logger = build(Wandb, dict(values), "logger")
+    logger = from_mapping(Wandb, dict(values), "logger")
     for name, valid in (("mode", MODES), ("per", ("sweep", "run"))):
         if getattr(logger, name) not in valid:
             given = getattr(logger, name)

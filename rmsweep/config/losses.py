@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from rmsweep.config.schema import build, convert
+from rmsweep.config.schema import convert, from_mapping
 from rmsweep.config.targets import (
-    instance,
+    import_objective,
     judges_responses,
+    make_estimator,
     needs_margin,
     option_types,
     refuse_unsound,
-    resolve,
     source_sha256,
 )
 from rmsweep.errors import nearest, one_line
@@ -79,7 +79,7 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
     for name in ("objective", "validation_objective"):
         if isinstance(values.get(name), dict):
             values[name] = _typed_options(values[name], f"loss.{name}")
-            function = resolve(values[name], f"loss.{name}")
+            function = import_objective(values[name], f"loss.{name}")
             refuse_unsound(function, f"loss.{name}")
             if values.get("rows") == "responses" and not judges_responses(function):
                 raise ValueError(
@@ -93,7 +93,7 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in values.items() if name not in general}
     if model == "trees" and own.get("bins", OWN_BINS) == OWN_BINS:  # older yamls have no bins
         own["bins"] = None
-    options = build(REWARD_MODELS[model], own, "loss")
+    options = from_mapping(REWARD_MODELS[model], own, "loss")
     if isinstance(options, Classifier):
         _check_estimator(options.estimator)
     return {
@@ -105,7 +105,7 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
 
 def _typed_options(objective: dict[str, Any], path: str) -> dict[str, Any]:
     """The objective with its options of the types that its function states: 1 and 1.0 are one."""
-    kinds = option_types(resolve(objective, path))
+    kinds = option_types(import_objective(objective, path))
     return {
         name: convert(value, kinds[name], f"{path}.{name}") if name in kinds else value
         for name, value in objective.items()
@@ -114,7 +114,7 @@ def _typed_options(objective: dict[str, Any], path: str) -> dict[str, Any]:
 
 def _check_estimator(estimator: dict[str, Any]) -> None:
     """ValueError unless it is a classifier that fits a few rows, which shows its options sound."""
-    found: Any = instance(estimator, "loss.estimator")
+    found: Any = make_estimator(estimator, "loss.estimator")
     if not (
         {"fit", "get_params"} <= set(dir(found))
         and {"decision_function", "predict_proba"} & set(dir(found))
@@ -146,7 +146,7 @@ def _source(objectives: list[Any]) -> str | None:
 def reads_margin(loss: Loss) -> bool:
     """Whether the loss's objectives read golden margins."""
     objectives = (loss.objective, loss.validation_objective)
-    return any(needs_margin(resolve(o, "loss")) for o in objectives if isinstance(o, dict))
+    return any(needs_margin(import_objective(o, "loss")) for o in objectives if isinstance(o, dict))
 
 
 def check(loss: Loss) -> None:

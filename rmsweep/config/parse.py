@@ -7,8 +7,8 @@ import typing
 from typing import Any
 
 from rmsweep.config import losses, rules
-from rmsweep.config.columns import columns
-from rmsweep.config.schema import build
+from rmsweep.config.columns import spec_columns
+from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import (
     GROUPS,
     NOT_IN_SPEC,
@@ -39,8 +39,8 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     parts = dict.fromkeys(UNLABELLED) | parts
     parts |= {name: spec_part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
     scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
-    spec = build(RunSpec, parts | scalars)
-    rules.check(spec, columns(spec))
+    spec = from_mapping(RunSpec, parts | scalars)
+    rules.require_sound(spec, spec_columns(spec))
     return spec
 
 
@@ -59,7 +59,7 @@ def spec_part(group: str, name: str | None, values_json: str) -> Any:
     if group == "loss":
         values = losses.fields_of(values)
     hint = typing.get_type_hints(RunSpec)[group]
-    return build(next(iter(typing.get_args(hint)), hint), values, group)
+    return from_mapping(next(iter(typing.get_args(hint)), hint), values, group)
 
 
 def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
@@ -67,7 +67,7 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     values = json.loads(text)
     model = values["loss"]["reward_model"]
     options = losses.REWARD_MODELS[model]
-    values["loss"]["options"] = build(options, _unset(options) | values["loss"]["options"])
+    values["loss"]["options"] = from_mapping(options, _unset(options) | values["loss"]["options"])
     values["loss"]["label"] = label
     values["evaluation"]["diagnostics"] = diagnostics
     for name, cls in (
@@ -76,7 +76,7 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
         ("evaluation", Evaluation),
     ):
         values[name] = _unset(cls) | values[name]
-    return build(RunSpec, values)
+    return from_mapping(RunSpec, values)
 
 
 def _unset(cls: Any) -> dict[str, None]:

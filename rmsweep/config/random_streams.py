@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rmsweep.config.columns import columns
+from rmsweep.config.columns import spec_columns
 from rmsweep.config.spec import RunSpec
 
 # A stream is seeded with a hash of its purpose and of the fields that it may depend on, so losses,
@@ -23,7 +23,7 @@ STREAMS = {
 
 def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
     """The generator of one random need of this run; `also`: more that it depends on."""
-    flat = columns(spec)
+    flat = spec_columns(spec)
     fields = {name: flat[name] for name in STREAMS[purpose]}
     if fields.get("loss.member", 0) is None:  # a run that is no member draws as before there were
         del fields["loss.member"]

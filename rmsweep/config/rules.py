@@ -24,7 +24,7 @@ LABELLED = {
 }
 
 
-def check(spec: Any, flat: dict[str, Any]) -> None:
+def require_sound(spec: Any, flat: dict[str, Any]) -> None:
     """ValueError unless the values of a RunSpec make sense, alone and together.
 
     Types are known to be right. flat: its columns.

@@ -9,7 +9,7 @@ from typing import Any
 from rmsweep.errors import nearest
 
 
-def build(cls: type, values: Any, path: str = "") -> Any:
+def from_mapping(cls: type, values: Any, path: str = "") -> Any:
     """An instance of cls from a mapping with exactly its fields, checked against their type hints.
 
     Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; an int is taken for a
@@ -44,7 +44,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
             if isinstance(value, option):
                 return value
             if isinstance(value, dict):
-                return build(option, value, path)
+                return from_mapping(option, value, path)
         elif option is float and value in (".inf", "inf"):
             return float("inf")
         elif option is float and type(value) in (int, float):

@@ -113,7 +113,7 @@ class RunSpec:
 
     @functools.cached_property
     def canonical(self) -> str:
-        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(canonical_fields(self), sort_keys=True, separators=(",", ":"))
 
     @functools.cached_property
     def spec_id(self) -> str:
@@ -169,11 +169,11 @@ class Item:
     shape: Shape | None = None
 
 
-def _plain(value: Any) -> Any:
+def canonical_fields(value: Any) -> Any:
     """Dataclasses as dicts, without the fields that are not part of the spec's identity."""
     if dataclasses.is_dataclass(value):
         kept = [f.name for f in dataclasses.fields(value) if _is_in_id(f, getattr(value, f.name))]
-        return {name: _plain(getattr(value, name)) for name in kept}
+        return {name: canonical_fields(getattr(value, name)) for name in kept}
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rmsweep import machine
 from rmsweep.config.compose import Axes, Config, expand
 from rmsweep.config.parse import parse
-from rmsweep.config.schema import build
+from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import NOT_IN_ID, NOT_IN_SPEC, RunSpec
 
 
@@ -20,10 +20,10 @@ class CachedData:
 
 def cache_root(values: dict[str, Any]) -> str | None:
     """Of a config: the folder of the cached embeddings."""
-    return build(CachedData, values.get("cache"), "cache").root
+    return from_mapping(CachedData, values.get("cache"), "cache").root
 
 
-def flag(values: dict[str, Any], name: str) -> bool:
+def true_or_false(values: dict[str, Any], name: str) -> bool:
     """Of a config: `wait`, whether a launch on a cluster follows its jobs to the end; or
     `save_model`, whether reward models are kept.
     """
@@ -32,13 +32,13 @@ def flag(values: dict[str, Any], name: str) -> bool:
     return values[name]
 
 
-def spec_of(config: Config, on: str) -> RunSpec:
+def config_spec(config: Config, on: str) -> RunSpec:
     """The spec of a config, its precision made concrete for the device `on`."""
     precision = machine.precision(config.values.get("precision"), on)
     return parse(config.values | {"precision": precision}, config.choices)
 
 
-def specs_of(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
+def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
     """The sweep's distinct specs in order, for the device `on`; ValueError names field and run."""
     for name in axes.fields:
         if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
@@ -48,7 +48,7 @@ def specs_of(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
     found: dict[str, RunSpec] = {}
     for config in expand(axes, config_dirs):
         try:
-            spec = spec_of(config, on)
+            spec = config_spec(config, on)
         except ValueError as error:
             where = " ".join(config.overrides) or "the base config"
             raise ValueError(f"{error} [in {where}]") from None

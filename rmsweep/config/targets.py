@@ -13,7 +13,7 @@ from rmsweep.errors import one_line
 LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not a user's
 
 
-def resolve(objective: dict[str, Any], path: str) -> Callable[..., Any]:
+def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]:
     """The objective `loss(batch, state)` that `_target_` names, its options bound and checked.
 
     objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's
@@ -32,7 +32,7 @@ def resolve(objective: dict[str, Any], path: str) -> Callable[..., Any]:
     return functools.partial(function, **options)
 
 
-def instance(estimator: dict[str, Any], path: str) -> object:
+def make_estimator(estimator: dict[str, Any], path: str) -> object:
     """An object of the class that `_target_` names: {_target_: MODULE.CLASS, option: value, ...}"""
     target = estimator.get("_target_")
     if not isinstance(target, str):

@@ -37,7 +37,7 @@ def _follow(directory: Path, keys: set[str]) -> None:
     since = pd.Timestamp(max((array.launched_at for array in arrays), default="1970-01-01T00Z"))
     with progress.bar(len(keys)) as advance:
         while True:
-            rows = dataset.read_parts(directory, ["key", "status", "finished_at"])
+            rows = dataset.read_rows(directory, ["key", "status", "finished_at"])
             done = keys & set(rows.loc[rows["status"] == "done", "key"])
             failed = keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
             advance(len(done) + len(failed), len(failed))

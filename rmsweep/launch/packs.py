@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rmsweep.cache.inputs import files_read_by
+from rmsweep.cache.inputs import input_files
 from rmsweep.config.columns import loss_options
 from rmsweep.config.launchers import Local
 from rmsweep.config.spec import Item, RunSpec
@@ -36,7 +36,7 @@ def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[lis
 def _shared(spec: RunSpec) -> tuple[Any, ...]:
     loss = (spec.loss.reward_model, loss_options(spec.loss), spec.loss.ensemble, spec.loss.pick)
     return (
-        *files_read_by(spec),
+        *input_files(spec),
         *loss,
         spec.quantity,
         spec.training,

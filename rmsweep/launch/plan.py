@@ -10,7 +10,7 @@ from rich.table import Table
 from rmsweep import errors
 from rmsweep.cache import inputs
 from rmsweep.config import compose
-from rmsweep.config.columns import columns
+from rmsweep.config.columns import spec_columns
 from rmsweep.config.launchers import Local, Slurm
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch import cost
@@ -56,7 +56,7 @@ def show(
 
 
 def _print_axes(axes: compose.Axes, specs: Sequence[RunSpec]) -> None:
-    flat = [columns(spec) for spec in specs]
+    flat = [spec_columns(spec) for spec in specs]
     table = Table("field", "values (runs)")
     for field in (f for f in axes.fields if f in flat[0]):
         counts: dict[str, int] = {}

@@ -21,7 +21,7 @@ READS_AS_ELSE = {"null", "true", "false", "yes", "no", "on", "off", "inf", "nan"
 def show(name: str, key: str, config_dirs: Sequence[str], *, lock: bool) -> int:
     """Print the command, or a requirements file; on stderr, what is not here what it was."""
     dataset.require_sweep(name)
-    row = provenance.recorded(dataset.done_row(name, key))
+    row = provenance.parsed_row(dataset.done_row(name, key))
     if lock:
         print(requirements(row))
         return 0
@@ -76,7 +76,7 @@ def overrides(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str])
 
 def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     wanted = json.loads(spec.canonical)
-    known = compose.options(list(config_dirs))
+    known = compose.options_by_group(list(config_dirs))
     chosen = []
     for group in GROUPS:
         option = wanted[group]["name"] if isinstance(wanted[group], dict) else wanted[group]
@@ -106,8 +106,8 @@ def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
 
 def _parsed(found: list[str], config_dirs: Sequence[str]) -> RunSpec:
     config = compose.compose_one([*found, compose.search_path(config_dirs)])
-    return sweep_specs.spec_of(
-        compose.Config(compose.resolved(config.values), config.choices, ()), "cpu"
+    return sweep_specs.config_spec(
+        compose.Config(compose.interpolated(config.values), config.choices, ()), "cpu"
     )
 
 

@@ -30,23 +30,23 @@ def single(arguments: list[str], config_dirs: list[str]) -> int:
     config = _through_hydra([*arguments, compose.search_path(config_dirs)])
     if config is None:  # --help, --cfg and the like
         return 0
-    values = compose.resolved(config.values)
+    values = compose.interpolated(config.values)
     if (values.get("sweep") or {}).get("axes"):
         raise ValueError("sweeps=NAME is a sweep of many runs: rmsweep run -m sweeps=NAME")
     launcher, device = launchers.settle(values["launcher"], values.get("device"))
     if not isinstance(launcher, Local):
         raise ValueError("launcher=slurm is for sweeps: rmsweep run -m ...; one run is run here")
-    spec = sweep_specs.spec_of(compose.Config(values, config.choices, ()), device)
+    spec = sweep_specs.config_spec(compose.Config(values, config.choices, ()), device)
     machine.require_native(spec.precision, device)
     logger = loggers.logger_of(values.get("logger"))
-    root, saves = sweep_specs.cache_root(values), sweep_specs.flag(values, "save_model")
+    root, saves = sweep_specs.cache_root(values), sweep_specs.true_or_false(values, "save_model")
     if saves:
         sweep_specs.require_savable([spec])
     (item,) = inputs.keyed_items([spec], root)
     directory = dataset.folder("single")
     dataset.require_writable(directory)
     row = _done_row(item)
-    if row is None or (saves and item.key not in dataset.with_model(directory)):
+    if row is None or (saves and item.key not in dataset.saved_keys(directory)):
         from rmsweep.launch.worker import run_pack
 
         with ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
@@ -74,7 +74,7 @@ def _through_hydra(arguments: list[str]) -> compose.Config | None:
     found = []
     application = hydra.main(
         config_path=str(paths.SHIPPED / "conf"), config_name="config", version_base="1.3"
-    )(lambda cfg: found.append(compose.plain(cfg, dict(HydraConfig.get().runtime.choices))))
+    )(lambda cfg: found.append(compose.as_config(cfg, dict(HydraConfig.get().runtime.choices))))
     argv, sys.argv = sys.argv, ["rmsweep run", *arguments]
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors, do not print them
@@ -120,7 +120,7 @@ def _print_row(row: pd.Series) -> None:
     if isinstance(row["objective_counts"], str):
         _say(f"{'objective_counts':>20}  {row['objective_counts']}")
     if row["subset"] is not None:
-        for section, subsets in rewardbench_subsets.absent(row["subset"]).items():
+        for section, subsets in rewardbench_subsets.missing_subsets(row["subset"]).items():
             _say(f"{section:>20}  without {', '.join(subsets)}, which are not here")
     _say(f"{'key':>20}  {row.name}  (row in {dataset.folder('single')})")
 

@@ -23,7 +23,7 @@ def many(
         pool.warm_up()
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, config_dirs)
-        values = compose.resolved(axes.base.values)
+        values = compose.interpolated(axes.base.values)
         launcher, device = launchers.settle(values["launcher"], values.get("device"))
         if isinstance(launcher, Slurm) and values.get("precision") is None:
             if "precision" not in axes.fields:
@@ -31,10 +31,10 @@ def many(
                     "precision must be given with a Slurm launcher, since this machine cannot know "
                     "what the nodes have: precision=bf16 or precision=fp32"
                 )
-        root, waits = sweep_specs.cache_root(values), sweep_specs.flag(values, "wait")
-        saves = sweep_specs.flag(values, "save_model")
+        root, waits = sweep_specs.cache_root(values), sweep_specs.true_or_false(values, "wait")
+        saves = sweep_specs.true_or_false(values, "save_model")
         logger = loggers.logger_of(values.get("logger"))
-        specs = sweep_specs.specs_of(axes, config_dirs, device)
+        specs = sweep_specs.distinct_specs(axes, config_dirs, device)
         if saves:
             sweep_specs.require_savable(specs)
     if plan_only:

@@ -41,7 +41,7 @@ def missing_of(
     live = _live(directory, launcher)  # asked first: what ends meanwhile has a row by then
     done = set(dataset.read_done(directory, ["key"])["key"])
     if saves:
-        done &= dataset.with_model(directory)
+        done &= dataset.saved_keys(directory)
     missing = [item for item in items if item.key not in done]
     left = [item for item in missing if item.key not in live]
     if len(left) < len(missing):

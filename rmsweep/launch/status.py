@@ -46,7 +46,7 @@ def of_sweep(name: str) -> dict[str, Any]:
         except errors.Unavailable as error:
             unknown = str(error)
     holder = lock.holder(directory)
-    rows = dataset.read_parts(
+    rows = dataset.read_rows(
         directory, ["key", "status", "finished_at"]
     )  # last: what ended has one
     wanted = sweep_record.wanted_keys(name)

@@ -91,7 +91,7 @@ def show_run(name: str, start: str) -> int:
     """
     dataset.require_sweep(name)
     directory = dataset.folder(name)
-    rows = dataset.read_parts(directory)
+    rows = dataset.read_rows(directory)
     keys = sorted(set(rows["key"]) | sweep_record.wanted_keys(name))
 
     def refusal(n: int) -> ValueError:

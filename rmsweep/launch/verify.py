@@ -109,7 +109,7 @@ def _item(
 ) -> Item | None:
     """The run to do again; None, and why in the verdict, where this machine cannot."""
     try:
-        row = provenance.recorded(row)
+        row = provenance.parsed_row(row)
         spec = reproduce.spec_of(row)
         verdict.unlike += provenance.differences(row, machine.device(place.device))
         reproduce.overrides(row, spec, config_dirs)
@@ -142,7 +142,7 @@ def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]
     for how, packs in packed.items():
         with tempfile.TemporaryDirectory() as folder:
             pool.run_packs(packs, place, launcher.workers, Path(folder), _ignore)
-            rows = dataset.read_parts(Path(folder))
+            rows = dataset.read_rows(Path(folder))
         found[how] = {row["key"]: row for _, row in rows.iterrows()}
     return found
 

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from rmsweep import machine
-from rmsweep.cache.inputs import Inputs, read_by
+from rmsweep.cache.inputs import Inputs, open_inputs
 from rmsweep.config import columns, losses
 from rmsweep.config import spec as specs
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.evaluation.score import score
 from rmsweep.launch import signals
-from rmsweep.provenance import keep_diff, provenance
+from rmsweep.provenance import provenance, write_diff
 from rmsweep.results import dataset
 from rmsweep.training import saved_models
 from rmsweep.training.fit import fit
@@ -75,7 +75,7 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
         if place.save_models:  # before the rows, so that a done run has its model
             for run, _ in scored:
                 saved_models.save(directory, run, place)
-        keep_diff(directory)
+        write_diff(directory)
         dataset.write_part(directory, done + failed)
         outcome.done += len(done)
         outcome.failed += len(failed)
@@ -94,7 +94,7 @@ def _open(item: Item, place: Place) -> Inputs:
     """What the pack reads; ValueError where data or objective are not those of the key."""
     if item.spec.loss.reward_model == "mlp":  # the others know no precision
         machine.require_native(item.spec.precision, place.device)
-    inputs = read_by(item.spec, place.cache_root)
+    inputs = open_inputs(item.spec, place.cache_root)
     if item.key != item.spec.key(inputs.fingerprint):
         raise ValueError("the embeddings' files changed after the launch; launch again")
     if item.spec.loss.source_sha256 != losses.source_of(item.spec.loss):
@@ -142,7 +142,7 @@ def run_row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dic
         "canonical": item.spec.canonical,
         "semantics": specs.SEMANTICS,
         "status": status,
-        **columns.columns(item.spec),
+        **columns.spec_columns(item.spec),
         **found,
         "finished_at": datetime.datetime.now(datetime.UTC),
         **provenance(),

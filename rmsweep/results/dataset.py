@@ -30,7 +30,7 @@ def model_folder(directory: Path, key: str) -> Path:
     return directory / "models" / key
 
 
-def with_model(directory: Path) -> set[str]:
+def saved_keys(directory: Path) -> set[str]:
     """Keys of the runs whose reward models are kept."""
     folder = directory / "models"
     return {name for name in os.listdir(folder) if name[0] != "."} if folder.is_dir() else set()
@@ -39,7 +39,7 @@ def with_model(directory: Path) -> set[str]:
 def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
     """One part of the dataset, whole or not at all; a column that a row lacks is null."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    parquet.replace(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
+    parquet.write_table(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
 
 
 def remove_unfinished(directory: Path, pid: int | None) -> None:
@@ -50,7 +50,7 @@ def remove_unfinished(directory: Path, pid: int | None) -> None:
             path.unlink(missing_ok=True)
 
 
-def parts(directory: Path) -> list[Path]:
+def part_paths(directory: Path) -> list[Path]:
     """The files of the dataset; OSError where they may not be listed (glob would find none)."""
     folder = directory / "runs"
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
@@ -58,9 +58,9 @@ def parts(directory: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_parts(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_rows(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
-    tables = [parquet.read(path, columns) for path in parts(directory)]
+    tables = [parquet.read_table(path, columns) for path in part_paths(directory)]
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     try:
         return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
@@ -91,7 +91,7 @@ def require_sweep(name: str) -> None:
 def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """As `load`, of the sweep in this folder; empty where there is none."""
     needed = {"key", "status", "finished_at"}
-    rows = read_parts(directory, columns and list(dict.fromkeys([*columns, *needed])))
+    rows = read_rows(directory, columns and list(dict.fromkeys([*columns, *needed])))
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
     return done.drop_duplicates("key").reset_index(drop=True)
 
@@ -122,9 +122,9 @@ def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
     """All columns of the done runs of these keys, a row a key; reads only parts that hold them."""
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
-    for path in parts(directory):
-        if pc.any(pc.is_in(parquet.read(path, ["key"])["key"], wanted)).as_py():
-            table = parquet.read(path)
+    for path in part_paths(directory):
+        if pc.any(pc.is_in(parquet.read_table(path, ["key"])["key"], wanted)).as_py():
+            table = parquet.read_table(path)
             tables.append(table.filter(pc.is_in(table["key"], wanted)))
     rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from rmsweep.results.dataset import read_parts
+from rmsweep.results.dataset import read_rows
 
 
 def latest_failures(directory: Path) -> pd.DataFrame:
     """The latest failure of each key that has no done row."""
-    rows = read_parts(directory, ["key", "status", "error", "traceback", "finished_at"])
+    rows = read_rows(directory, ["key", "status", "error", "traceback", "finished_at"])
     done = set(rows.loc[rows["status"] == "done", "key"])
     failures = rows[(rows["status"] == "failed") & ~rows["key"].isin(done)]
     return failures.sort_values("finished_at").drop_duplicates("key", keep="last")

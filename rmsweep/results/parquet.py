@@ -23,7 +23,7 @@ REQUIRED = {
 }
 
 
-def replace(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
     """A whole file or none. Its pages have checksums, and its column names a hash, so that a byte
     that changes on the disk is not read as another number.
     """
@@ -34,7 +34,7 @@ def replace(table: pa.Table, path: Path) -> None:
         pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
 
 
-def read(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
+def read_table(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
     """A whole file, of these columns those it has; ValueError names one that is not whole.
 
     kind: of file, which says what it must have (REQUIRED).

@@ -17,7 +17,7 @@ from rmsweep.results.dataset import folder, load, require_sweep
 from rmsweep.results.schema import WANTED
 
 
-def wanted(name: str) -> pd.DataFrame:
+def wanted_runs(name: str) -> pd.DataFrame:
     """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
     require_sweep(name)
     wanted = read_wanted(folder(name)).to_pandas()
@@ -28,7 +28,7 @@ def wanted(name: str) -> pd.DataFrame:
 def load_sweeps(names: Sequence[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Done rows, with these columns, and wanted runs of several sweeps; each a line a key."""
     done = pd.concat([load(name, columns) for name in names]).drop_duplicates("key")
-    asked = pd.concat([wanted(name) for name in names]).drop_duplicates("key")
+    asked = pd.concat([wanted_runs(name) for name in names]).drop_duplicates("key")
     return done.reset_index(drop=True), asked.reset_index(drop=True)
 
 
@@ -37,12 +37,12 @@ def wanted_keys(name: str) -> set[str]:
     path = folder(name) / "specs.parquet"
     if not path.exists():
         return set(load(name, ["key"])["key"])
-    return set(parquet.read(path, ["key"], kind="wanted")["key"].to_pylist())
+    return set(parquet.read_table(path, ["key"], kind="wanted")["key"].to_pylist())
 
 
 def read_wanted(directory: Path) -> pa.Table:
     path = directory / "specs.parquet"
-    tables = [parquet.read(path, kind="wanted")] if path.exists() else []
+    tables = [parquet.read_table(path, kind="wanted")] if path.exists() else []
     return pa.concat_tables([WANTED.empty_table(), *tables], promote_options="permissive")
 
 
@@ -97,9 +97,9 @@ def add_wanted(directory: Path, items: list[specs.Item]) -> None:
             "spec_id": item.spec.spec_id,
             "canonical": item.spec.canonical,
             "diagnostics": item.spec.evaluation.diagnostics,
-            **columns.columns(item.spec),
+            **columns.spec_columns(item.spec),
         }
         for item in items
     ]
     table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
-    parquet.replace(table, directory / "specs.parquet")
+    parquet.write_table(table, directory / "specs.parquet")

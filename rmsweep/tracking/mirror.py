@@ -66,7 +66,7 @@ def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
 
 def _sweep(name: str, rows: pd.DataFrame, id: str) -> Mirrored:
     """All rows, the verdicts on the claims, and every figure that they have the data for."""
-    wanted = sweep_record.wanted(name)
+    wanted = sweep_record.wanted_runs(name)
     known = claim_files.published()
     verdicts = claims.judge(sweep_record.load_sweeps([name], claim_files.columns(known))[0], known)
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}

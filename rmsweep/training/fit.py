@@ -17,7 +17,7 @@ from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Classifier, Mlp, Trees, reads_margin
 from rmsweep.config.random_streams import stream
 from rmsweep.config.spec import Item, RunSpec
-from rmsweep.config.targets import resolve
+from rmsweep.config.targets import import_objective
 from rmsweep.results import schema
 from rmsweep.training import gradients
 from rmsweep.training.annotate import annotated, reward_scale, split
@@ -148,7 +148,7 @@ def _fit_mlp(
     """One MLP an item, trained together; embeddings: (responses, D)."""
     spec = items[0].spec
     assert isinstance(spec.loss.objective, dict) and isinstance(spec.loss.options, Mlp)
-    objective = resolve(spec.loss.objective, "loss.objective")
+    objective = import_objective(spec.loss.objective, "loss.objective")
     validation = spec.loss.validation_objective
     golden = _golden(spec, inputs)
     widths = (embeddings.shape[1], *spec.loss.options.hidden, 1)
@@ -165,7 +165,9 @@ def _fit_mlp(
         ),
         [s.epochs for s in splits],
         objective,
-        objective if validation is None else resolve(validation, "loss.validation_objective"),
+        objective
+        if validation is None
+        else import_objective(validation, "loss.validation_objective"),
         learning_rate=spec.training.learning_rate,
         max_epochs=spec.training.max_epochs,
         patience=spec.training.patience,
@@ -267,7 +269,7 @@ def _diagnostics(
     data = mlp.load(embeddings, [pairs], spec.precision, place.device, golden)
     with torch.no_grad():
         batch = mlp.pair_batch(run.models[0], data)
-    return gradients.by_distance(batch, resolve(spec.loss.objective, "loss.objective"))
+    return gradients.by_distance(batch, import_objective(spec.loss.objective, "loss.objective"))
 
 
 def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> None:

@@ -104,7 +104,7 @@ def load(name: str, key: str) -> SavedModel:
     from lightgbm.basic import LightGBMError
 
     dataset.require_sweep(name)
-    saved = dataset.with_model(dataset.folder(name))
+    saved = dataset.saved_keys(dataset.folder(name))
 
     def refusal(n: int) -> FileNotFoundError:
         reason = f"{n} start with that" if n else f"{len(saved)} others have"

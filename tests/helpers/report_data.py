@@ -33,7 +33,7 @@ def write_sweep(directory, is_done=lambda spec: True, is_failed=lambda spec: Fal
         spec |= {"pairing": "same_prompt", "selection": "random", "loss.reward_model": "mlp"}
         spec |= {"training.protocol": "pairs", "training.patience": 3, "backbone": SCRIPT}
     wanted = pa.Table.from_pylist(specs, schema=schema.WANTED)
-    parquet.replace(wanted, directory / "specs.parquet")
+    parquet.write_table(wanted, directory / "specs.parquet")
     rows = [_done(spec, i) for i, spec in enumerate(specs) if is_done(spec)]
     rows += [
         spec | {"status": "failed", "error": ERROR, "traceback": TRACEBACK}

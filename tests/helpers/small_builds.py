@@ -6,7 +6,7 @@ import torch
 import transformers
 
 from rmsweep.cache.building import models
-from rmsweep.cache.building.tokens import join
+from rmsweep.cache.building.tokens import join_texts
 
 FP32 = models.Engine("cpu", "fp32", False)
 
@@ -31,7 +31,7 @@ def one_by_one(folder, kind, prompts, responses):
     outputs = []
     for prompt, response in zip(prompts, responses, strict=True):
         with torch.inference_mode():
-            outputs.append(model(**words(join(prompt, response)[0], return_tensors="pt")))
+            outputs.append(model(**words(join_texts(prompt, response)[0], return_tensors="pt")))
     return outputs
 
 

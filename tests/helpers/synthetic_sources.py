@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 
-from rmsweep.cache.synthetic import SyntheticSource, generate
+from rmsweep.cache.synthetic import SyntheticSource, synthetic_cache
 
 STEMS = {"base_llm": "synthetic", "backbone": "synthetic", "dataset": "synthetic"}
 
@@ -37,6 +37,6 @@ LARGE = changed(train_prompts=20, test_prompts=20, test_responses=500, dim=2048)
 
 def digest(source: SyntheticSource) -> str:
     """Return the SHA-256 of all arrays of a source's cache."""
-    cache = generate(source)
+    cache = synthetic_cache(source)
     parts = (cache.train_embeddings(), cache.read_test(0, cache.test_prompts), cache.train_golden)
     return hashlib.sha256(b"".join(p.tobytes() for p in (*parts, cache.test_golden))).hexdigest()

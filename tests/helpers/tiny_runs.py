@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rmsweep.cache import write_synthetic as writing
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache import write_synthetic
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import SyntheticSource
-from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.compose import compose_one, hydra_at_conf, interpolated, search_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
@@ -49,17 +49,17 @@ def spec_of(*overrides, dirs=()):
     precision = [] if any("precision" in o for o in overrides) else ["precision=fp32"]
     with hydra_at_conf():
         config = compose_one([*overrides, *precision, search_path(dirs)])
-    return parse(resolved(config.values), config.choices)
+    return parse(interpolated(config.values), config.choices)
 
 
 def items_of(specs, root=None):
-    return [Item(spec.key(read_by(spec, root).fingerprint), spec) for spec in specs]
+    return [Item(spec.key(open_inputs(spec, root).fingerprint), spec) for spec in specs]
 
 
 def rows_of(directory, items, threads=1, root=None):
     """Run one pack in a dataset of its own; its rows by spec id, as written and read back."""
     run_pack(items, Place(root and str(root), "cpu", threads), directory)
-    return dataset.read_parts(directory).set_index("spec_id")
+    return dataset.read_rows(directory).set_index("spec_id")
 
 
 def assert_same_numbers(one, other):
@@ -78,7 +78,9 @@ def bytes_read():
 def write_files(root, spec, dtype="float32", shape=()):
     """Write a tiny cache in the released layout for the stems of a spec."""
     stems = {name: getattr(spec, name).stem for name in ("base_llm", "backbone", "dataset")}
-    writing.write(root, SyntheticSource(**stems, **SHAPE | dict(shape)), dtype, lambda n: None)
+    write_synthetic.write_cache(
+        root, SyntheticSource(**stems, **SHAPE | dict(shape)), dtype, lambda n: None
+    )
 
 
 def edit_embeddings(root, spec, split, place, value):

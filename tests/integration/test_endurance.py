@@ -93,19 +93,19 @@ def test_100000_rows(tmp_path):
     runs = ["loss=bt_mlp,clf_mlp", "annotation.beta=range(10)", "quantity=range(20,40,2)"]
     runs += ["seed=range(500)", "name=large", *TINY_RUN]
     with compose.hydra_at_conf():
-        specs = sweep_specs.specs_of(compose.read_axes(runs, []), [], "cpu")
+        specs = sweep_specs.distinct_specs(compose.read_axes(runs, []), [], "cpu")
     items = inputs.keyed_items(specs, None)
     assert len(items) == 100_000
     directory = tmp_path / "outputs/large"
     sweep_record.add_wanted(directory, items)
     write_large_dataset(directory, items, n_prompts=100, runs_a_part=16)
-    n_bytes = sum(part.stat().st_size for part in results.parts(directory))
-    print(f"\n100,000 rows: {n_bytes / 1e9:.2f} GB in {len(results.parts(directory))} parts")
+    n_bytes = sum(part.stat().st_size for part in results.part_paths(directory))
+    print(f"\n100,000 rows: {n_bytes / 1e9:.2f} GB in {len(results.part_paths(directory))} parts")
     out = measured(tmp_path, "status", "large", most_gib=1, most_core_s=150)
     assert "100000 of 100000 runs done" in out
     table = ["table", "large", "--format", "csv"]  # as text the names wrap
     assert "bt_mlp" in measured(tmp_path, *table, most_gib=4, most_core_s=200)
-    results.parts(directory)[0].unlink()
+    results.part_paths(directory)[0].unlink()
     out = measured(tmp_path, "status", "large", most_gib=1, most_core_s=150, status=1)
     assert "99984 of 100000 runs done" in out
     out = measured(tmp_path, "run", "-m", *runs, most_gib=6, most_core_s=900)

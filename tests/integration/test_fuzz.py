@@ -31,8 +31,7 @@ from rmsweep import paths
 from rmsweep.analysis import claims, fields, metrics
 from rmsweep.annotation import pairing as pairings
 from rmsweep.annotation import preferences
-from rmsweep.cache.building import records, stages
-from rmsweep.cache.building import verify as built
+from rmsweep.cache.building import records, stages, verify
 from rmsweep.cache.layout import open_files, open_pairs
 from rmsweep.cli import main
 from rmsweep.config import compose, launchers, sweep_specs
@@ -121,7 +120,7 @@ def some_results(root):
 def what_is_wanted(root):
     rows = [{"key": f"{i}", "spec_id": "a", "canonical": '{"loss": {}}', "loss.label": "A"}
             for i in range(9)]  # fmt: skip
-    parquet.replace(pa.Table.from_pylist(rows, schema=schema.WANTED), root / "specs.parquet")
+    parquet.write_table(pa.Table.from_pylist(rows, schema=schema.WANTED), root / "specs.parquet")
     return [root / "specs.parquet"], lambda: sweep_record.read_wanted(root).to_pydict()
 
 
@@ -157,7 +156,7 @@ def some_claims(root):
 def a_spec(root):
     with compose.hydra_at_conf():
         axes = compose.read_axes(["precision=fp32", "name=a"], [])
-        (spec,) = sweep_specs.specs_of(axes, [], "cpu")
+        (spec,) = sweep_specs.distinct_specs(axes, [], "cpu")
     (root / "spec.json").write_text(spec.canonical)
     read = lambda: stored_spec((root / "spec.json").read_text(), "A", False)  # noqa: E731
     return [root / "spec.json"], read
@@ -175,7 +174,7 @@ def a_build(root):
     record = {"file": path.name, "sha256": stages.file_digest(path), "stage": stage.identity}
     stages.write_json(records.record_path(root, path), record)
     files = [*root.glob("stages/*.json"), *root.glob("stages/*/*.json")]
-    return files, lambda: (records.origin(path), [*built.verify(root, 0, 0, False)])
+    return files, lambda: (records.origin(path), [*verify.verify_cache(root, 0, 0, False)])
 
 
 def a_saved_model(root):
@@ -426,7 +425,7 @@ def test_any_overrides_compose_or_are_refused(given_overrides):
         with compose.hydra_at_conf():
             axes = compose.read_axes(overrides, [])
             found = [
-                sweep_specs.spec_of(config, "cpu")
+                sweep_specs.config_spec(config, "cpu")
                 for config in itertools.islice(compose.expand(axes, []), 3)
             ]
     except CONFIG as error:
@@ -536,7 +535,9 @@ def few_runs(tmp_path_factory):
             itertools.product(["bt_mlp", "<b>"], [0.5, float("inf")], range(3)))
     ]  # fmt: skip
     directory = root / "outputs/few"
-    parquet.replace(pa.Table.from_pylist(runs, schema=schema.WANTED), directory / "specs.parquet")
+    parquet.write_table(
+        pa.Table.from_pylist(runs, schema=schema.WANTED), directory / "specs.parquet"
+    )
     done = {"status": "done", "improvement_by_prompt": [0.1, 0.2], "improvement": 0.15}
     ended = pd.Timestamp(0, tz="UTC")
     dataset.write_part(directory, [run | done | {"finished_at": ended} for run in runs[:-1]])

@@ -18,7 +18,7 @@ from helpers.tiny_runs import (
 )
 
 from rmsweep.cache import inputs
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import pair_embeddings_path, pair_table_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
@@ -70,7 +70,7 @@ def test_a_run_learns_from_labels_and_is_judged_on_prompts_it_has_not_seen(tmp_p
         assert pd.isna(row[name]), name
     assert 0 < row["brier"] < 0.25 and 0 <= row["ece"] < 0.5 and row["nll"] < np.log(2)
     assert row["reliability_pairs"].sum() == n
-    rows = read_by(spec_of(*overrides, f"loss={loss}", *size), root).judged[0].rows
+    rows = open_inputs(spec_of(*overrides, f"loss={loss}", *size), root).judged[0].rows
     x = np.load(pair_embeddings_path(root, "hh-harmless", "minilm"))[rows].astype("f4")
     np.testing.assert_allclose(row["distance_by_pair"], np.linalg.norm(x[:, 0] - x[:, 1], axis=1))
 
@@ -78,7 +78,7 @@ def test_a_run_learns_from_labels_and_is_judged_on_prompts_it_has_not_seen(tmp_p
 def test_no_prompt_is_on_two_sides(root):
     for seed in range(5):
         spec = spec_of(*LABELS, f"seed={seed}")
-        read = read_by(spec, root)
+        read = open_inputs(spec, root)
         pairs, _ = annotated(spec, read)
         parts = split(spec, pairs, read)
         assert len(parts.validation_pairs) == spec.n_validation == 30
@@ -94,7 +94,7 @@ def test_no_prompt_is_on_two_sides(root):
 
 def test_what_is_held_out_does_not_depend_on_seed_or_quantity(root):
     held_out = [
-        read_by(spec_of(*LABELS, *more), root).judged[0].rows
+        open_inputs(spec_of(*LABELS, *more), root).judged[0].rows
         for more in ([], ["seed=3"], ["quantity=60"], ["loss=normbt"], ["annotation.flip_rate=0.2"])
     ]
     assert all(np.array_equal(held_out[0], other) for other in held_out)
@@ -103,7 +103,7 @@ def test_what_is_held_out_does_not_depend_on_seed_or_quantity(root):
 def test_fewer_pairs_are_the_first_ones_and_flips_only_grow(root):
     def labels(*more):
         spec = spec_of(*LABELS, *more)
-        return annotated(spec, read_by(spec, root))[0]
+        return annotated(spec, open_inputs(spec, root))[0]
 
     plain = labels()
     assert (plain[:, 0] % 2 == 0).all(), "chosen first"
@@ -179,7 +179,7 @@ def test_a_tie_is_wrong_and_normbt_bears_equal_embeddings(tmp_path, root):
     np.save(path, embeddings)
     row = row_of(tmp_path, root, *LABELS, "loss=normbt", "loss.hidden=[8]")
     spec = spec_of(*LABELS, "loss=normbt")
-    judged = read_by(spec, root).judged[0].rows
+    judged = open_inputs(spec, root).judged[0].rows
     assert (row["correct_by_pair"][judged % 2 == 0] == 0).all()
     assert json.loads(row["objective_counts"])["n_zero_distances"] > 0
     assert all(np.isfinite(row[name]) for name in ("accuracy", "nll", "ece"))
@@ -267,19 +267,19 @@ def test_files_that_do_not_fit_are_refused_before_any_work(root, spoil, more, me
     spoil(root)
     spec = spec_of(*LABELS, *more)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        inputs.check(spec, read_by(spec, root))
+        inputs.require_enough(spec, open_inputs(spec, root))
 
 
 def test_prompts_that_are_trained_on_are_not_judged(root):
     spec = spec_of(*LABELS, "evaluation.held_out=null", "evaluation.pairs=[hh-harmless]")
     with pytest.raises(ValueError, match="300 of the 300 pairs of hh-harmless have prompts that"):
-        read_by(spec, root)
+        open_inputs(spec, root)
 
 
 def test_splits_of_unequal_sizes_are_fitted_side_by_side(root):
     write_pairs(root, prompts=np.random.default_rng(0).integers(12, size=N))
     specs = [spec_of(*LABELS, f"seed={seed}") for seed in range(4)]
-    read = read_by(specs[0], root)
+    read = open_inputs(specs[0], root)
     members = [(Item(str(i), spec), annotated(spec, read)[0]) for i, spec in enumerate(specs)]
     sizes = {len(split(item.spec, pairs, read).train) for item, pairs in members}
     assert len(sizes) > 1
@@ -303,7 +303,7 @@ def test_nan_is_a_failed_row_that_names_the_pair(tmp_path, root):
     path = pair_embeddings_path(root, "hh-harmless", "minilm")
     embeddings = np.load(path)
     spec = spec_of(*LABELS)
-    row = int(read_by(spec, root).judged[0].rows[0])
+    row = int(open_inputs(spec, root).judged[0].rows[0])
     embeddings[row, 1, 3] = np.nan
     np.save(path, embeddings)
     (found,) = rows_of(tmp_path, items_of([spec], root), root=root).to_dict("records")

@@ -66,7 +66,7 @@ def sent(row, target, command="rmsweep run", settings=SETTINGS):
     shutil.rmtree(directory / "runs", ignore_errors=True)
     dataset.write_part(directory, [kept])
     wanted = {"key": "f" * 16, "spec_id": "a", "canonical": canonical, "loss.label": "A"}
-    parquet.replace(
+    parquet.write_table(
         pa.Table.from_pylist([wanted], schema=schema.WANTED), directory / "specs.parquet"
     )
     launch = {"at": "now", "overrides": [], "axes": {}, "runs": 2, "settings": settings}

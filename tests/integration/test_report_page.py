@@ -52,10 +52,10 @@ def made_up(tmp_path_factory):
 @pytest.mark.parametrize("versions", ["3", "[]", "{", "", '{"torch": null}'])
 def test_versions_that_are_none_are_refused(versions, report, tmp_path):
     write_sweep(tmp_path / "outputs/odd", is_done=lambda s: s["seed"] < 1)
-    (part,) = dataset.parts(tmp_path / "outputs/odd")
-    table = parquet.read(part)
+    (part,) = dataset.part_paths(tmp_path / "outputs/odd")
+    table = parquet.read_table(part)
     column = pa.array([versions] * len(table), pa.string())
-    parquet.replace(
+    parquet.write_table(
         table.set_column(table.column_names.index("versions"), "versions", column), part
     )
     said, made = report("odd", status=2)

@@ -113,7 +113,7 @@ def test_the_command_has_the_runs_spec(kind, printed):
     overrides = [word for word in command if "=" in word or word[0] == "~"]
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, [])
-        (spec,) = sweep_specs.specs_of(axes, [], "cpu")
+        (spec,) = sweep_specs.distinct_specs(axes, [], "cpu")
     assert spec.spec_id == row["spec_id"] and axes.name == f"reproduced-{row['key']}"
 
 
@@ -154,7 +154,7 @@ from rmsweep import provenance
 provenance.CHECKOUT = pathlib.Path(sys.argv[1])
 print(json.dumps(provenance.provenance()))
 for _ in range(2):
-    provenance.keep_diff(provenance.CHECKOUT / "sweep")
+    provenance.write_diff(provenance.CHECKOUT / "sweep")
 """
 
 
@@ -210,7 +210,7 @@ def rewritten(key, target, /, **changes):
     row = {k: v for k, v in row.items() if isinstance(v, np.ndarray | list) or v == v}
     (dataset.folder(target) / "runs").mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([row], schema=schema.SCHEMA)
-    parquet.replace(table, dataset.folder(target) / "runs/part-0.parquet")
+    parquet.write_table(table, dataset.folder(target) / "runs/part-0.parquet")
     return row["key"]
 
 

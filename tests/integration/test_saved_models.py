@@ -8,7 +8,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import rmsweep
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.cli import main
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
@@ -54,7 +54,7 @@ def call(*arguments):
 
 def test_embeddings(row):
     """The test embeddings of a row's cache and their golden rewards."""
-    cache = read_by(spec_of(row), None).scored
+    cache = open_inputs(spec_of(row), None).scored
     return cache.read_test(0, cache.test_prompts), cache.test_golden
 
 
@@ -85,7 +85,7 @@ def test_predictions_are_those_of_the_sweep(kind, here, capsys):
 def test_predictions_are_those_of_a_model_never_saved():
     row = dataset.load("ensemble").iloc[0]
     spec = spec_of(row)
-    place, cache = Place(None, "cpu", 1), read_by(spec, None)
+    place, cache = Place(None, "cpu", 1), open_inputs(spec, None)
     fitted = fit([Item(row["key"], spec)], cache, place)
     x = test_embeddings(row)[0][:, :7].reshape(-1, cache.dim)
     expected = predict(stack(fitted), x, spec, place)[0]
@@ -99,10 +99,10 @@ def test_predictions_are_those_of_a_model_never_saved():
 def test_what_is_kept_is_no_part_of_the_key_and_can_be_made_later(here):
     overrides = ["run", "-m", "name=later", "loss.hidden=[4]", "quantity=30", "seed=0,1",
                  "training.max_epochs=2", "dataset.synthetic.train_prompts=20"]  # fmt: skip
-    assert call(*overrides) == 0 and not dataset.with_model(dataset.folder("later"))
+    assert call(*overrides) == 0 and not dataset.saved_keys(dataset.folder("later"))
     before = dataset.load("later")
     assert call(*overrides, "save_model=true") == 0
-    assert dataset.with_model(dataset.folder("later")) == set(before["key"])
+    assert dataset.saved_keys(dataset.folder("later")) == set(before["key"])
     assert list(dataset.load("later")["finished_at"]) == list(before["finished_at"])
     folder = dataset.model_folder(dataset.folder("later"), before["key"][0])
     made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -116,7 +116,7 @@ def test_what_is_kept_is_no_part_of_the_key_and_can_be_made_later(here):
 def test_one_run_keeps_its_model(here, capsys):
     run = ["run", "loss.hidden=[4]", "quantity=30", "training.max_epochs=2"]
     assert call(*run) == 0 and call(*run, "save_model=true") == 0
-    (key,) = dataset.with_model(dataset.folder("single"))
+    (key,) = dataset.saved_keys(dataset.folder("single"))
     assert rmsweep.load("single", key[:5]).predict(np.zeros((2, 256), np.float32)).shape == (2,)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from rmsweep import machine, provenance
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import embeddings_path, open_files, open_pairs, rewards_path
 from rmsweep.cache.synthetic import SyntheticSource
 from rmsweep.config import compose, launchers, sweep_specs
@@ -117,7 +117,7 @@ def specs_of(sweeps, fixed=()):
                 config = dataclasses.replace(config, values=config.values | precision)
                 asked = [o for o in overrides if o.partition("=")[0] not in axes.fields]
                 specs.append(
-                    (" ".join([*asked, *config.overrides]), sweep_specs.spec_of(config, "cpu"))
+                    (" ".join([*asked, *config.overrides]), sweep_specs.config_spec(config, "cpu"))
                 )
     return specs
 
@@ -184,10 +184,10 @@ def tiny_runs():
     specs = specs_of(TINY_SWEEPS, TINY) + specs_of(SWEEPS_OF_FILES, TINY_OF_FILES)
     with tempfile.TemporaryDirectory() as folder:
         write_files(root := Path(folder))
-        items = [Item(spec.key(read_by(spec, root).fingerprint), spec) for _, spec in specs]
+        items = [Item(spec.key(open_inputs(spec, root).fingerprint), spec) for _, spec in specs]
         for pack in packs.packs_of(items, len):
             run_pack(pack, launchers.Place(str(root), "cpu", 1), root)
-        rows = dataset.read_parts(root).set_index("key")
+        rows = dataset.read_rows(root).set_index("key")
     assert set(rows["status"]) == {"done"}, rows["error"].dropna().unique()
     runs = {}
     for (asked, _), item in zip(specs, items, strict=True):

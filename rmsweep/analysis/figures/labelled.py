@@ -168,7 +168,7 @@ def _first_set(runs: pd.DataFrame) -> Sequence[str]:
 
 def _absent_line(runs: pd.DataFrame) -> str:
     subsets = set().union(*(set(names) for names in runs["subset"]))
-    absent = rewardbench_subsets.absent(subsets)
+    absent = rewardbench_subsets.missing_subsets(subsets)
     return " ".join(
         f"{GROUPS[section]} without {', '.join(names)}." for section, names in absent.items()
     )

@@ -24,7 +24,7 @@ def read_runs(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFra
 
     status is done, and the metrics are there, where a run is done.
     """
-    wanted = pd.concat([sweep_record.wanted(name) for name in names], ignore_index=True)
+    wanted = pd.concat([sweep_record.wanted_runs(name) for name in names], ignore_index=True)
     wanted = wanted.drop_duplicates("key").drop(columns="canonical", errors="ignore")
     if conditions:
         wanted = fields.select(wanted, conditions)

@@ -35,7 +35,7 @@ class Joined:
     blocks: Callable[[], Iterable[np.ndarray]]
 
 
-def files(root: Path, names: Names) -> dict[str, list[Path]]:
+def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
     """The files of a cache that a build writes, by split, or of pairs: embeddings come first."""
     if "base_llm" not in names:
         path = pair_embeddings_path(root, names["dataset"], names["backbone"])
@@ -47,12 +47,12 @@ def files(root: Path, names: Names) -> dict[str, list[Path]]:
     }
 
 
-def golden(
+def join_golden(
     root: Path, names: Names, embeddings: Mapping[str, Stage], rewards: Mapping[str, Stage]
 ) -> list[Path]:
     """Embeddings and golden rewards of both splits, from all parts; the files."""
     joined = []
-    for split, (path, path_of_rewards) in files(root, names).items():
+    for split, (path, path_of_rewards) in cache_files(root, names).items():
         stage, scored = embeddings[split], rewards[split]
         joined += [
             Joined(path, _rows(stage), stage, partial(_arrays, stage)),
@@ -62,9 +62,9 @@ def golden(
     return [each.path for each in joined]
 
 
-def pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Path]:
+def join_pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Path]:
     """Embeddings and table of labelled pairs; another backbone's table is the same."""
-    path, table_path = files(root, names)["pairs"]
+    path, table_path = cache_files(root, names)["pairs"]
     table = _pair_table(texts)
     if not table_path.exists():
         sink = pa.BufferOutputStream()
@@ -72,7 +72,7 @@ def pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Pat
         write_bytes(table_path, sink.getvalue().to_pybytes())
     elif not pq.read_table(table_path).select(table.column_names).equals(table):
         raise ValueError(f"{table_path} holds other pairs; choose another --dataset or --out")
-    records.note(root, table_path, texts, file_digest(table_path))
+    records.note_file(root, table_path, texts, file_digest(table_path))
     _write(root, [Joined(path, _rows(embeddings), embeddings, partial(_arrays, embeddings))])
     return [path, table_path]
 
@@ -121,12 +121,12 @@ def _write(root: Path, joined: list[Joined]) -> None:
     """
     due = [each for each in joined if not records.is_joined(root, each.path, each.source)]
     for each in due:
-        records.note(root, each.path, each.source, None)
+        records.note_file(root, each.path, each.source, None)
         each.path.unlink(missing_ok=True)
     for each in due:
         with opened_whole(each.path) as file:
             sha256 = _write_npy(file, each.n_rows, each.blocks())
-        records.note(root, each.path, each.source, sha256)
+        records.note_file(root, each.path, each.source, sha256)
 
 
 def _write_npy(file: BufferedRandom, n_rows: int, blocks: Iterable[np.ndarray]) -> str:

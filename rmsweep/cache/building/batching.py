@@ -33,7 +33,7 @@ def in_batches(lengths: Sequence[int], budget: Budget, run: Callable[[np.ndarray
         else:
             done += len(rows)
             continue
-        free()  # here the failed attempt's tensors are no longer referred to
+        free_gpu_memory()  # here the failed attempt's tensors are no longer referred to
         budget.tokens = max(1, len(rows) // 2) * lengths[rows[0]]
 
 
@@ -43,7 +43,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
 
 
-def free() -> None:
+def free_gpu_memory() -> None:
     """Give a GPU's cached memory back."""
     import torch
 

@@ -9,7 +9,7 @@ import numpy as np
 from rmsweep.cache.building.batching import Budget, in_batches, padded
 from rmsweep.cache.building.models import Loaded
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.tokens import Cut, encode
+from rmsweep.cache.building.tokens import Cut, encode_pairs
 
 POOLINGS = ("last", "mean", "cls")
 
@@ -34,12 +34,12 @@ class Pooling:
         return torch.nn.functional.normalize(found, dim=1) if self.normalize else found
 
 
-def embed(
+def embed_texts(
     loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], pooling: Pooling, cut: Cut,
     budget: Budget, progress: Progress,
 ) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
     """Embedding of each (prompt, response), (n, D) float32, and what was cut."""
-    sequences, n_cut = encode(loaded.tokenizer, prompts, responses, cut)
+    sequences, n_cut = encode_pairs(loaded.tokenizer, prompts, responses, cut)
     lengths, done = [len(sequence) for sequence in sequences], 0
     found: dict[int, np.ndarray] = {}
 
@@ -59,7 +59,7 @@ def embed(
     return embeddings, {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}
 
 
-def stored(embeddings: np.ndarray, dtype: str, model: str) -> np.ndarray:
+def as_stored(embeddings: np.ndarray, dtype: str, model: str) -> np.ndarray:
     """Embeddings (n, D) in dtype; ValueError where one is NaN, infinite or beyond its range."""
     with np.errstate(over="ignore"):
         found = embeddings.astype(dtype)

@@ -14,19 +14,19 @@ from rmsweep.cache.building.request import Request
 from rmsweep.cache.building.stages import (
     FORMAT,
     Stage,
-    digest,
     file_digest,
+    json_digest,
     open_stage,
     read_json,
     text_versions,
 )
-from rmsweep.cache.building.texts import Entered
+from rmsweep.cache.building.texts import PreparedTexts
 
 SPLITS = ("test", "train")  # in this order: train goes without the prompts of test
 
 
 @dataclass(frozen=True)
-class Plan:
+class FirstStage:
     """A first stage of a build. table: the texts to write; null: they are all there."""
 
     folder: Path
@@ -46,12 +46,12 @@ class Plan:
         return stage
 
 
-def plan(request: Request) -> dict[str, Plan]:
+def plan_first_stages(request: Request) -> dict[str, FirstStage]:
     """The first stage of each split: prompts, responses or rewards; or of pairs."""
     if request.is_pairs:
         return {"pairs": _plan_pairs(request)}
     kind = "prompts" if request.base_llm else "responses" if request.reward_model else "rewards"
-    paths = {split: sources.locate(source) for split, source in request.sources.items()}
+    paths = {split: sources.locate_file(source) for split, source in request.sources.items()}
     names = (request.names["base_llm"], request.names["dataset"])
     folders = {split: request.folder(kind, *names, split) for split in SPLITS}
     settings = {split: _settings(request, paths) for split in SPLITS}
@@ -68,16 +68,16 @@ def plan(request: Request) -> dict[str, Plan]:
     }
 
 
-def _plan_pairs(request: Request) -> Plan:
+def _plan_pairs(request: Request) -> FirstStage:
     """Labelled pairs as prompts with two responses each, chosen first."""
-    path = sources.locate(request.sources["pairs"])
+    path = sources.locate_file(request.sources["pairs"])
     settings = _settings(request, {"pairs": path})
     folder = request.folder("pairs", request.names["dataset"])
     if (found := _entered(folder, settings)) is not None:
         return found
-    table, n_parted = sources.pairs(sources.read(path, request.columns), path)
+    table, n_parted = sources.pairs_of(sources.read_source(path, request.columns), path)
     table["prompt"] = texts.formatted(table["prompt"], request.prompt_format)
-    entered = texts.enter_pairs(table, request.empty, path.name)
+    entered = texts.prepare_pairs(table, request.empty, path.name)
     kept = entered.table
     rows = pd.DataFrame({"prompt_id": np.repeat(np.arange(len(kept)), 2)})
     rows["response_id"] = np.tile([0, 1], len(kept))
@@ -86,7 +86,7 @@ def _plan_pairs(request: Request) -> Plan:
     if "subset" in kept:
         rows["subset"] = np.repeat(kept["subset"].to_numpy(), 2)
     counts = {"rows": len(table) + n_parted, "parted_before_the_last_turn": n_parted}
-    return _plan(folder, "pairs", settings, Entered(rows, counts | entered.counts), request)
+    return _plan(folder, "pairs", settings, PreparedTexts(rows, counts | entered.counts), request)
 
 
 def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
@@ -106,33 +106,33 @@ def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _entered(folder: Path, settings: Mapping[str, Any]) -> Plan | None:
+def _entered(folder: Path, settings: Mapping[str, Any]) -> FirstStage | None:
     """A stage that these settings made and that is whole, so that texts need no second reading."""
     path = folder / "manifest.json"
     manifest = read_json(path) if path.exists() else {"identity": {}}
     identity = manifest["identity"]
     if (identity.get("format"), identity.get("settings")) != (FORMAT, settings):
         return None
-    stage = Stage(folder, identity["n_parts"], digest(identity))
-    return None if stage.left() else Plan(folder, identity, manifest, None)
+    stage = Stage(folder, identity["n_parts"], json_digest(identity))
+    return None if stage.left() else FirstStage(folder, identity, manifest, None)
 
 
-def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, Entered]:
+def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
     located = request.prompt_tokenizer or request.base_llm
     assert located is not None
-    words = models.tokenizer(located, request.engine.remote_code)
+    words = models.load_tokenizer(located, request.engine.remote_code)
     n_train, n_test = request.n_prompts["train"], request.n_prompts["test"]
 
     def count(prompts: list[str]) -> list[int]:
         return [len(ids) for ids in words(prompts, verbose=False)["input_ids"]]
 
-    def enter_split(prompts: list[str], held_out: list[str], most: int | None) -> Entered:
+    def enter_split(prompts: list[str], held_out: list[str], most: int | None) -> PreparedTexts:
         limit = request.max_prompt_tokens
-        each = texts.enter_prompts(prompts, request.prompt_format, count, limit, held_out)
-        return Entered(each.table[:most], each.counts)
+        each = texts.prepare_prompts(prompts, request.prompt_format, count, limit, held_out)
+        return PreparedTexts(each.table[:most], each.counts)
 
     found = {
-        split: sources.prompts(sources.read(path, request.columns), path)
+        split: sources.prompts_of(sources.read_source(path, request.columns), path)
         for split, path in paths.items()
     }
     if "test" not in found:
@@ -142,10 +142,10 @@ def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, Ent
     return {"test": test, "train": train}
 
 
-def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, Entered]:
+def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
     found = {}
     for split, path in paths.items():
-        rows, n_bare = sources.responses(sources.read(path, request.columns), path)
+        rows, n_bare = sources.responses_of(sources.read_source(path, request.columns), path)
         if "golden_reward" not in rows and not request.reward_model:
             raise ValueError(
                 f"{path} has no column 'golden_reward': name it with --columns golden_reward=COLUMN"
@@ -153,7 +153,7 @@ def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, Enter
             )
         rows["prompt"] = texts.formatted(rows["prompt"], request.prompt_format)
         policies = (request.empty, request.unequal)
-        found[split] = texts.enter_responses(rows, *policies, path.name, n_bare)
+        found[split] = texts.prepare_responses(rows, *policies, path.name, n_bare)
     if "test" not in found:
         return _held_out(request, found["train"])
     test = _first(found["test"], request.n_prompts["test"])
@@ -161,7 +161,7 @@ def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, Enter
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
-def _held_out(request: Request, whole: Entered) -> dict[str, Entered]:
+def _held_out(request: Request, whole: PreparedTexts) -> dict[str, PreparedTexts]:
     """Both splits of one table: so many prompts, drawn at random, are test, the others train."""
     n_test = request.n_prompts["test"]
     if n_test is None or n_test >= whole.n_prompts:
@@ -172,22 +172,24 @@ def _held_out(request: Request, whole: Entered) -> dict[str, Entered]:
     rng = np.random.default_rng(request.sampling["train"].seed)
     is_test = whole.table["prompt_id"].isin(rng.permutation(whole.n_prompts)[:n_test])
     test, train = (
-        Entered(_renumbered(whole.table[mask]), whole.counts) for mask in (is_test, ~is_test)
+        PreparedTexts(_renumbered(whole.table[mask]), whole.counts) for mask in (is_test, ~is_test)
     )
     train = texts.without(train, test)  # a prompt may be there under two prompt_ids
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
-def _first(entered: Entered, n_prompts: int | None) -> Entered:
+def _first(entered: PreparedTexts, n_prompts: int | None) -> PreparedTexts:
     is_in = entered.table["prompt_id"] < (n_prompts or entered.n_prompts)
-    return Entered(entered.table[is_in], entered.counts)
+    return PreparedTexts(entered.table[is_in], entered.counts)
 
 
 def _renumbered(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
 
 
-def _plan(folder: Path, kind: str, settings: Any, each: Entered, request: Request) -> Plan:
+def _plan(
+    folder: Path, kind: str, settings: Any, each: PreparedTexts, request: Request
+) -> FirstStage:
     """A stage to be: so many prompts in a part that it holds, or will, part_responses responses."""
     k = settings.get("responses") or len(each.table) // each.n_prompts
     size = max(1, request.part_responses // k)
@@ -198,4 +200,4 @@ def _plan(folder: Path, kind: str, settings: Any, each: Entered, request: Reques
         "sources": dict(request.sources), "counts": each.counts, "versions": text_versions(),
         "prompt_tokenizer": words and {"id": words.id, "revision": words.revision},
     }  # fmt: skip
-    return Plan(folder, {"stage": kind, "settings": settings, **shape}, manifest, each.table)
+    return FirstStage(folder, {"stage": kind, "settings": settings, **shape}, manifest, each.table)

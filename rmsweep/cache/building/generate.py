@@ -25,7 +25,7 @@ class Sampling:
     seed: int
 
 
-def uniforms(prompt: str, sampling: Sampling) -> np.ndarray:
+def uniform_numbers(prompt: str, sampling: Sampling) -> np.ndarray:
     """The random numbers of a prompt, (K, tokens) in [0, 1): by seed and prompt alone."""
     text = json.dumps(["responses", sampling.seed, prompt])
     entropy = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
@@ -33,7 +33,7 @@ def uniforms(prompt: str, sampling: Sampling) -> np.ndarray:
     return rng.random((sampling.responses, sampling.max_new_tokens))
 
 
-def draw(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
+def draw_tokens(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
     """A token for each row of logits (rows, vocabulary), by inverting the distribution at uniform.
 
     Nucleus sampling: of the most probable tokens the fewest that hold top_p. uniform: (rows,) in
@@ -49,13 +49,13 @@ def draw(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
     return order.gather(-1, place[:, None])[:, 0]
 
 
-def generate(
+def generate_responses(
     loaded: Loaded, prompts: Sequence[str], sampling: Sampling, budget: Budget, progress: Progress
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """K responses to each prompt, a row each, in order: response, n_tokens, is_finished."""
     k = sampling.responses
     ids = [loaded.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    noise = np.concatenate([uniforms(prompt, sampling) for prompt in prompts])
+    noise = np.concatenate([uniform_numbers(prompt, sampling) for prompt in prompts])
     new: list[list[int]] = [[] for _ in noise]
     lengths = np.repeat([len(one) + sampling.max_new_tokens for one in ids], k).tolist()
 
@@ -94,7 +94,7 @@ def _continue(
 
     def choose(so_far: Any, logits: Any) -> Any:
         step = so_far.shape[1] - first
-        token = draw(logits, uniform[:, step], sampling.temperature, sampling.top_p)
+        token = draw_tokens(logits, uniform[:, step], sampling.temperature, sampling.top_p)
         return torch.full_like(logits, -torch.inf).scatter_(1, token[:, None], 0)
 
     loaded.model.generation_config = GenerationConfig(

@@ -31,7 +31,7 @@ class Located:
     revision: str
 
 
-def locate(name: str, kind: str, remote_code: bool = False) -> Located:
+def locate_model(name: str, kind: str, remote_code: bool = False) -> Located:
     """A model or adapter by folder, packaged name, or ID[@REVISION] on the hub.
 
     kind: what it is for, in messages. FileNotFoundError or ValueError where it cannot be had, or

@@ -24,7 +24,7 @@ Work = Callable[[Loaded, str, int, Progress], None]  # on a part of a split
 
 
 @dataclass(frozen=True)
-class Step:
+class ModelStage:
     """A stage that runs a model: its parts by split, and how they are made."""
 
     label: str
@@ -52,10 +52,10 @@ class Step:
             say(f"{name}: done ({counts})")
         del loaded
         gc.collect()
-        batching.free()
+        batching.free_gpu_memory()
 
 
-def responses(request: Request, stages: Stages) -> Step:
+def open_responses(request: Request, stages: Stages) -> ModelStage:
     """K responses to each prompt by the base LLM."""
     base_llm, adapter, names = request.base_llm, request.adapter, request.names
     assert base_llm is not None
@@ -68,14 +68,14 @@ def responses(request: Request, stages: Stages) -> Step:
         made[split] = _open(folder, identity, before, base_llm, adapter=adapter)
 
     def load() -> Loaded:
-        return models.load(base_llm, "AutoModelForCausalLM", request.engine, adapter)
+        return models.load_model(base_llm, "AutoModelForCausalLM", request.engine, adapter)
 
     budget = Budget(request.batch_tokens)
 
     def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
         rows = stages[split].read_table(part)
         prompts, sampling = rows["prompt"].to_pylist(), request.sampling[split]
-        table, counts = generate.generate(loaded, prompts, sampling, budget, progress)
+        table, counts = generate.generate_responses(loaded, prompts, sampling, budget, progress)
         k = sampling.responses
         table.insert(0, "prompt", np.repeat(np.array(prompts, object), k))
         table.insert(0, "response_id", np.tile(np.arange(k), len(prompts)))
@@ -83,10 +83,10 @@ def responses(request: Request, stages: Stages) -> Step:
         rows = pa.Table.from_pandas(table, preserve_index=False)
         made[split].write_table(part, rows, counts, **_made_by(request, budget))
 
-    return Step("responses", made, load, work)
+    return ModelStage("responses", made, load, work)
 
 
-def rewards(request: Request, stages: Stages) -> Step:
+def open_rewards(request: Request, stages: Stages) -> ModelStage:
     """The golden reward of each response, which is cut where it says stop."""
     located, engine = request.reward_model, request.engine
     assert located is not None
@@ -104,16 +104,16 @@ def rewards(request: Request, stages: Stages) -> Step:
         prompts, written = rows["prompt"].to_pylist(), rows["response"].to_pylist()
         responses = [score.cut_at(response, request.stop) for response in written]
         cut = Cut(loaded.most, None, "last")
-        found, counts = score.score(loaded, prompts, responses, output, cut, budget, progress)
+        found, counts = score.score_texts(loaded, prompts, responses, output, cut, budget, progress)
         columns = {name: rows[name] for name in ("prompt_id", "response_id", "prompt")}
         table = pa.table(columns | {"response": responses, "golden_reward": found.astype(float)})
         counts["cut_at_stop"] = sum(map(str.__ne__, responses, written))
         made[split].write_table(part, table, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
-        return models.load(located, "AutoModelForSequenceClassification", engine)
+        return models.load_model(located, "AutoModelForSequenceClassification", engine)
 
-    return Step("golden rewards", made, load, work)
+    return ModelStage("golden rewards", made, load, work)
 
 
 def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
@@ -122,15 +122,17 @@ def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
     mode, normalize, most = found or ("last", False, None)
     if request.pooling is not None:
         mode, normalize = request.pooling, request.normalize
-    words = models.tokenizer(request.backbone, request.engine.remote_code)
-    limit = models.most(models.config(request.backbone, request.engine.remote_code), words)
+    words = models.load_tokenizer(request.backbone, request.engine.remote_code)
+    limit = models.most_tokens(
+        models.model_config(request.backbone, request.engine.remote_code), words
+    )
     most = min(most or limit, limit)
     if (request.embed_tokens or 0) > limit:
         raise ValueError(
             f"--embed-tokens must be at most {limit}, what {request.backbone.id} takes, got "
             f"{request.embed_tokens}"
         )
-    n_own = sum(map(len, tokens.specials(words)))
+    n_own = sum(map(len, tokens.special_tokens(words)))
     if request.embed_tokens is not None and request.embed_tokens <= n_own:
         raise ValueError(
             f"--embed-tokens must be above {n_own}, the tokens that {request.backbone.id} puts "
@@ -146,10 +148,10 @@ def embeddings_folder(request: Request, split: str) -> Path:
     return request.folder("embeddings", *(request.names[name] for name in named), split)
 
 
-def embeddings(request: Request, stages: Stages) -> Step:
+def open_embeddings(request: Request, stages: Stages) -> ModelStage:
     """The embedding of each response, (prompts, K, D) a part."""
     pooling, cut = pooling_and_cut(request)
-    made, files_of = {}, assemble.files(request.root, request.names)
+    made, files_of = {}, assemble.cache_files(request.root, request.names)
     for split, before in stages.items():
         identity = _identity("embeddings", before, request.backbone, request)
         identity |= {"pooling": asdict(pooling), "cut": asdict(cut), "dtype": request.dtype}
@@ -160,19 +162,19 @@ def embeddings(request: Request, stages: Stages) -> Step:
     def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
         rows = stages[split].read_table(part)
         texts = rows["prompt"].to_pylist(), rows["response"].to_pylist()
-        found, counts = embed.embed(loaded, *texts, pooling, cut, budget, progress)
+        found, counts = embed.embed_texts(loaded, *texts, pooling, cut, budget, progress)
         k = 1 + int(rows["response_id"].to_numpy().max())
-        stored = embed.stored(found, request.dtype, loaded.id)
+        stored = embed.as_stored(found, request.dtype, loaded.id)
         array = stored.reshape(-1, k, stored.shape[1])
         made[split].write_array(part, array, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
-        return models.load(request.backbone, "AutoModel", request.engine)
+        return models.load_model(request.backbone, "AutoModel", request.engine)
 
-    return Step("embeddings", made, load, work)
+    return ModelStage("embeddings", made, load, work)
 
 
-STEPS = {"responses": responses, "rewards": rewards, "embeddings": embeddings}
+MODEL_STAGES = {"responses": open_responses, "rewards": open_rewards, "embeddings": open_embeddings}
 
 
 def _identity(kind: str, before: Stage, located: Located, request: Request) -> dict[str, Any]:

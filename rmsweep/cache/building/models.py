@@ -55,7 +55,7 @@ class Loaded:
         return [torch.from_numpy(array).to(self.engine.device) for array in arrays]
 
 
-def config(located: Located, remote_code: bool) -> Any:
+def model_config(located: Located, remote_code: bool) -> Any:
     """A model's configuration; ValueError where it takes code that was not asked for."""
     _quiet()
     from transformers import AutoConfig
@@ -66,7 +66,7 @@ def config(located: Located, remote_code: bool) -> Any:
         raise ValueError(_reason(located, error)) from None
 
 
-def tokenizer(located: Located, remote_code: bool) -> Any:
+def load_tokenizer(located: Located, remote_code: bool) -> Any:
     """A model's tokenizer, which must tell where in the text a token is."""
     _quiet()
     from transformers import AutoTokenizer
@@ -82,7 +82,7 @@ def tokenizer(located: Located, remote_code: bool) -> Any:
 
 def require_head(located: Located, output: int | None, remote_code: bool) -> int:
     """The output that is the reward; ValueError for a model that does not score text."""
-    found = config(located, remote_code)
+    found = model_config(located, remote_code)
     kinds = found.architectures or []
     if not any(kind.endswith(HEAD) for kind in kinds):
         raise ValueError(
@@ -100,7 +100,9 @@ def require_head(located: Located, output: int | None, remote_code: bool) -> int
     return output or 0
 
 
-def load(located: Located, kind: str, engine: Engine, adapter: Located | None = None) -> Loaded:
+def load_model(
+    located: Located, kind: str, engine: Engine, adapter: Located | None = None
+) -> Loaded:
     """A model and its tokenizer, on the engine's device. kind: a class of transformers, Auto...
 
     ValueError where it cannot be loaded, lacks weights, or the device would emulate its precision.
@@ -109,7 +111,7 @@ def load(located: Located, kind: str, engine: Engine, adapter: Located | None = 
     _quiet()
     import transformers
 
-    words = tokenizer(located, engine.remote_code)
+    words = load_tokenizer(located, engine.remote_code)
     try:
         model, info = getattr(transformers, kind).from_pretrained(
             located.folder, use_safetensors=True, trust_remote_code=engine.remote_code,
@@ -128,7 +130,7 @@ def load(located: Located, kind: str, engine: Engine, adapter: Located | None = 
     pad = tokens.pad_id(words, n_embeddings, located.id)
     if len(words("a")["input_ids"]) and max(words.get_vocab().values()) >= n_embeddings:
         _require_vocabulary(words, n_embeddings, located.id)
-    longest = most(model.config, words)
+    longest = most_tokens(model.config, words)
     model.config.get_text_config().pad_token_id = pad
     model.config.use_cache = kind == "AutoModelForCausalLM"
     for head in ("score", "classifier"):
@@ -206,7 +208,7 @@ def _dtype(located: Located, engine: Engine) -> Any:
     return torch.bfloat16 if name == "float16" else "auto"
 
 
-def most(found: Any, words: Any) -> int:
+def most_tokens(found: Any, words: Any) -> int:
     """Tokens that a model takes, by its configuration and its tokenizer."""
     text = found.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
@@ -215,7 +217,7 @@ def most(found: Any, words: Any) -> int:
     return int(min(positions or 1 << 30, words.model_max_length))
 
 
-def width(found: Any) -> int:
+def embedding_width(found: Any) -> int:
     return int(found.get_text_config().hidden_size)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from rmsweep.cache.building import assemble, first_stage, model_stages, models
-from rmsweep.cache.building.first_stage import Plan
-from rmsweep.cache.building.model_stages import Step
+from rmsweep.cache.building.first_stage import FirstStage
+from rmsweep.cache.building.model_stages import ModelStage
 from rmsweep.cache.building.request import Request
 from rmsweep.cache.building.stages import Stage, remove_stale
 
@@ -16,11 +16,11 @@ Say = Callable[[str], None]
 Stages = Mapping[str, Stage]  # by split
 
 
-def enter(request: Request, say: Say) -> Stages:
+def enter_texts(request: Request, say: Say) -> Stages:
     """The first stage of each split, or of pairs, whole. Refuses what could not be finished."""
     assemble.require_free(request.root, _files(request))
     model_stages.pooling_and_cut(request)  # may refuse
-    plans = first_stage.plan(request)
+    plans = first_stage.plan_first_stages(request)
     _require_room(request, plans)
     for split, plan in plans.items():
         counts = ", ".join(f"{n:,} {name}" for name, n in plan.manifest["counts"].items())
@@ -29,12 +29,12 @@ def enter(request: Request, say: Say) -> Stages:
     return {split: plan.write() for split, plan in plans.items()}
 
 
-def open_steps(request: Request, entered: Stages) -> dict[str, Step]:
+def open_model_stages(request: Request, entered: Stages) -> dict[str, ModelStage]:
     """The stages that run a model, by kind, in order; nothing is run.
 
     ValueError where a folder holds what other settings made.
     """
-    found = {kind: model_stages.STEPS[kind] for kind in request.kinds}
+    found = {kind: model_stages.MODEL_STAGES[kind] for kind in request.kinds}
     made, before = {}, entered
     for kind, step in found.items():
         made[kind] = step(request, before)
@@ -42,9 +42,9 @@ def open_steps(request: Request, entered: Stages) -> dict[str, Step]:
     return made
 
 
-def run(request: Request, entered: Stages, say: Say) -> list[Path]:
+def run_build(request: Request, entered: Stages, say: Say) -> list[Path]:
     """Run what is left of a build, or of its shard; the files, none where parts are missing."""
-    made = open_steps(request, entered)
+    made = open_model_stages(request, entered)
     for kind, step in made.items():
         step.run(request.shard, say)
         if kind == request.until:
@@ -56,23 +56,25 @@ def run(request: Request, entered: Stages, say: Say) -> list[Path]:
         return []
     golden = made["rewards"].stages if "rewards" in made else entered
     if request.is_pairs:
-        return assemble.pairs(request.root, request.names, embedded["pairs"], entered["pairs"])
-    return assemble.golden(request.root, request.names, embedded, golden)
+        return assemble.join_pairs(request.root, request.names, embedded["pairs"], entered["pairs"])
+    return assemble.join_golden(request.root, request.names, embedded, golden)
 
 
 def _files(request: Request) -> list[Path]:
     """That only a build may have written."""
-    found = assemble.files(request.root, request.names).values()
+    found = assemble.cache_files(request.root, request.names).values()
     return [path for paths in found for path in paths if path.suffix == ".npy"]
 
 
-def _require_room(request: Request, plans: Mapping[str, Plan]) -> None:
+def _require_room(request: Request, plans: Mapping[str, FirstStage]) -> None:
     """OSError where the disk has no room for the embeddings: as parts, and joined."""
-    width = models.width(models.config(request.backbone, request.engine.remote_code))
+    width = models.embedding_width(
+        models.model_config(request.backbone, request.engine.remote_code)
+    )
     shapes = [plan.identity for plan in plans.values()]
     n_responses = sum(shape["prompts"] * shape["responses"] for shape in shapes)
     needed = 2 * n_responses * width * np.dtype(request.dtype).itemsize
-    joined = [paths[0] for paths in assemble.files(request.root, request.names).values()]
+    joined = [paths[0] for paths in assemble.cache_files(request.root, request.names).values()]
     for path in joined:
         remove_stale(request.root, path.name)
     there = [path for path in joined if path.exists()]  # is kept, or makes room

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rmsweep.cache.building.stages import Stage, digest, read_json, write_json
+from rmsweep.cache.building.stages import Stage, json_digest, read_json, write_json
 
 
 def record_path(root: Path, path: Path) -> Path:
@@ -12,7 +12,7 @@ def record_path(root: Path, path: Path) -> Path:
     return root / "stages" / f"{path.stem}.json"
 
 
-def note(root: Path, path: Path, source: Stage, sha256: str | None) -> None:
+def note_file(root: Path, path: Path, source: Stage, sha256: str | None) -> None:
     """Note that path holds the parts of a stage; sha256: null while they are not written."""
     parts = None if sha256 is None else source.contents()
     noted = {"file": path.name, "sha256": sha256, "stage": source.identity, "parts": parts}
@@ -28,12 +28,12 @@ def is_joined(root: Path, path: Path, source: Stage) -> bool:
     return (noted["stage"], noted.get("parts")) == (source.identity, source.contents())
 
 
-def stages(root: Path) -> dict[str, Stage]:
+def stages_under(root: Path) -> dict[str, Stage]:
     """The stages under a cache's folder, by identity."""
     found, input_of = {}, {}
     for path in sorted(root.glob("stages/*/manifest.json")):
         identity = read_json(path)["identity"]
-        stage = Stage(path.parent, identity["n_parts"], digest(identity))
+        stage = Stage(path.parent, identity["n_parts"], json_digest(identity))
         found[stage.identity], input_of[stage.identity] = stage, identity.get("input")
 
     def with_input(stage: Stage) -> Stage:
@@ -50,7 +50,7 @@ def origin(path: Path) -> dict[str, Any] | None:
     record = record_path(path.parent, path)
     if not record.exists():
         return None
-    stage = stages(path.parent).get(read_json(record)["stage"])
+    stage = stages_under(path.parent).get(read_json(record)["stage"])
     if stage is None:
         return None
     manifest, totals = stage.manifest, stage.totals()

@@ -90,8 +90,8 @@ class Request:
 
     def _check_lengths(self, base_llm: Located) -> None:
         is_trusted = self.engine.remote_code
-        words = models.tokenizer(base_llm, is_trusted)
-        most = models.most(models.config(base_llm, is_trusted), words)
+        words = models.load_tokenizer(base_llm, is_trusted)
+        most = models.most_tokens(models.model_config(base_llm, is_trusted), words)
         needed = self.max_prompt_tokens + self.sampling["train"].max_new_tokens
         if needed > most:
             raise ValueError(

@@ -18,7 +18,7 @@ QUANTITY = 2000  # at most, in the command
 GOLDEN = "reward_scale: std # of all train golden rewards\nsynthetic: null\n"
 
 
-def command(root: Path, names: Mapping[str, str]) -> str:
+def run_command(root: Path, names: Mapping[str, str]) -> str:
     """A run on the cache under root, as typed. names: base_llm (null: pairs), backbone, dataset.
 
     Writes the options that it names under root/conf.

@@ -8,7 +8,7 @@ import numpy as np
 from rmsweep.cache.building.batching import Budget, in_batches, padded
 from rmsweep.cache.building.models import Loaded
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.tokens import Cut, encode
+from rmsweep.cache.building.tokens import Cut, encode_pairs
 
 
 def cut_at(response: str, stop: str | None) -> str:
@@ -25,7 +25,7 @@ def _pad(batch: Sequence[Sequence[int]], usual: int) -> int:
     return next(token for token in itertools.chain([usual], itertools.count()) if token not in ends)
 
 
-def score(
+def score_texts(
     loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], output: int, cut: Cut,
     budget: Budget, progress: Progress,
 ) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
@@ -33,7 +33,7 @@ def score(
 
     ValueError where one is NaN or infinite.
     """
-    sequences, n_cut = encode(loaded.tokenizer, prompts, responses, cut)
+    sequences, n_cut = encode_pairs(loaded.tokenizer, prompts, responses, cut)
     golden = np.zeros(len(sequences), np.float32)
     lengths, done = [len(sequence) for sequence in sequences], 0
 

@@ -23,7 +23,7 @@ ABOUT = ("dataset_infos.json", "dataset_info.json", "state.json", "config.json")
 ASSISTANT = "\n\nAssistant:"
 
 
-def locate(source: str) -> Path:
+def locate_file(source: str) -> Path:
     """The file that is meant: a path, or ORG/NAME[@REVISION][:FILE] of a data set on a hub.
 
     FileNotFoundError or ValueError, which says what is possible, where there is none.
@@ -56,7 +56,7 @@ def _only_file(name: str) -> str:
     return found[0]
 
 
-def read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+def read_source(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """A file's rows. columns: our name of a column by the file's: {"question": "prompt"}."""
     try:
         table = _read(path)
@@ -87,14 +87,17 @@ def _read(path: Path) -> pd.DataFrame:
         return pd.DataFrame(list(csv.DictReader(file, strict=True)), dtype=object)
 
 
-def prompts(table: pd.DataFrame, path: Path) -> list[str]:
+def prompts_of(table: pd.DataFrame, path: Path) -> list[str]:
     """The prompt of each row: column prompt, else of HH-RLHF's transcripts in column chosen."""
     if "prompt" not in table and "chosen" in table:
-        return [_split(text, path, row)[0] for row, text in enumerate(texts(table, "chosen", path))]
-    return texts(table, "prompt", path)
+        return [
+            _split(text, path, row)[0]
+            for row, text in enumerate(text_column(table, "chosen", path))
+        ]
+    return text_column(table, "prompt", path)
 
 
-def responses(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+def responses_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     """A row a response: prompt, response and, where there is one, golden_reward and prompt_id; and
     how many prompts have no response.
 
@@ -103,7 +106,9 @@ def responses(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     n_bare = 0
     if "response" not in table and "completions" in table:
         table, n_bare = _unfolded(table, path)
-    found: dict[str, Any] = {name: texts(table, name, path) for name in ("prompt", "response")}
+    found: dict[str, Any] = {
+        name: text_column(table, name, path) for name in ("prompt", "response")
+    }
     if "prompt_id" in table:
         found["prompt_id"] = table["prompt_id"].to_numpy()
     if "golden_reward" in table:
@@ -138,15 +143,15 @@ def _unfolded(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     return pd.concat([table, folded], axis=1), int(is_bare.sum())
 
 
-def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+def pairs_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     """Labelled pairs, columns prompt, chosen, rejected and perhaps subset; how many were dropped.
 
     Without a column prompt, chosen and rejected are HH-RLHF's transcripts; pairs that part before
     the last turn are dropped. ValueError for a subset that is none of RewardBench's.
     """
-    found = {name: texts(table, name, path) for name in ("chosen", "rejected")}
+    found = {name: text_column(table, name, path) for name in ("chosen", "rejected")}
     if "prompt" in table:
-        made = pd.DataFrame({"prompt": texts(table, "prompt", path)} | found)
+        made = pd.DataFrame({"prompt": text_column(table, "prompt", path)} | found)
         is_kept = pd.Series(True, made.index)
     else:
         chosen, rejected = (
@@ -162,12 +167,12 @@ def pairs(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
         )
         is_kept = pd.Series([a == b for (a, _), (b, _) in zip(chosen, rejected, strict=True)])
     if "subset" in table:
-        made["subset"] = texts(table, "subset", path)
+        made["subset"] = text_column(table, "subset", path)
         rewardbench_subsets.check_subsets(made["subset"].unique(), path)
     return made[is_kept].reset_index(drop=True), int((~is_kept).sum())
 
 
-def texts(table: pd.DataFrame, name: str, path: Path) -> list[str]:
+def text_column(table: pd.DataFrame, name: str, path: Path) -> list[str]:
     """A column of text; of a list of chat messages, the last one's. ValueError for others, and for
     a prompt of several messages, whose last one says little.
     """

@@ -67,7 +67,7 @@ class Stage:
 
     def contents(self) -> str:
         """A hash of all parts' bytes, as noted."""
-        return digest([self.sha256(part) for part in range(self.n_parts)])
+        return json_digest([self.sha256(part) for part in range(self.n_parts)])
 
     def write_table(
         self, part: int, table: pa.Table, counts: Mapping[str, Any], **noted: Any
@@ -150,7 +150,7 @@ def open_stage(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, {"identity": identity, **manifest})
-    return Stage(folder, identity["n_parts"], digest(identity), before)
+    return Stage(folder, identity["n_parts"], json_digest(identity), before)
 
 
 def require_format(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -163,7 +163,7 @@ def require_format(folder: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def digest(value: Any) -> str:
+def json_digest(value: Any) -> str:
     """First 32 hex digits of the SHA-256 of plain JSON."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -10,7 +10,7 @@ POLICIES = ("refuse", "keep", "drop")
 
 
 @dataclass(frozen=True)
-class Entered:
+class PreparedTexts:
     """Texts, a row a response or a prompt, in order of prompt_id; what was left out and why."""
 
     table: pd.DataFrame
@@ -25,7 +25,7 @@ def formatted(prompts: Iterable[str], form: str) -> list[str]:
     return [form.replace("{prompt}", prompt) for prompt in prompts]
 
 
-def without(entered: Entered, other: Entered) -> Entered:
+def without(entered: PreparedTexts, other: PreparedTexts) -> PreparedTexts:
     """Texts without those whose prompt is among another split's, which are counted."""
     table = entered.table
     is_shared = table["prompt"].isin(set(other.table["prompt"]))
@@ -36,16 +36,16 @@ def without(entered: Entered, other: Entered) -> Entered:
             f"no train prompts are left: all {counts['in_other_split']} are test prompts, too"
         )
     kept = table[~is_out]
-    return Entered(kept.assign(prompt_id=pd.factorize(kept["prompt_id"])[0]), counts)
+    return PreparedTexts(kept.assign(prompt_id=pd.factorize(kept["prompt_id"])[0]), counts)
 
 
-def enter_prompts(
+def prepare_prompts(
     prompts: Sequence[str],
     form: str,
     n_tokens: Callable[[list[str]], list[int]],
     most_tokens: int,
     held_out: Sequence[str] = (),
-) -> Entered:
+) -> PreparedTexts:
     """Unique prompts, in the format form, of at most most_tokens; none that is held out."""
     unique = [prompt for prompt in dict.fromkeys(prompts) if prompt.strip()]
     counts = {"rows": len(prompts), "empty": sum(not prompt.strip() for prompt in prompts)}
@@ -63,12 +63,12 @@ def enter_prompts(
             f"--max-prompt-tokens {most_tokens}"
         )
     table = pd.DataFrame({"prompt_id": np.arange(len(short)), "prompt": short})
-    return Entered(table, counts)
+    return PreparedTexts(table, counts)
 
 
-def enter_responses(
+def prepare_responses(
     table: pd.DataFrame, empty: str, unequal: str, name: str, n_bare: int = 0
-) -> Entered:
+) -> PreparedTexts:
     """The same K responses to every prompt, by prompt_id if it is there, else by prompt.
 
     empty: responses without text are refused, kept, or dropped with their prompt. unequal: other
@@ -101,7 +101,7 @@ def enter_responses(
     rows = rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
     rows = rows.sort_values("prompt_id", kind="stable", ignore_index=True)
     rows["response_id"] = np.tile(np.arange(k), len(rows) // k)
-    return Entered(rows, counts)
+    return PreparedTexts(rows, counts)
 
 
 def _without_empty(rows: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
@@ -117,7 +117,7 @@ def _without_empty(rows: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
     return rows[~rows["prompt_id"].isin(rows.loc[is_empty, "prompt_id"])]
 
 
-def enter_pairs(table: pd.DataFrame, empty: str, name: str) -> Entered:
+def prepare_pairs(table: pd.DataFrame, empty: str, name: str) -> PreparedTexts:
     """Labelled pairs, a row a pair; those with an empty response refused, kept or dropped.
 
     Pairs of equal responses, which have no label, are dropped. name: of the source, in messages.
@@ -134,4 +134,4 @@ def enter_pairs(table: pd.DataFrame, empty: str, name: str) -> Entered:
     kept = table[~is_out].reset_index(drop=True)
     if kept.empty:
         raise ValueError(f"{name}: no pairs are left")
-    return Entered(kept, {"empty": int(is_empty.sum()), "equal": int(is_equal.sum())})
+    return PreparedTexts(kept, {"empty": int(is_empty.sum()), "equal": int(is_equal.sum())})

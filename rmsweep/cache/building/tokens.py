@@ -18,7 +18,7 @@ class Cut:
     keep: str
 
 
-def join(prompt: str, response: str) -> tuple[str, int]:
+def join_texts(prompt: str, response: str) -> tuple[str, int]:
     """Prompt and response as one text, and where the prompt ends.
 
     A space is put between where neither side has white space, so that words stay apart.
@@ -27,16 +27,18 @@ def join(prompt: str, response: str) -> tuple[str, int]:
     return prompt + " " * gap + response, len(prompt)
 
 
-def encode(
+def encode_pairs(
     tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], cut: Cut
 ) -> tuple[list[list[int]], int]:
     """Token ids of each (prompt, response), and how many of these texts were cut."""
-    joined = [join(prompt, response) for prompt, response in zip(prompts, responses, strict=True)]
+    joined = [
+        join_texts(prompt, response) for prompt, response in zip(prompts, responses, strict=True)
+    ]
     found = tokenizer(
         [text for text, _ in joined], add_special_tokens=False, return_offsets_mapping=True,
         verbose=False,
     )  # fmt: skip
-    before, after = specials(tokenizer)
+    before, after = special_tokens(tokenizer)
     room = cut.most - len(before) - len(after)
     sequences, n_cut = [], 0
     for ids, offsets, (_, edge) in zip(
@@ -56,7 +58,7 @@ def _cut(prompt: list[int], response: list[int], room: int, cut: Cut) -> list[in
     return prompt + response[: room - len(prompt)]
 
 
-def specials(tokenizer: Any) -> tuple[list[int], list[int]]:
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Tokens that the tokenizer puts before and after a text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     framed = tokenizer("a")["input_ids"]
@@ -72,7 +74,7 @@ def pad_id(tokenizer: Any, n_embeddings: int, name: str) -> int:
     Models take the last token that is not this one for the end of a text, so it may not be one
     that the tokenizer appends. ValueError where the vocabulary has none.
     """
-    appended = set(specials(tokenizer)[1])
+    appended = set(special_tokens(tokenizer)[1])
     for kind in ("pad", "unk", "eos", "bos"):
         found = getattr(tokenizer, f"{kind}_token_id")
         if found is not None and found < n_embeddings and found not in appended:

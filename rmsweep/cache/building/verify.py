@@ -28,7 +28,7 @@ class Finding:
     detail: str = ""
 
 
-def verify(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Finding]:
+def verify_cache(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Finding]:
     """Findings on all caches in a folder. sample: responses of each file to embed again, 0: none.
 
     FileNotFoundError where no build wrote anything in the folder.
@@ -38,7 +38,7 @@ def verify(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Fi
             f"{root} has no folder stages, which tells what a build wrote: removed, or nothing "
             "was built here. What there is to see: rmsweep cache inspect"
         )
-    stages = records.stages(root)
+    stages = records.stages_under(root)
     for stage in stages.values():
         require_format(stage.folder, stage.manifest["identity"])
     sound = {}
@@ -146,13 +146,13 @@ def _embed(
         ) from None
     if not revision.startswith("sha256:"):
         name += f"@{revision}"
-    located = hub.locate(name, "backbone", remote_code)
+    located = hub.locate_model(name, "backbone", remote_code)
     if located.revision != revision:
         raise ValueError(f"backbone {name} is now {located.revision}, the cache's is {revision}")
     device = machine.device(None)
     native = "bf16" if machine.has_native_bf16(device) else "fp32"
     precision = identity["precision"] if identity["precision"] == native else "fp32"
-    loaded = models.load(located, "AutoModel", models.Engine(device, precision, remote_code))
+    loaded = models.load_model(located, "AutoModel", models.Engine(device, precision, remote_code))
     progress = Progress("embedding again", 1, 1)
     budget = Budget(BATCH_TOKENS)
-    return embed.embed(loaded, prompts, responses, pooling, cut, budget, progress)[0]
+    return embed.embed_texts(loaded, prompts, responses, pooling, cut, budget, progress)[0]

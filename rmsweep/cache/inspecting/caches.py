@@ -14,7 +14,7 @@ from rmsweep.cache.inspecting import cautions, embeddings, rewards
 from rmsweep.cache.layout import SPLITS, open_pairs
 
 
-def find(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+def find_caches(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """(folder, name) of each cache that the paths hold or are: folders, or embd_*.npy files.
 
     FileNotFoundError or ValueError where a path is neither.
@@ -27,13 +27,13 @@ def find(paths: Sequence[Path]) -> list[tuple[Path, str]]:
         for file in files:
             if not (file.name.startswith("embd_") and file.suffix == ".npy"):
                 raise ValueError(f"{file} must be named embd_*.npy; or give the folder it is in")
-            found[file.parent, embeddings.name(file)] = None
+            found[file.parent, embeddings.cache_name(file)] = None
         if not files:
             raise FileNotFoundError(f"{path} holds no embd_*.npy; is it the cache.root you mean?")
     return list(found)
 
 
-def describe(folder: Path, name: str) -> dict[str, Any]:
+def describe_cache(folder: Path, name: str) -> dict[str, Any]:
     """All there is to know of one cache, as plain JSON; reads each byte once."""
     if name.startswith("pairs_"):
         return _describe_pairs(folder, name)
@@ -41,15 +41,15 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
     splits, hashes = {}, {}
     for split, (embedded, rewarded) in headers.items():
         golden = checks.read_rewards(rewarded)
-        described, hashes[split] = embeddings.describe(embeddings.blocks(embedded))
+        described, hashes[split] = embeddings.embedding_statistics(embeddings.read_blocks(embedded))
         splits[split] = _shape(embedded) | {
             "built": records.origin(embedded.path),
             "reward_dtype": rewarded.dtype.name,
-            "rewards": rewards.describe(golden),
-            "embeddings": described | embeddings.duplicates(hashes[split]),
+            "rewards": rewards.reward_statistics(golden),
+            "embeddings": described | embeddings.duplicate_shares(hashes[split]),
         }
     if len(headers) == 2:
-        overlap = embeddings.shared(hashes["test"], hashes["train"])
+        overlap = embeddings.share_among(hashes["test"], hashes["train"])
         splits["test"]["embeddings"]["share_in_train"] = overlap
     whole = [headers[split] for split in SPLITS if split in headers]
     files = [embedded for embedded, _ in whole], [rewarded.path for _, rewarded in whole]
@@ -99,8 +99,8 @@ def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
     dataset, backbone = _pair_stems(folder, name.removeprefix("pairs_"))
     pairs = open_pairs(folder, dataset, backbone)
     header = checks.read_header(path, checks.EMBEDDING_DTYPES)
-    described, hashes = embeddings.describe(embeddings.blocks(header))
-    distances = np.concatenate([_distances(block) for block in embeddings.blocks(header)])
+    described, hashes = embeddings.embedding_statistics(embeddings.read_blocks(header))
+    distances = np.concatenate([_distances(block) for block in embeddings.read_blocks(header)])
     report = {
         "name": name,
         "folder": str(folder),

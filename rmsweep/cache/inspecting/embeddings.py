@@ -13,7 +13,7 @@ BLOCK_BYTES = 32 << 20
 N_TOP = 3  # dimensions whose share of the variance is told
 
 
-def blocks(header: Header) -> Iterator[np.ndarray]:
+def read_blocks(header: Header) -> Iterator[np.ndarray]:
     """The file's prompts in order, (p, K, D) at a time, by plain reads: nothing is mapped."""
     n_prompts, *rest = header.shape
     n_bytes = int(np.prod(rest)) * header.dtype.itemsize
@@ -24,7 +24,7 @@ def blocks(header: Header) -> Iterator[np.ndarray]:
             yield np.frombuffer(data, header.dtype).reshape(last - first, *rest)
 
 
-def describe(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+def embedding_statistics(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
     """Statistics of blocks (p, K, D), and a hash of each embedding, (prompts, K) uint64.
 
     between_variance: variance of the prompts' mean embeddings, summed over dimensions;
@@ -88,7 +88,7 @@ def _hashes(block: np.ndarray) -> np.ndarray:
     return (mixed ^ (mixed >> np.uint64(32))).sum(axis=2, dtype=np.uint64)
 
 
-def duplicates(hashes: np.ndarray) -> dict[str, float]:
+def duplicate_shares(hashes: np.ndarray) -> dict[str, float]:
     """Shares of embeddings (prompts, K) that repeat another: of the same prompt, of any."""
     within = sum(len(row) - len(np.unique(row)) for row in hashes)
     overall = hashes.size - len(np.unique(hashes))
@@ -98,11 +98,11 @@ def duplicates(hashes: np.ndarray) -> dict[str, float]:
     }
 
 
-def shared(hashes: np.ndarray, others: np.ndarray) -> float:
+def share_among(hashes: np.ndarray, others: np.ndarray) -> float:
     """Share of the first embeddings that are among the others."""
     return float(np.isin(hashes, others).mean())
 
 
-def name(path: Path) -> str:
+def cache_name(path: Path) -> str:
     """What a file's name says it holds: embd_NAME_train.npy and embd_NAME_test.npy are one."""
     return path.stem.removeprefix("embd_").removesuffix("_train").removesuffix("_test")

@@ -7,7 +7,7 @@ import numpy as np
 N_BINS = 40
 
 
-def describe(golden: np.ndarray) -> dict[str, Any]:
+def reward_statistics(golden: np.ndarray) -> dict[str, Any]:
     """Statistics of golden rewards (prompts, K), finite; all in the unit of the rewards.
 
     within_std: mean over prompts of the std of their K rewards; between_std: std of the prompts'

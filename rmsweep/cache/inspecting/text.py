@@ -6,7 +6,7 @@ from typing import Any
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-def render(reports: Sequence[Mapping[str, Any]]) -> str:
+def caches_text(reports: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(map(_render, reports))
 
 

@@ -70,7 +70,7 @@ def _write(array: Array, path: Path) -> None:
     fields["place"] = vars(array.place)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     table = table.replace_schema_metadata({"array": json.dumps(fields)})
-    parquet.replace(table, path)
+    parquet.write_table(table, path)
 
 
 def remove(directory: Path, array: str) -> None:
@@ -98,7 +98,7 @@ def _path(directory: Path, array: str) -> Path:
 
 def _read(path: Path) -> Array:
     try:
-        return _array(parquet.read(path, kind="array"))
+        return _array(parquet.read_table(path, kind="array"))
     except FileNotFoundError:
         raise
     except (KeyError, TypeError, IndexError, ValueError) as error:

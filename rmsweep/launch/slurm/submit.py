@@ -91,7 +91,7 @@ def _tasks(
         return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
     packs = packs_of(items, most)
-    packs.sort(key=lambda pack: repr(inputs.files_read_by(pack[0].spec)))  # stable: slow ones first
+    packs.sort(key=lambda pack: repr(inputs.input_files(pack[0].spec)))  # stable: slow ones first
     tasks: list[list[list[str]]] = []
     filled_s = float("inf")
     for pack in packs:

@@ -57,11 +57,11 @@ def _tell(outcome: "Outcome") -> None:
 
 def _left(directory: Path, given: arrays.Array, task: int) -> list[list[Item]]:
     """A task's packs without the runs that are done, or that failed since the launch."""
-    rows = dataset.read_parts(directory, ["key", "status", "finished_at"])
+    rows = dataset.read_rows(directory, ["key", "status", "finished_at"])
     ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(given.launched_at))
     over = set(rows.loc[ended, "key"])
     if given.place.save_models:  # what was done without has to be done again
-        without = set(rows.loc[rows["status"] == "done", "key"]) - dataset.with_model(directory)
+        without = set(rows.loc[rows["status"] == "done", "key"]) - dataset.saved_keys(directory)
         over -= without
     wanted = [[key for key in pack if key not in over] for pack in given.tasks[task]]
     items = sweep_record.wanted_items(directory, {key for pack in wanted for key in pack})

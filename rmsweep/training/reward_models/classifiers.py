@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from rmsweep.config.targets import instance
+from rmsweep.config.targets import make_estimator
 
 LEAST_PROBABILITY = 1e-12  # where predict_proba says 0 or 1; beyond it rewards tie
 
@@ -26,7 +26,7 @@ def fit(
     On one thread, since sums over more would depend on their number. Not converged is an error.
     """
     x = np.asarray(embeddings[pairs.T.reshape(-1)], dtype=np.float64)
-    model: Any = instance(estimator, "loss.estimator")
+    model: Any = make_estimator(estimator, "loss.estimator")
     if "random_state" in model.get_params():
         model.set_params(random_state=seed)
     with threadpool_limits(1), warnings.catch_warnings():

@@ -23,7 +23,7 @@ from helpers.small_builds import FP32, SMALL, files, one_by_one, read_stage, tex
 from rmsweep.cache.building import embed, generate, hub, models
 from rmsweep.cache.building.batching import Budget, in_batches
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.tokens import Cut, encode, join
+from rmsweep.cache.building.tokens import Cut, encode_pairs, join_texts
 from rmsweep.cache.layout import open_files, open_pairs
 from rmsweep.cli import main
 
@@ -202,24 +202,28 @@ def test_draw_is_nucleus_sampling(seed):
     rng = np.random.default_rng(seed)
     logits = torch.tensor(rng.normal(size=12) * 2)
     uniform = torch.linspace(0, 1, 20001, dtype=torch.float64)[:-1]
-    drawn = generate.draw(logits.expand(20000, 12), uniform, 1.5, 0.8)
+    drawn = generate.draw_tokens(logits.expand(20000, 12), uniform, 1.5, 0.8)
     found = np.bincount(drawn.numpy(), minlength=12) / 20000
     probabilities = torch.softmax(logits / 1.5, 0).numpy()
     order = np.argsort(-probabilities)
     n_kept = int(np.searchsorted(probabilities[order].cumsum(), 0.8)) + 1
     expected = np.where(np.isin(np.arange(12), order[:n_kept]), probabilities, 0)
     np.testing.assert_allclose(found, expected / expected.sum(), atol=2e-4)
-    assert (generate.draw(logits.expand(9, 12), uniform[::2300], 1.0, 1e-9) == order[0]).all()
+    assert (
+        generate.draw_tokens(logits.expand(9, 12), uniform[::2300], 1.0, 1e-9) == order[0]
+    ).all()
 
 
 @pytest.mark.parametrize("with_adapter", [False, True])
 def test_left_padded_batches_continue_each_prompt_as_it_would_alone(made, with_adapter):
-    adapter = hub.locate(str(made / "adapter"), "adapter") if with_adapter else None
-    located = hub.locate(str(made / "llm"), "base llm")
-    loaded = models.load(located, "AutoModelForCausalLM", FP32, adapter)
+    adapter = hub.locate_model(str(made / "adapter"), "adapter") if with_adapter else None
+    located = hub.locate_model(str(made / "llm"), "base llm")
+    loaded = models.load_model(located, "AutoModelForCausalLM", FP32, adapter)
     prompts = ["Name birds.", "x", "What is the tallest mountain? " * 3]
     greedy = generate.Sampling(2, 1.0, 1e-9, 10, 0)
-    found, counts = generate.generate(loaded, prompts, greedy, Budget(10**6), Progress("", 1, 1))
+    found, counts = generate.generate_responses(
+        loaded, prompts, greedy, Budget(10**6), Progress("", 1, 1)
+    )
     model = transformers.AutoModelForCausalLM.from_pretrained(made / "llm")
     if with_adapter:
         import peft
@@ -236,12 +240,14 @@ def test_left_padded_batches_continue_each_prompt_as_it_would_alone(made, with_a
 
 def test_an_adapter_has_a_say(made):
     texts = []
-    for adapter in (None, hub.locate(str(made / "adapter"), "adapter")):
-        located = hub.locate(str(made / "llm"), "base llm")
-        loaded = models.load(located, "AutoModelForCausalLM", FP32, adapter)
+    for adapter in (None, hub.locate_model(str(made / "adapter"), "adapter")):
+        located = hub.locate_model(str(made / "llm"), "base llm")
+        loaded = models.load_model(located, "AutoModelForCausalLM", FP32, adapter)
         sampling = generate.Sampling(4, 1.0, 0.95, 12, 0)
         progress = Progress("", 1, 1)
-        texts.append(generate.generate(loaded, ["Birds"], sampling, Budget(999), progress)[0])
+        texts.append(
+            generate.generate_responses(loaded, ["Birds"], sampling, Budget(999), progress)[0]
+        )
     assert (texts[0].response != texts[1].response).any()
 
 
@@ -250,10 +256,10 @@ def test_an_adapter_has_a_say(made):
 @pytest.mark.parametrize("pad", [True, False])
 def test_padding_does_not_reach_the_embeddings(tmp_path, kind, mode, pad):
     folder = tiny_models.make(tmp_path / "m", kind, "ForCausalLM", pad=pad)
-    loaded = models.load(hub.locate(folder, "backbone"), "AutoModel", FP32)
+    loaded = models.load_model(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
     prompts, responses = ["Name three birds.", "x", "Why? " * 9], ["A robin.", "", "Because."]
     cut, pooling = Cut(256, None, "last"), embed.Pooling(mode, False)
-    found, _ = embed.embed(
+    found, _ = embed.embed_texts(
         loaded, prompts, responses, pooling, cut, Budget(10**6), Progress("", 1, 1)
     )
     alone = one_by_one(folder, "AutoModel", prompts, responses)
@@ -277,16 +283,16 @@ def test_padding_does_not_reach_the_embeddings(tmp_path, kind, mode, pad):
 )
 def test_what_is_cut_of_a_text_that_is_too_long(cut, expected):
     words = tiny_models.tokenizer(bos_token="<s>", eos_token="</s>")
-    (ids,), n_cut = encode(words, ["01234567"], ["\nVWXY"], cut)  # a token a character
+    (ids,), n_cut = encode_pairs(words, ["01234567"], ["\nVWXY"], cut)  # a token a character
     text = words.decode(ids, skip_special_tokens=True)
     assert text == expected.replace("|", "") and ids[0] == words.bos_token_id
     assert len(ids) == 1 + len(text) and n_cut == (len(text) < 13)
 
 
 def test_words_stay_apart_where_prompt_and_response_meet():
-    assert join("Why?", "Because.") == ("Why? Because.", 4)
-    assert join("Assistant:", " Yes") == ("Assistant: Yes", 10)
-    assert join("Why?\n", "Yes") == ("Why?\nYes", 5) and join("Why?", "") == ("Why?", 4)
+    assert join_texts("Why?", "Because.") == ("Why? Because.", 4)
+    assert join_texts("Assistant:", " Yes") == ("Assistant: Yes", 10)
+    assert join_texts("Why?\n", "Yes") == ("Why?\nYes", 5) and join_texts("Why?", "") == ("Why?", 4)
 
 
 def test_a_batch_that_is_too_large_for_memory_is_halved():

@@ -152,7 +152,7 @@ def test_pickled_weights_are_never_read(made, tmp_path):
 
     torch.save({"weight": Trap()}, folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"no \*.safetensors weights"):
-        hub.locate(str(folder), "backbone")
+        hub.locate_model(str(folder), "backbone")
     assert not trap.exists()
 
 
@@ -171,12 +171,12 @@ def remote(folder, trap):
 def test_remote_code_runs_only_when_asked_for(made, tmp_path, monkeypatch):
     folder, trap = shutil.copytree(made / "llm", tmp_path / "foreign"), tmp_path / "ran"
     remote(folder, trap)
-    located = hub.locate(str(folder), "backbone")
+    located = hub.locate_model(str(folder), "backbone")
     with pytest.raises(ValueError, match="--trust-remote-code"):
-        models.config(located, remote_code=False)
+        models.model_config(located, remote_code=False)
     assert not trap.exists()
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "m"))
-    assert models.config(located, remote_code=True).model_type == "foreign"
+    assert models.model_config(located, remote_code=True).model_type == "foreign"
     assert trap.exists()
 
 
@@ -185,10 +185,12 @@ def test_weights_that_are_missing_are_not_made_up(made, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config |= {"architectures": ["LlamaForSequenceClassification"], "num_labels": 1}
     (folder / "config.json").write_text(json.dumps(config | {"id2label": {"0": "r"}}))
-    located = hub.locate(str(folder), "reward model")
+    located = hub.locate_model(str(folder), "reward model")
     assert models.require_head(located, None, False) == 0
     with pytest.raises(ValueError, match="its weights lack score.weight, which would be random"):
-        models.load(located, "AutoModelForSequenceClassification", Engine("cpu", "fp32", False))
+        models.load_model(
+            located, "AutoModelForSequenceClassification", Engine("cpu", "fp32", False)
+        )
 
 
 def test_the_token_to_pad_with():
@@ -256,16 +258,16 @@ def test_a_data_set_of_one_file_needs_no_file_name(tmp_path, monkeypatch):
     for name in ("README.md", "dataset_infos.json"):
         (snapshot / name).write_text("{}")
     with pytest.raises(ValueError, match="org/set has 0 files of data.*there: none"):
-        sources.locate("org/set")
+        sources.locate_file("org/set")
     (snapshot / "data/only.jsonl").write_text('{"prompt": "a"}')
-    assert sources.locate("org/set") == snapshot / "data/only.jsonl"
+    assert sources.locate_file("org/set") == snapshot / "data/only.jsonl"
     (snapshot / "data/more.parquet").touch()
     with pytest.raises(ValueError, match="org/set:FILE; there: data/more.parquet, data/only.jso"):
-        sources.locate("org/set")
+        sources.locate_file("org/set")
     with pytest.raises(FileNotFoundError, match="org/other is not on this machine and the hub"):
-        sources.locate("org/other")
+        sources.locate_file("org/other")
     with pytest.raises(FileNotFoundError, match="no file org/prompts.jsonl; give"):
-        sources.locate("org/prompts.jsonl")
+        sources.locate_file("org/prompts.jsonl")
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
@@ -278,11 +280,11 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
 
 
 def test_unequal_k_keeps_the_commonest(made):
-    from rmsweep.cache.building.texts import enter_responses
+    from rmsweep.cache.building.texts import prepare_responses
 
     rows = pd.DataFrame({"prompt": list("aabbbccc"), "response": list("12345678")})
     rows["prompt_id"] = [7, 7, 3, 3, 3, 5, 5, 5]
-    entered = enter_responses(rows, "refuse", "drop", "t")
+    entered = prepare_responses(rows, "refuse", "drop", "t")
     assert entered.table["response"].tolist() == list("345678")
     assert entered.table["response_id"].tolist() == [0, 1, 2] * 2
     assert entered.counts["unequal_prompts"] == 1 and entered.n_prompts == 2

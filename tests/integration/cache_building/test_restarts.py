@@ -58,12 +58,12 @@ class Killed(BaseException):
 
 def joined(root):
     """Join the parts in a folder, as the last step of a build does."""
-    by_folder = {stage.folder.name: stage for stage in records.stages(root).values()}
+    by_folder = {stage.folder.name: stage for stage in records.stages_under(root).values()}
     embeddings, rewards = (
         {split: by_folder[form.format(split)] for split in ("train", "test")}
         for form in ("embeddings-x-backbone-t-{}", "rewards-x-t-{}")
     )
-    return assemble.golden(root, NAMES, embeddings, rewards)
+    return assemble.join_golden(root, NAMES, embeddings, rewards)
 
 
 def test_a_kill_while_joining_leaves_no_old_file_beside_a_new_one(build, tmp_path, monkeypatch):

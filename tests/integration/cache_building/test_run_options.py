@@ -147,9 +147,11 @@ def test_a_dataset_is_named_after_its_file_or_its_place_on_the_hub(source, name)
 def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
     """conf/dataset/helpsteer.yaml is of files called Helpsteer; minilm is what it says."""
     names = {"base_llm": "x", "backbone": "minilm", "dataset": "helpsteer"}
-    write_synthetic.write(tmp_path, SyntheticSource(**names, **SHAPE), "float32", lambda n: None)
-    words = shlex.split(run_options.command(tmp_path, names))
+    write_synthetic.write_cache(
+        tmp_path, SyntheticSource(**names, **SHAPE), "float32", lambda n: None
+    )
+    words = shlex.split(run_options.run_command(tmp_path, names))
     assert "dataset=helpsteer_built" in words and "backbone=minilm" in words
     write_pairs(tmp_path / "pairs", "my.own_pairs", 20)
     names = {"backbone": "minilm", "dataset": "my.own_pairs"}
-    assert "dataset=my_own_pairs" in shlex.split(run_options.command(tmp_path / "pairs", names))
+    assert "dataset=my_own_pairs" in shlex.split(run_options.run_command(tmp_path / "pairs", names))

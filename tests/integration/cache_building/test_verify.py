@@ -91,7 +91,7 @@ def test_a_cache_that_was_not_joined(cache, capsys):
 
 
 def test_parts_of_another_input_and_files_of_other_parts(cache, capsys):
-    stages = {stage.folder.name: stage for stage in records.stages(cache).values()}
+    stages = {stage.folder.name: stage for stage in records.stages_under(cache).values()}
     rewards = stages["rewards-x-t-train"]
     rewards.write_table(0, rewards.read_table(0).slice(1), {})
     embeddings = stages["embeddings-p-backbone-pairs"]
@@ -122,7 +122,7 @@ def test_a_manifest_that_was_changed(cache, capsys):
     path.write_text(json.dumps(manifest))
     said = call(capsys, "verify", cache, status=1)
     assert "WRONG embd_pairs_p_backbone.npy: no manifest in stages/ is of what made it" in said
-    (stage,) = (s for s in records.stages(cache).values() if s.folder == path.parent)
+    (stage,) = (s for s in records.stages_under(cache).values() if s.folder == path.parent)
     for record in [cache / "stages/embd_pairs_p_backbone.json", *path.parent.glob("part-*.json")]:
         noted = json.loads(record.read_text())
         record.write_text(json.dumps(noted | {"stage": stage.identity}))

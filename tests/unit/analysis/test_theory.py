@@ -14,8 +14,8 @@ from rmsweep.analysis.figures import theory as figures
 from rmsweep.analysis.figures.style import save_figure
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
 from rmsweep.cache import synthetic
-from rmsweep.cache.inputs import read_by
-from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.cache.inputs import open_inputs
+from rmsweep.config.compose import compose_one, hydra_at_conf, interpolated, search_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
@@ -358,8 +358,8 @@ def fitted(*overrides):
     """A run's spec, cache, predicted test rewards (prompts, responses) and metrics."""
     with hydra_at_conf():
         config = compose_one([*TINY, *overrides, search_path(())])
-    spec = parse(resolved(config.values), config.choices)
-    inputs = read_by(spec, None)
+    spec = parse(interpolated(config.values), config.choices)
+    inputs = open_inputs(spec, None)
     cache = inputs.scored
     run = fit([Item("key", spec)], inputs, CPU)[0]
     x = cache.read_test(0, cache.test_prompts).reshape(-1, cache.dim)
@@ -402,9 +402,9 @@ def test_parts_without_risks_read_as_null(tmp_path):
         old = old.remove(old.get_field_index(name))
     table = old.empty_table().to_pylist() + [{"key": "a", "status": "done"}]
     part = tmp_path / "runs" / "part-0.parquet"
-    parquet.replace(pa.Table.from_pylist(table, schema=old), part)
+    parquet.write_table(pa.Table.from_pylist(table, schema=old), part)
     for columns in (None, ["key", *schema.RISKS]):
-        row = dataset.read_parts(tmp_path, columns).iloc[0]
+        row = dataset.read_rows(tmp_path, columns).iloc[0]
         assert row["key"] == "a" and row[list(schema.RISKS)].isna().all()
 
 
@@ -522,7 +522,7 @@ def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
         test_prompts=1, test_responses=2, dim=16, n_clusters=2, intrinsic_dim=6, between_std=4.0,
         within_std=1.0, variance_ratio=1.0, noise=0.0,
     )  # fmt: skip
-    margin = spread * np.subtract(*synthetic.golden_rewards(source, "train").T)
+    margin = spread * np.subtract(*synthetic.synthetic_rewards(source, "train").T)
     n_chunks = -(-20_000 // synthetic.CHUNK_PROMPTS)
     latents = [synthetic.chunk_latents(source, "train", chunk) for chunk in range(n_chunks)]
     drawn = np.concatenate([part.unexplained for part in latents])[:20_000]
@@ -541,6 +541,6 @@ def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
 def test_the_sweep_has_what_the_figure_takes():
     with hydra_at_conf():
         config = compose_one(["sweeps=theory_convergence", search_path(())])
-    spec = parse(resolved(config.values), config.choices)
+    spec = parse(interpolated(config.values), config.choices)
     assert spec.dataset.synthetic.noise == 0 and spec.loss.name == "bt_mlp"
     assert spec.dataset.reward_scale == spec.dataset.synthetic.within_std == 2.3

@@ -7,8 +7,13 @@ from helpers.synthetic_sources import PARAMETERS, SOURCE, STEMS, changed
 from rmsweep.cache import write_synthetic as writing
 from rmsweep.cache.inputs import open_cache
 from rmsweep.cache.layout import open_files
-from rmsweep.cache.synthetic import SyntheticSource, embed, generate, golden_rewards
-from rmsweep.cache.write_synthetic import write
+from rmsweep.cache.synthetic import (
+    SyntheticSource,
+    synthetic_cache,
+    synthetic_embeddings,
+    synthetic_rewards,
+)
+from rmsweep.cache.write_synthetic import write_cache
 from rmsweep.config import schema
 from rmsweep.config.spec import Synthetic
 
@@ -42,7 +47,7 @@ def test_statistics_are_those_asked_for(seed, between_std, within_std, ratio):
         within_std=within_std,
         variance_ratio=ratio,
     )
-    cache, n = generate(source), source.train_responses
+    cache, n = synthetic_cache(source), source.train_responses
     golden, embeddings = cache.train_golden, cache.train_embeddings().astype(np.float32)
     within_variance = golden.var(axis=1, ddof=1).mean()
     between_variance = golden.mean(axis=1).var(ddof=1) - within_variance / n
@@ -56,7 +61,7 @@ def test_statistics_are_those_asked_for(seed, between_std, within_std, ratio):
 
 
 def test_defaults_match_alpaca_mid_minilm_as_the_data_readme_measures_it():
-    cache = generate(changed(train_prompts=2000))
+    cache = synthetic_cache(changed(train_prompts=2000))
     golden, embeddings = cache.train_golden, cache.train_embeddings().astype(np.float32)
     np.testing.assert_allclose(golden.std(axis=1).mean(), 2.11, rtol=0.05)
     np.testing.assert_allclose(golden.mean(axis=1).std(), 4.02, rtol=0.05)
@@ -67,11 +72,11 @@ def test_defaults_match_alpaca_mid_minilm_as_the_data_readme_measures_it():
 @pytest.mark.parametrize("dim", [64, 256, 2048])
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_golden_reward_is_learnable_but_not_by_a_linear_model_alone(dim, noise):
-    assert 0.4 < spearman_of_centred_ridge(generate(changed(dim=dim, noise=noise))) < 0.6
+    assert 0.4 < spearman_of_centred_ridge(synthetic_cache(changed(dim=dim, noise=noise))) < 0.6
 
 
 def test_first_prompts_do_not_depend_on_the_number_of_prompts():
-    few, many = generate(changed(train_prompts=70, test_prompts=3)), generate(SOURCE)
+    few, many = synthetic_cache(changed(train_prompts=70, test_prompts=3)), synthetic_cache(SOURCE)
     np.testing.assert_array_equal(few.train_golden, many.train_golden[:70])
     np.testing.assert_array_equal(few.test_golden, many.test_golden[:3])
     np.testing.assert_array_equal(few.train_embeddings(), many.train_embeddings()[:70])
@@ -79,7 +84,7 @@ def test_first_prompts_do_not_depend_on_the_number_of_prompts():
 
 
 def test_blocks_do_not_depend_on_how_they_are_read():
-    cache = generate(SOURCE)
+    cache = synthetic_cache(SOURCE)
     whole = cache.read_test(0, 150)
     assert whole.dtype == np.float16 and whole.shape == (150, 20, 64)
     for first, last in ((0, 1), (60, 70), (127, 129), (149, 150)):
@@ -87,8 +92,8 @@ def test_blocks_do_not_depend_on_how_they_are_read():
 
 
 def test_what_depends_on_what():
-    source, other_llm = generate(SOURCE), generate(changed(base_llm="synthetic-b"))
-    other_backbone = generate(changed(backbone="synthetic-b"))
+    source, other_llm = synthetic_cache(SOURCE), synthetic_cache(changed(base_llm="synthetic-b"))
+    other_backbone = synthetic_cache(changed(backbone="synthetic-b"))
     np.testing.assert_array_equal(other_backbone.train_golden, source.train_golden)
     assert not np.array_equal(other_backbone.train_embeddings(), source.train_embeddings())
     assert not np.array_equal(other_llm.train_golden, source.train_golden)
@@ -104,12 +109,16 @@ def test_fingerprint_is_of_every_parameter():
         other = "synthetic-b" if isinstance(value, str) else value / 2 if value else 1
         fingerprints.add(changed(**{field.name: type(value)(other)}).fingerprint)
     assert len(fingerprints) == 1 + len(dataclasses.fields(SyntheticSource))
-    assert changed(between_std=4).fingerprint == SOURCE.fingerprint == generate(SOURCE).fingerprint
+    assert (
+        changed(between_std=4).fingerprint
+        == SOURCE.fingerprint
+        == synthetic_cache(SOURCE).fingerprint
+    )
 
 
 def test_generated_arrays_are_shared_and_so_read_only():
-    cache = generate(SOURCE)
-    assert generate(SOURCE) is cache and cache.train_embeddings() is cache.train_embeddings()
+    cache = synthetic_cache(SOURCE)
+    assert synthetic_cache(SOURCE) is cache and cache.train_embeddings() is cache.train_embeddings()
     for shared in (cache.train_embeddings(), cache.train_golden, cache.test_golden):
         assert not shared.flags.writeable
 
@@ -118,8 +127,8 @@ def test_generated_arrays_are_shared_and_so_read_only():
 def test_written_files_hold_what_generate_gives(tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(writing, "BLOCK_ROWS", 50)
     n_bytes: list[int] = []
-    write(tmp_path / "new", SOURCE, dtype, n_bytes.append)
-    read, made = open_files(tmp_path / "new", **STEMS), generate(SOURCE)
+    write_cache(tmp_path / "new", SOURCE, dtype, n_bytes.append)
+    read, made = open_files(tmp_path / "new", **STEMS), synthetic_cache(SOURCE)
     np.testing.assert_array_equal(read.train_golden, made.train_golden)
     np.testing.assert_array_equal(read.test_golden, made.test_golden)
     assert read.train_embeddings().dtype == dtype
@@ -136,10 +145,10 @@ def test_write_overwrites_nothing(tmp_path):
     with pytest.raises(
         FileExistsError, match=f"must not hold the files to write, found {path.name}"
     ):
-        write(tmp_path, SOURCE, "float16", lambda n: None)
+        write_cache(tmp_path, SOURCE, "float16", lambda n: None)
     assert [p.name for p in tmp_path.iterdir()] == [path.name] and path.read_text() == "mine"
     with pytest.raises(ValueError, match="dtype must be float16 or float32, got 'float64'"):
-        write(tmp_path, SOURCE, "float64", lambda n: None)
+        write_cache(tmp_path, SOURCE, "float64", lambda n: None)
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):
@@ -147,15 +156,15 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path, SOURCE, "float16", interrupt)
+        write_cache(tmp_path, SOURCE, "float16", interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_golden_rewards_need_no_embeddings_and_are_exact_in_float32():
-    golden = golden_rewards(SOURCE, "test")
-    np.testing.assert_array_equal(golden, generate(SOURCE).test_golden)
+    golden = synthetic_rewards(SOURCE, "test")
+    np.testing.assert_array_equal(golden, synthetic_cache(SOURCE).test_golden)
     np.testing.assert_array_equal(golden.astype(np.float32), golden)
-    assert embed(SOURCE, "test", 2, 4).shape == (2, 20, 64)
+    assert synthetic_embeddings(SOURCE, "test", 2, 4).shape == (2, 20, 64)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +204,4 @@ def test_open_cache_takes_either_source(tmp_path):
         open_cache(tmp_path, **STEMS, synthetic=None)
     for wrong in (PARAMETERS | {"depth": 3}, {k: v for k, v in PARAMETERS.items() if k != "dim"}):
         with pytest.raises(ValueError, match="depth is an unknown field|dim is missing"):
-            schema.build(Synthetic, wrong)
+            schema.from_mapping(Synthetic, wrong)

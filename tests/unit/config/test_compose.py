@@ -49,7 +49,7 @@ def _at(config, field):
 
 
 def specs_of(*overrides):
-    return sweep_specs.specs_of(read_axes(["precision=fp32", *overrides], []), [], "cpu")
+    return sweep_specs.distinct_specs(read_axes(["precision=fp32", *overrides], []), [], "cpu")
 
 
 def spec_id(values, choices):
@@ -258,7 +258,7 @@ def test_exclude_refuses_an_unknown_field(tmp_path):
 def test_a_sweep_without_runs_is_refused(tmp_path):
     dirs = write_sweep(tmp_path, EXCLUDING.format("[{selection: random}]"))
     with pytest.raises(ValueError, match="the sweep has no runs"):
-        sweep_specs.specs_of(read_axes(["sweeps=mine"], dirs), dirs, "cpu")
+        sweep_specs.distinct_specs(read_axes(["sweeps=mine"], dirs), dirs, "cpu")
 
 
 def test_axes_on_the_command_line_replace_those_of_the_file():
@@ -360,7 +360,7 @@ def own_group(tmp_path, monkeypatch):
 
 def test_a_users_own_group_is_swept(own_group):
     axes = read_axes(["loss=bt_mlp,mine", "seed=range(2)", "precision=fp32"], own_group)
-    found = sweep_specs.specs_of(axes, own_group, "cpu")
+    found = sweep_specs.distinct_specs(axes, own_group, "cpu")
     assert [spec.loss.name for spec in found] == ["bt_mlp", "bt_mlp", "mine", "mine"]
     assert found[0].loss.source_sha256 is None
     assert len(found[2].loss.source_sha256) == 16

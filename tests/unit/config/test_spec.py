@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hydra.errors import HydraException
 
-from rmsweep.cache.inputs import cache_of, read_by
+from rmsweep.cache.inputs import cache_of, open_inputs
 from rmsweep.config import rules
 from rmsweep.config import spec as specs
-from rmsweep.config.columns import column_types, columns
-from rmsweep.config.compose import Config, compose_one, hydra_at_conf, resolved, search_path
+from rmsweep.config.columns import column_types, spec_columns
+from rmsweep.config.compose import Config, compose_one, hydra_at_conf, interpolated, search_path
 from rmsweep.config.parse import from_canonical, parse
 from rmsweep.config.random_streams import STREAMS, stream
 from rmsweep.config.spec import GROUPS, NOT_IN_ID, SEMANTICS
@@ -39,7 +39,7 @@ def composed(*overrides) -> Config:
     precision = [] if any("precision" in o for o in overrides) else ["precision=bf16"]
     with hydra_at_conf():
         config = compose_one([*overrides, *precision, search_path([])])
-    return Config(resolved(config.values), config.choices, ())
+    return Config(interpolated(config.values), config.choices, ())
 
 
 def spec_of(*overrides):
@@ -210,7 +210,9 @@ def test_a_field_newer_than_some_ids_is_in_the_id_if_it_is_set():
         assert from_canonical(spec.canonical, spec.loss.label, False) == spec
     one, other = (spec_of("loss.ensemble=3", f"loss.pick={p}") for p in ("null", "mean"))
     assert one == other
-    assert columns(found[3])["loss.pick"] == "1.0" and columns(found[0])["loss.pick"] is None
+    assert (
+        spec_columns(found[3])["loss.pick"] == "1.0" and spec_columns(found[0])["loss.pick"] is None
+    )
 
 
 def test_a_loss_of_golden_margins_needs_golden_rewards():
@@ -256,7 +258,7 @@ def test_a_spec_comes_back_from_its_canonical_json(loss):
     again = from_canonical(spec.canonical, spec.loss.label, spec.evaluation.diagnostics)
     assert again == spec
     assert again.spec_id == spec.spec_id
-    assert columns(again) == columns(spec)
+    assert spec_columns(again) == spec_columns(spec)
 
 
 def test_a_synthetic_spec_comes_back_from_its_canonical_json():
@@ -265,7 +267,7 @@ def test_a_synthetic_spec_comes_back_from_its_canonical_json():
 
 
 def test_columns_are_named_as_on_the_command_line():
-    found = columns(spec_of("loss=normbt", "annotation.beta=3", *FILES))
+    found = spec_columns(spec_of("loss=normbt", "annotation.beta=3", *FILES))
     assert found["loss"] == "normbt"
     assert found["base_llm"] == "gemma2b_sft"
     assert found["base_llm.stem"] == "Gemma2b-sft"
@@ -319,7 +321,7 @@ def test_weights_depend_on_the_architecture():
 
 def annotations(*overrides):
     spec = spec_of(*SMALL, "quantity=120", "selection=random", *overrides)
-    return annotated(spec, read_by(spec, None))[0]
+    return annotated(spec, open_inputs(spec, None))[0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -369,7 +371,7 @@ def test_both_pairings_meet_the_same_responses():
 
 def test_annotation_facts_are_realised_error_and_mean_margin():
     spec = spec_of(*SMALL, "quantity=120", "annotation.beta=1")
-    inputs = read_by(spec, None)
+    inputs = open_inputs(spec, None)
     found, facts = annotated(spec, inputs)
     margin = np.subtract(*inputs.golden.train_golden.reshape(-1)[found].T)
     assert facts["annotation_error"] == (margin < 0).mean()

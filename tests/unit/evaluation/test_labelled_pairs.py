@@ -56,7 +56,7 @@ def test_what_is_absent_is_left_out_and_named():
         *rewardbench_subsets.SECTIONS["section_chat"],
         "mine",
     ]
-    assert rewardbench_subsets.absent(there) == {
+    assert rewardbench_subsets.missing_subsets(there) == {
         "section_safety": ["refusals-offensive", "xstest-should-refuse", "xstest-should-respond"]
     }
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers.tiny_runs import TINY, items_of, spec_of
 
-from rmsweep.config.columns import columns
+from rmsweep.config.columns import spec_columns
 from rmsweep.config.spec import Shape
 from rmsweep.launch import cost
 from rmsweep.paths import SHIPPED
@@ -26,7 +26,7 @@ def item_of(*overrides):
 def measured(*runs):
     """Done runs: item, device, threads and seconds."""
     rows = [
-        columns(item.spec)
+        spec_columns(item.spec)
         | {"dim": item.shape.dim, "test_responses": item.shape.test_responses}
         | {"device": device, "threads": threads, "wall_s": wall_s}
         for item, device, threads, wall_s in runs

@@ -38,7 +38,7 @@ def sweep(tmp_path, monkeypatch):
         (directory / "runs").mkdir(parents=True)
         wanted = [{"key": key, "spec_id": key} for key in keys]
         wanted = pa.Table.from_pylist(wanted, schema=schema.WANTED)
-        parquet.replace(wanted, directory / "specs.parquet")
+        parquet.write_table(wanted, directory / "specs.parquet")
         now = datetime.datetime.now(datetime.UTC)
         names = ("key", "status", "finished_at", "error")
         ended = [(k, s, now - datetime.timedelta(seconds=ago), "E: bad") for k, s, ago in rows]

@@ -26,9 +26,9 @@ from helpers.tiny_runs import (
 )
 
 from rmsweep import machine
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import embeddings_path
-from rmsweep.config.columns import columns
+from rmsweep.config.columns import spec_columns
 from rmsweep.config.launchers import Place
 from rmsweep.evaluation.score import score
 from rmsweep.launch import worker
@@ -95,7 +95,7 @@ def test_a_row_says_what_ran_and_what_came_out(tmp_path):
     spec = spec_of(*TINY, *MLP_TINY, "evaluation.n=5", "annotation.beta=2")
     items = items_of([spec])
     row = rows_of(tmp_path, items).loc[spec.spec_id]
-    for name, value in columns(spec).items():
+    for name, value in spec_columns(spec).items():
         assert pd.isna(row[name]) if value is None else row[name] == value, name
     assert row["key"] == items[0].key
     assert list(row["bon_n"]) == [1, 2, 4, 5, 8, 12]
@@ -132,7 +132,7 @@ def test_a_run_that_meets_a_nan_fails_and_its_pack_mates_are_as_without_it(tmp_p
     root = tmp_path / "cache"
     write_files(root, specs[0])
     sound = rows_of(tmp_path / "sound", items_of(specs, root), root=root)
-    used = [set(annotated(spec, read_by(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [set(annotated(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs]
     response = min(used[1] - used[0] - used[2])
     prompt, k = divmod(response, SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.nan)
@@ -186,7 +186,7 @@ def test_a_loss_that_raises_fails_its_run_alone(own_loss, tmp_path):
     write_files(root, specs[0])
     sound = rows_of(tmp_path / "sound", items_of(specs, root), root=root)
     assert list(sound["status"]) == ["done"] * 3
-    used = [set(annotated(spec, read_by(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [set(annotated(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs]
     prompt, k = divmod(min(used[0] - used[1] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k), 2000.0)
     rows = rows_of(tmp_path / "rows", items_of(specs, root), root=root)
@@ -249,7 +249,7 @@ def test_parts_with_null_and_other_columns_side_by_side_read_back_whole(tmp_path
     for spec in found:
         run_pack(items_of([spec]), Place(None, "cpu", 1), tmp_path)
     assert len(list((tmp_path / "runs").glob("part-*.parquet"))) == 4
-    rows = dataset.read_parts(tmp_path).set_index("spec_id")
+    rows = dataset.read_rows(tmp_path).set_index("spec_id")
     assert set(rows.index) == {spec.spec_id for spec in found}
     assert [*rows.columns] == [name for name in schema.SCHEMA.names if name != "spec_id"]
     assert rows.at[mlp_run.spec_id, "epochs"] >= 1
@@ -396,7 +396,7 @@ def test_a_packs_runs_are_scored_in_one_pass_over_the_test_file(tmp_path):
     spec = spec_of(*FILES, *SHORT, *MLP_TINY)
     write_files(tmp_path, spec, shape={"test_prompts": 800, "test_responses": 40, "dim": 32})
     items = items_of([spec, spec_of(*FILES, *SHORT, *MLP_TINY, "seed=1")], tmp_path)
-    inputs, place = read_by(spec, str(tmp_path)), Place(str(tmp_path), "cpu", 1)
+    inputs, place = open_inputs(spec, str(tmp_path)), Place(str(tmp_path), "cpu", 1)
     fitted = fitting.fit(items, inputs, place)
     before = bytes_read()
     assert len(score(fitted, inputs, place)) == 2

@@ -11,8 +11,8 @@ from torch.nn.functional import softplus
 
 from rmsweep.config import parse
 from rmsweep.config import targets as resolving
-from rmsweep.config.compose import compose_one, hydra_at_conf, resolved, search_path
-from rmsweep.config.targets import options_of, resolve, source_sha256
+from rmsweep.config.compose import compose_one, hydra_at_conf, interpolated, search_path
+from rmsweep.config.targets import import_objective, options_of, source_sha256
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
 from rmsweep.objectives.bradley_terry_margin import bradley_terry_margin
@@ -41,7 +41,7 @@ def distances(batch):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize(("runs", "pairs"), [(1, 1), (3, 7)])
 def test_a_loss_is_finite_and_per_pair(name, runs, pairs):
-    loss, state = resolve(OBJECTIVES[name], name)(batch_of(0, runs, pairs), {})
+    loss, state = import_objective(OBJECTIVES[name], name)(batch_of(0, runs, pairs), {})
     assert loss.shape == (runs, pairs)
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss).all()
@@ -51,7 +51,7 @@ def test_a_loss_is_finite_and_per_pair(name, runs, pairs):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_loss_decreases_as_a_wrongly_ordered_pair_comes_nearer_to_order(name, seed):
-    objective, batch = resolve(OBJECTIVES[name], name), batch_of(seed)
+    objective, batch = import_objective(OBJECTIVES[name], name), batch_of(seed)
     batch = batch._replace(chosen=batch.rejected - 1 - batch.chosen.abs())
     before, _ = objective(batch, {})
     assert (objective(batch._replace(chosen=batch.chosen + 0.5), {})[0] < before).all()
@@ -61,7 +61,7 @@ def test_a_loss_decreases_as_a_wrongly_ordered_pair_comes_nearer_to_order(name, 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_runs_of_a_batch_do_not_meet(name):
-    objective, batch = resolve(OBJECTIVES[name], name), batch_of(1, runs=3)
+    objective, batch = import_objective(OBJECTIVES[name], name), batch_of(1, runs=3)
     together, state = objective(batch, {})
     for run in range(3):
         alone, own = objective(PairBatch(*(t[run : run + 1] for t in batch)), {})
@@ -113,7 +113,7 @@ def test_one_value_of_each_from_the_definition():
 def test_extreme_rewards_stay_finite(name, margin):
     batch = batch_of(0)
     rewards = torch.full((2, 6), margin, requires_grad=True)
-    loss, _ = resolve(OBJECTIVES[name], name)(batch._replace(chosen=rewards), {})
+    loss, _ = import_objective(OBJECTIVES[name], name)(batch._replace(chosen=rewards), {})
     (gradient,) = torch.autograd.grad(loss.sum(), rewards)
     assert torch.isfinite(loss).all() and torch.isfinite(gradient).all()
 
@@ -301,7 +301,7 @@ def test_an_edited_loss_is_another_spec(tmp_path, monkeypatch):
         with hydra_at_conf():
             overrides = [f"loss.objective._target_={target}", "precision=fp32", search_path([])]
             config = compose_one(overrides)
-        return parse.parse(resolved(config.values), config.choices)
+        return parse.parse(interpolated(config.values), config.choices)
 
     before, again = spec(), spec()
     source.write_text(OWN.format(" + 0"))

@@ -9,7 +9,7 @@ import torch
 from helpers.batches import OBJECTIVES, batch_of
 
 from rmsweep.config import losses
-from rmsweep.config.targets import options_of, refuse_unsound, resolve
+from rmsweep.config.targets import import_objective, options_of, refuse_unsound
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
@@ -31,14 +31,14 @@ def swap(batch):
 @pytest.mark.parametrize("name", PAIRWISE)
 @pytest.mark.parametrize("shift", [-3.0, 0.5])
 def test_a_shift_of_all_rewards_changes_nothing(name, shift):
-    objective, batch = resolve(OBJECTIVES[name], name), batch_of(0)
+    objective, batch = import_objective(OBJECTIVES[name], name), batch_of(0)
     shifted = batch._replace(chosen=batch.chosen + shift, rejected=batch.rejected + shift)
     torch.testing.assert_close(objective(shifted, {})[0], objective(batch, {})[0])
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradients_are_those_of_finite_differences(name):
-    objective, step = resolve(OBJECTIVES[name], name), 1e-6
+    objective, step = import_objective(OBJECTIVES[name], name), 1e-6
     batch = type(batch_of(0))(*(t.double() for t in batch_of(0)))
     rewards = torch.stack([batch.chosen, batch.rejected]).requires_grad_()
 

@@ -66,7 +66,7 @@ def test_null_and_other_parts_read_back_whole(sweep):
     for one in written:
         dataset.write_part(sweep, [one])
     dataset.write_part(sweep, [full_row("e"), row("f")])
-    rows = dataset.read_parts(sweep).set_index("key")
+    rows = dataset.read_rows(sweep).set_index("key")
     assert list(rows.reset_index().columns) == schema.SCHEMA.names and len(rows) == 6
     for one in written:
         for name in schema.SCHEMA.names[1:]:
@@ -110,7 +110,7 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
 
 def test_nothing_yet_and_no_such_sweep(sweep):
     assert dataset.load("small").empty and failures.latest_failures(sweep).empty
-    assert sweep_record.wanted("small").empty
+    assert sweep_record.wanted_runs("small").empty
     with pytest.raises(FileNotFoundError, match="absent"):
         dataset.load("absent")
 
@@ -168,7 +168,7 @@ def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
     with pytest.raises(pa.ArrowException):
         dataset.write_part(sweep, [row("a", epochs="many")])
     with pytest.raises(OSError):
-        parquet.replace(schema.SCHEMA.empty_table(), sweep)  # a folder is in the way
+        parquet.write_table(schema.SCHEMA.empty_table(), sweep)  # a folder is in the way
     assert not list((sweep / "runs").iterdir())
     assert [path.name for path in sweep.parent.iterdir()] == ["small"]
 

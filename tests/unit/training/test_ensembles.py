@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.tiny_runs import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
 
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.config.launchers import Local, Place
 from rmsweep.config.random_streams import stream
 from rmsweep.launch import packs
@@ -29,7 +29,7 @@ LOSSES = {
 
 def fitted(*overrides):
     spec = spec_of(*TINY, *overrides)
-    (run,) = fit(items_of([spec]), read_by(spec, None), PLACE)
+    (run,) = fit(items_of([spec]), open_inputs(spec, None), PLACE)
     return run
 
 
@@ -66,7 +66,7 @@ def test_members_without_weights_differ_by_their_split(loss):
 
 def test_members_meet_the_same_annotations_and_other_splits():
     spec = spec_of(*TINY, "loss.ensemble=3")
-    cache = read_by(spec, None)
+    cache = open_inputs(spec, None)
     pairs = [annotated(member, cache)[0] for member in spec.members]
     assert all(np.array_equal(pairs[0], other) for other in pairs)
     for purpose in ("validation split", "batches", "weights"):
@@ -85,7 +85,7 @@ def test_an_ensemble_of_one_is_the_plain_run(tmp_path):
 @pytest.mark.parametrize("pick", ["mean", "min", "1.5"])
 def test_the_rewards_of_a_run_are_its_centred_members_combined(pick):
     spec = spec_of(*TINY, *MLP_TINY, "loss.ensemble=4", f"loss.pick={pick}")
-    cache = read_by(spec, None)
+    cache = open_inputs(spec, None)
     (run,) = fit(items_of([spec]), cache, PLACE)
     x = cache.train_embeddings().reshape(-1, cache.dim).copy()
     rewards = predict(stack([run]), x, spec, PLACE)[0]

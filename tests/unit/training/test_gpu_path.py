@@ -25,7 +25,7 @@ from helpers.tiny_runs import (
 )
 
 from rmsweep import machine
-from rmsweep.cache.inputs import read_by
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.config.launchers import Place
 from rmsweep.launch import pool, worker
 from rmsweep.launch.worker import run_pack
@@ -52,7 +52,7 @@ def gpu(monkeypatch):
 def gpu_rows(directory, items, root=None, threads=3):
     outcome = run_pack(items, Place(root and str(root), GPU, threads), directory)
     assert outcome.done + outcome.failed == len(items)
-    return dataset.read_parts(directory).set_index("spec_id")
+    return dataset.read_rows(directory).set_index("spec_id")
 
 
 VARIANTS = {
@@ -72,7 +72,7 @@ def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, mo
     items = items_of([spec_of(*options, f"seed={seed}") for seed in range(4)])
     on_cpu = rows_of(tmp_path / "cpu", items)
     on_gpu = gpu_rows(tmp_path / "gpu", items)
-    assert list(gpu_embeddings._resident) == [(read_by(items[0].spec, None).fingerprint, GPU)]
+    assert list(gpu_embeddings._resident) == [(open_inputs(items[0].spec, None).fingerprint, GPU)]
     for spec_id, row in on_cpu.iterrows():
         assert_same_numbers(row, on_gpu.loc[spec_id])
         assert row["order_consistency"] == on_gpu.loc[spec_id, "order_consistency"]
@@ -118,7 +118,7 @@ def test_a_nan_is_found_on_the_device_and_fails_its_run_alone(tmp_path):
     specs = [spec_of(*options, f"seed={seed}") for seed in range(3)]
     root = tmp_path / "cache"
     write_files(root, specs[0], "float16")
-    used = [set(annotated(spec, read_by(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [set(annotated(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs]
     prompt, k = divmod(min(used[1] - used[0] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.inf)
     rows = gpu_rows(tmp_path / "rows", items_of(specs, root), root)
@@ -160,7 +160,7 @@ def test_packs_on_a_gpu_run_while_the_others_run_on_the_cpu(tmp_path, monkeypatc
     pool.run_packs([trees, mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
     assert seen == [(GPU, 1, 0), 1], "the other thread is the pool's"
     assert sorted(outcome.done for outcome in outcomes) == [1, 2]
-    rows = dataset.read_parts(tmp_path).set_index("loss")
+    rows = dataset.read_rows(tmp_path).set_index("loss")
     assert set(rows["status"]) == {"done"}
     assert rows.loc["clf_lgb", "device"] == "cpu" and set(rows.loc["bt_mlp", "device"]) == {GPU}
     pool.run_packs([mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.tiny_runs import MLP_TINY, TINY, assert_same_numbers, items_of, rows_of, spec_of
 
-from rmsweep.config.targets import resolve
+from rmsweep.config.targets import import_objective
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.paths import SHIPPED
 from rmsweep.results import dataset, schema
@@ -16,7 +16,9 @@ from rmsweep.training.reward_models import mlp
 LOSS_FILES = sorted((SHIPPED / "conf/loss").glob("*.yaml"))
 LOSSES = {path.stem: spec_of(f"loss={path.stem}").loss for path in LOSS_FILES}
 OBJECTIVES = {
-    loss: resolve(of.objective, loss) for loss, of in LOSSES.items() if of.reward_model == "mlp"
+    loss: import_objective(of.objective, loss)
+    for loss, of in LOSSES.items()
+    if of.reward_model == "mlp"
 }
 
 
@@ -106,5 +108,5 @@ def test_parts_without_the_columns_are_read_as_null(tmp_path):
     (part,) = (tmp_path / "runs").glob("*.parquet")
     new = [*schema.DIAGNOSTICS, "oracle_by_n"]
     pd.read_parquet(part).drop(columns=new).to_parquet(part)
-    row = dataset.read_parts(tmp_path, ["key", *new]).iloc[0]
+    row = dataset.read_rows(tmp_path, ["key", *new]).iloc[0]
     assert all(row[name] is None for name in new)

@@ -39,10 +39,10 @@ def test_a_pooler_may_lack_its_weights_only_where_it_is_not_used(tmp_path):
             del weights[name]
 
     edit(folder, "model.safetensors", drop)
-    located = hub.locate(folder, "reward model")
+    located = hub.locate_model(folder, "reward model")
     with pytest.raises(ValueError, match="lack bert.pooler.dense.bias, .*which would be random"):
-        models.load(located, SCORER, FP32)
-    assert models.load(located, "AutoModel", FP32).most == 256
+        models.load_model(located, SCORER, FP32)
+    assert models.load_model(located, "AutoModel", FP32).most == 256
 
 
 @pytest.mark.parametrize("wrong", ["lacks", "does not know"])
@@ -57,11 +57,11 @@ def test_an_adapter_that_does_not_apply_is_refused(tmp_path, wrong):
             del weights[name]
 
     edit(adapter, "adapter_model.safetensors", change)
-    found = hub.locate(base, "base llm"), hub.locate(adapter, "adapter")
+    found = hub.locate_model(base, "base llm"), hub.locate_model(adapter, "adapter")
     n_missing = int(wrong == "lacks")
     message = f"1 of its {9 - n_missing} weights have no place there, and {n_missing} are missing"
     with pytest.raises(ValueError, match=f"adapter .* does not fit the base LLM: {message}"):
-        models.load(found[0], "AutoModelForCausalLM", FP32, found[1])
+        models.load_model(found[0], "AutoModelForCausalLM", FP32, found[1])
 
 
 @pytest.mark.parametrize("kind", ["GPT2", "Llama", "Gemma"])
@@ -71,11 +71,11 @@ def test_a_golden_reward_is_that_of_the_last_token_whatever_it_is(tmp_path, kind
     folder = tiny_models.make(
         tmp_path / "m", kind, "ForSequenceClassification", pad=pad, num_labels=1
     )
-    loaded = models.load(hub.locate(folder, "reward model"), SCORER, FP32)
+    loaded = models.load_model(hub.locate_model(folder, "reward model"), SCORER, FP32)
     responses = ["A robin.", "A robin.</s>", "A robin.<pad>", "A robin.</s></s>", "No" * 20]
     given = (["Birds?"] * 5, responses, 0, Cut(256, None, "last"))
-    together, _ = score.score(loaded, *given, Budget(10**6), Progress("", 1, 1))
-    apart, _ = score.score(loaded, *given, Budget(1), Progress("", 1, 1))
+    together, _ = score.score_texts(loaded, *given, Budget(10**6), Progress("", 1, 1))
+    apart, _ = score.score_texts(loaded, *given, Budget(1), Progress("", 1, 1))
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-5)
     assert len(np.unique(together.round(4))) == 5
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -89,11 +89,11 @@ def test_a_golden_reward_is_that_of_the_last_token_whatever_it_is(tmp_path, kind
 
 def test_the_longest_text_of_models_that_number_positions_after_the_pad_token(tmp_path):
     folder = tiny_models.make(tmp_path / "m", "Roberta", "Model", max_position_embeddings=66)
-    loaded = models.load(hub.locate(folder, "backbone"), "AutoModel", FP32)
+    loaded = models.load_model(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
     assert loaded.most == 65  # its pad token is 0; RoBERTa's own is 1
     texts = ["Name three birds. " * 9, "Why?"], ["A robin, a wren and an owl." * 4, "x"]
     given = (*texts, embed.Pooling("mean", False), Cut(loaded.most, None, "last"))
-    found, counts = embed.embed(loaded, *given, Budget(10**6), Progress("", 1, 1))
+    found, counts = embed.embed_texts(loaded, *given, Budget(10**6), Progress("", 1, 1))
     assert counts["truncated"] == 1
     (alone,) = one_by_one(folder, "AutoModel", ["Why?"], ["x"])
     np.testing.assert_allclose(found[1], alone.last_hidden_state[0].mean(0), rtol=1e-4, atol=1e-5)
@@ -104,7 +104,7 @@ def test_a_tokenizer_needs_no_weights(tmp_path):
     whole = hub.locate_tokenizer(str(folder))
     (folder / "model.safetensors").unlink()
     located = hub.locate_tokenizer(str(folder))
-    assert located == whole and models.tokenizer(located, False)("a")["input_ids"]
+    assert located == whole and models.load_tokenizer(located, False)("a")["input_ids"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"has no tokenizer\.json and no tokenizer_config\.json"):
         hub.locate_tokenizer(str(tmp_path / "empty"))
@@ -113,10 +113,10 @@ def test_a_tokenizer_needs_no_weights(tmp_path):
 def test_the_revision_of_a_folder_is_that_of_its_code_too(tmp_path):
     folder = tiny_models.make(tmp_path / "m", "Llama", "Model")
     code = tmp_path / "m/modeling.py"
-    revisions = [hub.locate(folder, "backbone").revision]
+    revisions = [hub.locate_model(folder, "backbone").revision]
     for text in ("x = 1\n", "x = 2\n"):
         code.write_text(text)
-        revisions.append(hub.locate(folder, "backbone").revision)
+        revisions.append(hub.locate_model(folder, "backbone").revision)
     assert len(set(revisions)) == 3
 
 
@@ -151,7 +151,7 @@ def test_what_is_not_here_is_said_as_what_it_is(tmp_path, monkeypatch):
     command = "`hf download org/set a.jsonl --repo-type dataset --revision v1`"
     assert command in str(found.value) and "safetensors" not in str(found.value)
     with pytest.raises(FileNotFoundError) as found:
-        hub.locate("org/model", "backbone")
+        hub.locate_model("org/model", "backbone")
     assert r"its *.safetensors weights are not on this machine" in str(found.value)
     assert "`hf download org/model`" in str(found.value) and "pickled" not in str(found.value)
     assert json.loads((hub.locate_tokenizer("org/model").folder / names[0]).read_text())

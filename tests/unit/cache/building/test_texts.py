@@ -13,7 +13,7 @@ PATH = Path("t.parquet")
 
 
 def unfolded(rows):
-    return sources.responses(pd.DataFrame(rows), PATH)
+    return sources.responses_of(pd.DataFrame(rows), PATH)
 
 
 def test_rows_without_completions_are_a_choice():
@@ -25,8 +25,8 @@ def test_rows_without_completions_are_a_choice():
         table, n_bare = unfolded(rows)
         assert n_bare == 1 and table["prompt"].tolist() == list("aacc")
         with pytest.raises(ValueError, match="1 prompts have no responses: --unequal drop"):
-            texts.enter_responses(table, "refuse", "refuse", "t", n_bare)
-        entered = texts.enter_responses(table, "refuse", "drop", "t", n_bare)
+            texts.prepare_responses(table, "refuse", "refuse", "t", n_bare)
+        entered = texts.prepare_responses(table, "refuse", "drop", "t", n_bare)
         assert entered.n_prompts == 2 and entered.counts["unequal_prompts"] == 1
 
 
@@ -38,11 +38,11 @@ def test_completions_of_another_kind_are_refused(wrong):
 
 def test_a_prompt_of_several_messages_is_refused():
     one, two = [{"role": "user", "content": "Hi"}], [{"content": "a"}, {"content": "b"}]
-    assert sources.texts(pd.DataFrame({"prompt": [one, "x"]}), "prompt", PATH) == ["Hi", "x"]
-    assert sources.texts(pd.DataFrame({"response": [two]}), "response", PATH) == ["b"]
+    assert sources.text_column(pd.DataFrame({"prompt": [one, "x"]}), "prompt", PATH) == ["Hi", "x"]
+    assert sources.text_column(pd.DataFrame({"response": [two]}), "response", PATH) == ["b"]
     for given in (two, np.array(two)):
         with pytest.raises(ValueError, match="got a chat of 2 messages in row 1: join them"):
-            sources.texts(pd.DataFrame({"prompt": ["x", given]}), "prompt", PATH)
+            sources.text_column(pd.DataFrame({"prompt": ["x", given]}), "prompt", PATH)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
@@ -50,13 +50,13 @@ def test_files_that_begin_with_a_byte_order_mark(tmp_path, name):
     row = {"prompt": "é", "response": "a"}
     text = json.dumps(row) if name == "t.jsonl" else "prompt,response\né,a\n"
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
-    assert sources.read(tmp_path / name, {}).to_dict("records") == [row]
+    assert sources.read_source(tmp_path / name, {}).to_dict("records") == [row]
 
 
 def entered(prompts):
     rows = pd.DataFrame({"prompt": np.repeat(prompts, 2), "response": ["a", "b"] * len(prompts)})
     rows["prompt_id"] = np.repeat(np.arange(len(prompts)), 2)
-    return texts.enter_responses(rows, "refuse", "refuse", "t")
+    return texts.prepare_responses(rows, "refuse", "refuse", "t")
 
 
 def test_train_goes_without_the_prompts_of_test():

@@ -42,7 +42,7 @@ def write_pairs(root, n=40, **columns):
 def test_reward_statistics_are_those_of_all_pairs(seed):
     rng = np.random.default_rng(seed)
     golden = rng.integers(-3, 3, size=(5, 4)).astype(float)
-    found = rewards.describe(golden)
+    found = rewards.reward_statistics(golden)
     places = list(itertools.product(range(5), range(4)))
     same = [(p, q) for p, q in itertools.combinations(places, 2) if p[0] == q[0]]
     cross = [(p, q) for p, q in itertools.combinations(places, 2) if p[0] != q[0]]
@@ -61,13 +61,13 @@ def test_reward_statistics_are_those_of_all_pairs(seed):
 def test_embedding_statistics_do_not_depend_on_the_blocks(tmp_path, dtype):
     write(tmp_path, dtype=dtype)
     whole = np.load(tmp_path / "embd_a_b_c_train.npy")
-    found, hashes = embeddings.describe([whole[:7], whole[7:8], whole[8:]])
+    found, hashes = embeddings.embedding_statistics([whole[:7], whole[7:8], whole[8:]])
     exact = whole.astype(float)
     assert found["within_variance"] == pytest.approx(exact.var(axis=1).sum(axis=1).mean(), rel=1e-5)
     assert found["between_variance"] == pytest.approx(exact.mean(axis=1).var(axis=0).sum(), 1e-5)
     assert found["norm_mean"] == pytest.approx(np.linalg.norm(exact, axis=2).mean(), rel=1e-5)
     assert hashes.shape == whole.shape[:2] and len(np.unique(hashes)) == hashes.size
-    np.testing.assert_array_equal(hashes, embeddings.describe([whole])[1])
+    np.testing.assert_array_equal(hashes, embeddings.embedding_statistics([whole])[1])
 
 
 def test_a_sound_cache_is_described_as_a_run_would_read_it(inside, tmp_path):
@@ -98,7 +98,7 @@ def test_soft_spots_are_told(tmp_path):
     test = np.load(tmp_path / "embd_a_b_c_test.npy")
     test[2, 0] = np.load(tmp_path / "embd_a_b_c_train.npy")[0, 0]
     np.save(tmp_path / "embd_a_b_c_test.npy", test)
-    report = caches.describe(tmp_path, "a_b_c")
+    report = caches.describe_cache(tmp_path, "a_b_c")
     told = "\n".join(report["cautions"])
     for text in (
         "75% of golden rewards are tied at -16", "50% of same-prompt pairs", "1 embeddings hold",
@@ -115,13 +115,13 @@ def test_dimensions_that_do_not_vary_are_told(tmp_path):
 
     write(tmp_path, change)
     expected = [f"{split}: 1 dimensions hardly vary" for split in SHAPES]
-    assert caches.describe(tmp_path, "a_b_c")["cautions"] == expected
+    assert caches.describe_cache(tmp_path, "a_b_c")["cautions"] == expected
 
 
 def test_one_split_alone(tmp_path):
     write(tmp_path)
     (tmp_path / "embd_a_b_c_test.npy").unlink()
-    report = caches.describe(tmp_path, "a_b_c")
+    report = caches.describe_cache(tmp_path, "a_b_c")
     assert report["fingerprint"] is None and "no test split" in report["cautions"][0]
 
 
@@ -142,7 +142,7 @@ def test_equal_pairs_and_lengths_are_told(tmp_path):
     embedded = write_pairs(tmp_path, rejected=[""] * 40)
     embedded[0, 1] = embedded[0, 0]
     np.save(tmp_path / "embd_pairs_my_hh_back_bone.npy", embedded)
-    told = "\n".join(caches.describe(tmp_path, "pairs_my_hh_back_bone")["cautions"])
+    told = "\n".join(caches.describe_cache(tmp_path, "pairs_my_hh_back_bone")["cautions"])
     for text in ("2.5% of pairs have equal", "40 responses are empty", "longer in 100% of pairs"):
         assert text in told
 
