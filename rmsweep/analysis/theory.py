@@ -187,21 +187,6 @@ def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
 # Convergence of the Bradley-Terry reward.
 
 
-def margin_error_bound(
-    true_logit: np.ndarray, predicted_logit: np.ndarray, risk: np.ndarray
-) -> np.ndarray:
-    """Corollary 7 of RBT for one pair: the most that |true - predicted| can be, given its risk.
-
-    (sqrt p0 + sqrt p) / (q (1 - q)) * sqrt(R_B) for B >= 2, with q whichever of p0 and p is nearer
-    to 0 or 1 (the mean value theorem gives some q between the two). As in the paper the bound
-    grows without limit where preferences are certain. Any one shape. The paper bounds sqrt(R_B)
-    by the rate of Theorem 20 up to constants.
-    """
-    roots = np.sqrt(special.expit(true_logit)) + np.sqrt(special.expit(predicted_logit))
-    extreme = np.maximum(np.abs(true_logit), np.abs(predicted_logit))
-    return roots * (2 + 2 * np.cosh(extreme)) * np.sqrt(risk)  # 1 / (q (1 - q)) of a logit
-
-
 def convergence_rate(n_pairs: np.ndarray, smoothness: float, alpha: float, dim: int) -> np.ndarray:
     """phi_n of RBT's Theorem 20: R_B <= C B phi_n L log^2(n) for an MLP of depth L.
 
