@@ -54,6 +54,14 @@ def accuracy_of_subset(subset: str, names: np.ndarray, accuracies: np.ndarray) -
     return dict(zip(names, accuracies, strict=True)).get(subset)
 
 
+def regret(headroom: np.ndarray, improvement: np.ndarray) -> np.ndarray:
+    """Return the golden reward that a run's Best-of-N pick loses to the oracle's: (prompts,).
+
+    headroom, improvement: (prompts,), what the oracle and the run gain over a random response.
+    """
+    return headroom - improvement
+
+
 METRICS = {
     "improvement": Metric(
         "golden reward that Best-of-N gains over a random response",
@@ -94,6 +102,14 @@ METRICS = {
         by="prompt",
         columns=("base_by_prompt", "headroom_by_prompt"),
         of_run=np.add,
+    ),
+    "regret": Metric(
+        "golden reward of the oracle's pick minus that of the Best-of-N pick",
+        unit="golden reward",
+        better="lower",
+        by="prompt",
+        columns=("headroom_by_prompt", "improvement_by_prompt"),
+        of_run=regret,
     ),
     "spearman": Metric(
         "rank correlation with golden reward within prompts",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from helpers.table_data import page, specs, table
+from helpers.table_data import EFFECTS, done, page, specs, table
 
 from rmsweep.analysis.claims import CLAIM_DEFAULTS, Claim
 from rmsweep.analysis.metrics import (
@@ -116,3 +116,24 @@ def test_values_are_computed_run_by_run_and_absent_is_absent():
         run_values(rows, "accuracy:cod")
     with pytest.raises(ValueError, match="unknown metric 'correct_by_pair'"):
         run_values(rows, "accuracy")
+
+
+def test_regret_is_what_the_oracle_gains_more_and_the_lowest_is_best():
+    wanted = specs()
+    rows = done(wanted)
+    by_prompt = run_values(rows, "regret")["value"]
+    for value, oracle, picked in zip(
+        by_prompt,
+        run_values(rows, "oracle")["value"],
+        run_values(rows, "bon_golden")["value"],
+        strict=True,
+    ):
+        np.testing.assert_allclose(value, oracle - picked, rtol=1e-5, err_msg="oracle - Best-of-N")
+    cells = table(rows, wanted, metric="regret").set_index("loss")
+    np.testing.assert_allclose(
+        cells["mean"], [4 - EFFECTS[loss] for loss in cells.index], rtol=1e-5
+    )
+    assert cells.index[cells["is_best"]].tolist() == ["clf_mlp"], "the loss that improves most"
+    gains = table(rows, wanted).set_index("loss")
+    np.testing.assert_allclose(cells["low"], 4 - gains["high"], rtol=1e-5)
+    assert "over seeds (5) and prompts (80)" in page(rows, wanted, metric="regret")
