@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmsweep.analysis import fields, metrics
-from rmsweep.analysis.figures import catalogue, write
-from rmsweep.analysis.report import page
+from rmsweep.analysis.figures import catalogue
 from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
 from rmsweep.errors import MissingData, nearest
 from rmsweep.results import sweep_record
@@ -162,7 +161,7 @@ def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame
 
 def _figure(args: argparse.Namespace) -> int:
     """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
-    from rmsweep.analysis.figures import style
+    from rmsweep.analysis.figures import style, write
     from rmsweep.results import dataset
 
     if args.out is None and len(args.names) > 1:
@@ -206,6 +205,7 @@ def _figure(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     """Write the page; 1 where runs are missing."""
+    from rmsweep.analysis.report import page
     from rmsweep.analysis.report.request import Request
     from rmsweep.results import dataset
 
