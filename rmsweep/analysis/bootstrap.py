@@ -6,19 +6,21 @@ independently of each other (crossed; Owen 2007, doi 10.1214/07-AOAS122), and al
 call see the same draws (paired), so that differences between columns of draws are paired ones.
 
 A matrix is (seeds, prompts), float, nan where there is no value: a whole row where a seed has no
-run, single entries where a prompt has none. Row i is the same seed in all matrices of a call.
+run, single entries where a prompt has none. Row i is the same seed in all matrices of a call. Where
+a metric is one number a run, a matrix has one column. Its estimate is `crossed_mean`.
 """
 
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import scipy  # which loads scipy.special where it is used: most tables need none of it
+import scipy  # which loads its parts where they are used: most tables need none of them
 
 
 def crossed_mean(matrix: np.ndarray) -> float:
-    """Mean over the seeds of the mean over the prompts; nan values and nan rows are left out.
+    """Return the mean over the seeds of the mean over the prompts, without what is nan.
 
-    matrix: (seeds, prompts). nan where nothing is left.
+    matrix: (seeds, prompts). Each seed that has a value counts the same, whatever the number of its
+    prompts with one. nan where no value is left.
     """
     ones = np.ones((1, len(matrix))), np.ones((1, matrix.shape[1]))
     return float(_weighted_means(matrix[None], *ones)[0, 0])
@@ -30,7 +32,10 @@ def bootstrap_means(
     rng: np.random.Generator,
     n_draws: int = 2000,
 ) -> np.ndarray:
-    """Bootstrap draws of crossed_mean of each matrix: (n_draws, matrices).
+    """Return bootstrap draws of the crossed_mean of each matrix: (n_draws, matrices).
+
+    Each draw takes as many seeds and as many prompts as there are, with replacement, independently
+    of each other: the product-reweighted bootstrap of crossed factors (Owen 2007).
 
     matrices: each (seeds, prompts of its stratum). strata: one label per matrix; equal labels mean
     the same prompts in the same order and so the same draws of prompts; strata draw their own. The
@@ -53,9 +58,10 @@ def bootstrap_means(
 
 
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end of the central percentile interval of each column.
+    """Return the lower and the upper end of the central percentile interval of each column.
 
-    draws: (n_draws, columns); nan draws are dropped. Two (columns,), nan where none is left.
+    draws: (n_draws, columns); nan draws are dropped. Two arrays (columns,), nan where none is left.
+    Efron and Tibshirani 1993, chapter 13. ValueError unless 0 < level < 1.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), such as 0.95; got {level}")
@@ -68,46 +74,33 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndar
 
 
 def standard_error_over_seeds(values: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over seeds, as RBT (arXiv:2411.04991) draws it: sd / sqrt(n).
+    """Return the standard error of the mean over seeds, as RBT (arXiv:2411.04991) draws it.
 
-    values: (seeds, ...), nan where a seed has no run; sd with ddof 1. Returns values.shape[1:], nan
-    with fewer than two seeds. Leaves out that the test prompts are a sample: not an interval.
+    values: (seeds, ...), nan where a seed has no run. Returns sd / sqrt(n), sd with ddof 1, of
+    shape values.shape[1:]; nan with fewer than two seeds. It leaves out that the test prompts are a
+    sample, and so is no interval.
     """
-    is_there = ~np.isnan(values)
-    n = is_there.sum(axis=0).astype(float)
+    has_value = ~np.isnan(values)
+    n = has_value.sum(axis=0).astype(float)
     n = np.where(n < 2, np.nan, n)
-    mean = np.where(is_there, values, 0).sum(axis=0) / n
-    square = np.where(is_there, (values - mean) ** 2, 0).sum(axis=0)
+    mean = np.where(has_value, values, 0).sum(axis=0) / n
+    square = np.where(has_value, (values - mean) ** 2, 0).sum(axis=0)
     return np.sqrt(square / (n - 1) / n)
 
 
-def wilson_interval(n_right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share n_right / n of independent pairs: lower and upper end.
+def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
+    """Return the ends of Wilson's 95 % score interval of a share n_right / n of independent pairs.
 
-    Wilson 1927, Journal of the American Statistical Association 22:209. (nan, nan) for n = 0.
+    Both are nan where n is 0. Wilson 1927, Journal of the American Statistical Association 22:209.
     """
     if not n:
         return float("nan"), float("nan")
-    z = float(scipy.special.ndtri((1 + level) / 2))
-    share, of_z = n_right / n, z * z / n
-    centre = (share + of_z / 2) / (1 + of_z)
-    half = z / (1 + of_z) * np.sqrt(share * (1 - share) / n + of_z / (4 * n))
-    return float(max(centre - half, 0)), float(min(centre + half, 1))
-
-
-def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half of all values, pooled: a quarter is cut off at each end.
-
-    values: any shape (runs, tasks), nan left out; int(n / 4) values are cut at each end. nan where
-    there is none. Agarwal et al. 2021 (arXiv:2108.13264), as in rliable.
-    """
-    there = np.sort(values[~np.isnan(values)])
-    n_cut = there.size // 4
-    return float(there[n_cut : there.size - n_cut].mean()) if there.size else float("nan")
+    ends = scipy.stats.binomtest(n_right, n).proportion_ci(method="wilson")
+    return float(ends.low), float(ends.high)
 
 
 def wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """1 where x > y, 1/2 where they tie, 0 where x < y: paired, elementwise.
+    """Return 1 where x > y, 1/2 where they tie and 0 where x < y: paired, elementwise.
 
     x, y: broadcast against each other; nan where either is. `bootstrap_means` takes such matrices.
     """
@@ -115,31 +108,15 @@ def wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x) | np.isnan(y), np.nan, (x > y) + (x == y) / 2)
 
 
-def win_rate(x: np.ndarray, y: np.ndarray) -> float:
-    """Share of pairs with x > y, ties a half: crossed_mean of `wins`. x, y: (seeds, prompts)."""
-    return crossed_mean(wins(x, y))
-
-
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
-    """Probability that a random run of x is better than an independent one of y, ties a half.
-
-    Mean over the tasks k of sum_ij wins(x_ik, y_jk) / (n_x n_y), Mann and Whitney's U over its
-    maximum. x: (runs of x, tasks), y: (runs of y, tasks), not paired; nan left out; nan where a
-    task has no run of one of them. Agarwal et al. 2021 (arXiv:2108.13264), section 4.3.
-    """
-    won = wins(x[:, None], y[None])  # (runs of x, runs of y, tasks)
-    n = (~np.isnan(won)).sum(axis=(0, 1))
-    total = np.nansum(won, axis=(0, 1))
-    return float(np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0).mean())
-
-
 def bootstrap_p_values(estimates: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Two-sided p of "the true value is 0" for each column: 2 Phi(-|estimate| / sd of the draws).
+    """Return the two-sided p of "the true value is 0" for each column: (columns,).
 
-    estimates: (columns,). draws: (n_draws, columns), nan dropped. The normal approximation, since
-    the share of draws beyond 0 is never below 1 / n_draws, too coarse to be corrected for many
-    comparisons (Davison and Hinkley 1997, section 4.4.1). nan without draws; 1 for an estimate of
-    0, and 0 for another whose draws do not vary.
+    p = 2 Phi(-|estimate| / sd of the draws), the normal approximation, since the share of draws
+    beyond 0 is never below 1 / n_draws, too coarse to be corrected for many comparisons (Davison
+    and Hinkley 1997, section 4.4.1).
+
+    estimates: (columns,). draws: (n_draws, columns), nan dropped. nan without draws; 1 for an
+    estimate of 0, and 0 for another whose draws do not vary.
     """
     p = np.full(len(estimates), np.nan)
     for column, values in enumerate(draws.T):
@@ -152,14 +129,15 @@ def bootstrap_p_values(estimates: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p values corrected for their number m: below alpha with a family-wise error of at most alpha.
+    """Return p values corrected for their number m, so that the family-wise error is bounded.
 
-    The i-th smallest (from 0) becomes max over j <= i of min(1, (m - j) p_(j)). p_values: (m,), nan
-    stays and does not count. Holm 1979, Scandinavian Journal of Statistics 6:65.
+    Calling those below alpha significant has a chance of at most alpha of any false one. The i-th
+    smallest (from 0) becomes max over j <= i of min(1, (m - j) p_(j)). p_values: (m,), nan stays
+    and does not count. Holm 1979, Scandinavian Journal of Statistics 6:65.
     """
     corrected = np.full(len(p_values), np.nan)
-    there = np.flatnonzero(~np.isnan(p_values))
-    order = there[np.argsort(p_values[there], kind="stable")]
+    positions = np.flatnonzero(~np.isnan(p_values))
+    order = positions[np.argsort(p_values[positions], kind="stable")]
     scaled = np.minimum(1, np.arange(len(order), 0, -1) * p_values[order])
     corrected[order] = np.maximum.accumulate(scaled)
     return corrected
@@ -181,13 +159,11 @@ def _weighted_means(
     """
     shape = (len(prompt_weights), *values.shape[:2])
     flat = values.reshape(-1, values.shape[2])
-    is_there = ~np.isnan(flat)
-    total = prompt_weights @ np.where(is_there, flat, 0).T
-    n = prompt_weights.sum(axis=1, keepdims=True) * is_there.any(axis=1)
-    partial = is_there.any(axis=1) & ~is_there.all(
-        axis=1
-    )  # the rows that need a product of their own
-    n[:, partial] = prompt_weights @ is_there[partial].T.astype(float)
+    has_value = ~np.isnan(flat)
+    total = prompt_weights @ np.where(has_value, flat, 0).T
+    n = prompt_weights.sum(axis=1, keepdims=True) * has_value.any(axis=1)
+    is_partial = has_value.any(axis=1) & ~has_value.all(axis=1)  # they need a product of their own
+    n[:, is_partial] = prompt_weights @ has_value[is_partial].T.astype(float)
     n = n.reshape(shape)
     seed_means = np.divide(total.reshape(shape), n, out=np.zeros(shape), where=n > 0)
     weights = seed_weights[:, None, :] * (n > 0)

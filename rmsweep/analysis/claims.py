@@ -13,7 +13,7 @@ line for each way of training that the sweep has. The tests:
     correlation_greater, _less      of the difference with the mean of the column `x`, over groups
                                     that share the fields `by`
 
-A metric is a column of numbers, one of `metrics.PER_PROMPT`, or an entry of a list column or a
+A metric is one of `metrics.METRICS`, a column of numbers, or an entry of a list column or a
 difference of two: `decile_accuracy[0] - decile_accuracy[9]`. A claim that has `not_tested` instead
 gives the reason. A claim holds where the 95 % interval lies on the claimed side of 0, fails where
 it lies on the other, and is undecided where 0 is within; an equality can only stay undecided.
@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from rmsweep.analysis.metrics import PER_PROMPT, needs
+from rmsweep.analysis.metrics import METRICS, metric_columns, metric_named
 from rmsweep.config.columns import column_types
 from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import NOT_IN_ID
@@ -37,16 +37,29 @@ from rmsweep.paths import SHIPPED
 from rmsweep.results.schema import SCHEMA
 
 TESTS = (
-    *("greater", "less", "slope_greater", "slope_less"),
-    *("correlation_greater", "correlation_less"),
+    "greater",
+    "less",
+    "slope_greater",
+    "slope_less",
+    "correlation_greater",
+    "correlation_less",
 )
-NEEDED = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}  # by the kind of test
-DEFAULTS: dict[str, Any] = {
-    "metric": "improvement", "contrast": None, "test": None, "where": {}, "here": None,
-    "there": None, "x": None, "along": None, "by": None, "protocols": False, "not_tested": None,
-}  # fmt: skip
-LISTS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
-NUMBERS = [
+OPTIONS_OF_KIND = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}
+CLAIM_DEFAULTS: dict[str, Any] = {
+    "metric": "improvement",
+    "contrast": None,
+    "test": None,
+    "where": {},
+    "here": None,
+    "there": None,
+    "x": None,
+    "along": None,
+    "by": None,
+    "protocols": False,
+    "not_tested": None,
+}
+LIST_COLUMNS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
+NUMBER_COLUMNS = [
     field.name
     for field in SCHEMA
     if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
@@ -56,6 +69,8 @@ ENTRY = re.compile(r"(\w+)\[(\d+)\](?: - (\w+)\[(\d+)\])?")
 
 @dataclass(frozen=True)
 class Claim:
+    """A sentence and its test, or the reason why it is not tested; the module says what each is."""
+
     name: str
     claim: str
     source: str
@@ -72,17 +87,24 @@ class Claim:
     not_tested: str | None
 
     def __post_init__(self) -> None:
-        if self.not_tested is not None:
-            return
+        if self.not_tested is None:
+            self._check_test()
+            self._check_here_and_there()
+            self._check_fields()
+            self._check_metric()
+
+    def _check_test(self) -> None:
         if self.test not in TESTS:
             raise ValueError(f"test must be one of {', '.join(TESTS)}; got {self.test}")
         if set(self.contrast or {}) != {"field", "a", "b"}:
             raise ValueError(f"contrast must be a mapping of field, a and b; got {self.contrast}")
         for option in ("x", "along", "by"):
-            is_needed = option in NEEDED[self.kind]
+            is_needed = option in OPTIONS_OF_KIND[self.kind]
             if (getattr(self, option) is not None) != is_needed:
                 rule = "is missing" if is_needed else "must be left out"
                 raise ValueError(f"{option} {rule} where test is {self.test}")
+
+    def _check_here_and_there(self) -> None:
         assert self.contrast is not None
         if (self.here is None) != (self.there is None) or (self.here is not None and self.kind):
             raise ValueError("here and there go together, and with test greater or less")
@@ -91,28 +113,36 @@ class Claim:
         field = self.contrast["field"]
         if field in {*(self.here or {}), *(self.there or {})}:
             raise ValueError(f"here and there must not name the field of the contrast, {field}")
-        if field not in NUMBERS and {"largest", "smallest"} & {*map(str, self.contrast.values())}:
+
+    def _check_fields(self) -> None:
+        assert self.contrast is not None
+        field = self.contrast["field"]
+        is_extreme = {"largest", "smallest"} & {*map(str, self.contrast.values())}
+        if field not in NUMBER_COLUMNS and is_extreme:
             raise ValueError(f"largest and smallest are for numbers, contrast has field {field}")
         for field in self._fields():
             if not field.startswith("loss."):  # its own fields are as many as there are losses
-                check_name("field", field, [*column_types(), *NUMBERS])
+                check_name("field", field, [*column_types(), *NUMBER_COLUMNS])
         for field, value in self.where.items():
-            if isinstance(value, dict) and not (value and set(value) <= {"below", "above"}):
-                raise ValueError(f"where: {field} must have below or above; got {value}")
             if isinstance(value, dict):
-                check_name("number", field, NUMBERS)
-        if self.kind == "slope" and self.metric == "oracle_share":
-            raise ValueError("metric oracle_share has no slope; use improvement or bon_golden")
+                if not (value and set(value) <= {"below", "above"}):
+                    raise ValueError(f"where: {field} must have below or above; got {value}")
+                check_name("number", field, NUMBER_COLUMNS)
+
+    def _check_metric(self) -> None:
+        if self.kind == "slope" and metric_named(self.metric).divisor is not None:
+            raise ValueError(f"metric {self.metric} has no slope; use improvement or bon_golden")
         if self.x is not None:
-            check_name("x", self.x.removeprefix("log2 "), NUMBERS)
+            check_name("x", self.x.removeprefix("log2 "), NUMBER_COLUMNS)
         if entry := ENTRY.fullmatch(self.metric):
             for column in filter(None, entry.group(1, 3)):
-                check_name("column", column, LISTS)
+                check_name("column", column, LIST_COLUMNS)
         else:
-            check_name("metric", self.metric, [*PER_PROMPT, *NUMBERS])
+            check_name("metric", self.metric, dict.fromkeys([*METRICS, *NUMBER_COLUMNS]))
 
     @property
     def kind(self) -> str:
+        """What is tested of the difference: "" (its mean), slope or correlation."""
         return (self.test or "").rpartition("_")[0]
 
     @property
@@ -125,12 +155,13 @@ class Claim:
         return f"{self.metric}, correlation with {self.x}" if self.kind else self.metric
 
     def columns(self) -> list[str]:
-        """Columns of the results that the test reads, without the fields of the spec."""
-        entry = ENTRY.fullmatch(self.metric)
-        metric = [name for name in entry.group(1, 3) if name] if entry else [self.metric]
-        metric = needs(self.metric)[1:] if self.metric in PER_PROMPT else metric
+        """Return the columns of the results that the test reads, but for the fields of the spec."""
+        if entry := ENTRY.fullmatch(self.metric):
+            metric = [name for name in entry.group(1, 3) if name]
+        else:
+            metric = metric_columns(self.metric)
         numbers = [self.x.removeprefix("log2 ")] if self.x else []
-        return [*metric, *numbers, *(field for field in self.where if field in NUMBERS)]
+        return [*metric, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
 
     def _fields(self) -> Iterator[str]:
         assert self.contrast is not None
@@ -141,36 +172,40 @@ class Claim:
             yield self.along
 
 
-def published() -> list[Claim]:
-    """The claims of both papers, from the files that rmsweep brings along."""
-    folder = SHIPPED / "claims"
-    return [claim for path in sorted(folder.glob("*.yaml"), reverse=True) for claim in read(path)]
+def published_claims() -> list[Claim]:
+    """Return the claims of both papers, from the files that rmsweep brings along."""
+    paths = sorted((SHIPPED / "claims").glob("*.yaml"), reverse=True)
+    return [claim for path in paths for claim in read_claims(path)]
 
 
-def read(path: Path) -> list[Claim]:
-    """The claims of a file; ValueError, in one line, names the file, the claim, field and rule."""
+def read_claims(path: Path) -> list[Claim]:
+    """Return the claims of a file.
+
+    ValueError, in one line, names the file and, where one of them is at fault, the claim, the field
+    and the rule.
+    """
     try:
-        found = yaml.safe_load(path.read_text())
+        by_name = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not yaml: {one_line(error)}") from None
-    if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
+    if not isinstance(by_name, dict) or not all(isinstance(v, dict) for v in by_name.values()):
         raise ValueError(f"{path} must map names to claims, each a mapping")
     claims = []
-    for name, values in found.items():
+    for name, values in by_name.items():
         try:
-            claims.append(from_mapping(Claim, {"name": str(name), **DEFAULTS, **values}))
+            claims.append(from_mapping(Claim, {"name": str(name), **CLAIM_DEFAULTS, **values}))
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims
 
 
-def with_own(paths: Iterable[str]) -> list[Claim]:
-    """The published claims, and after them those of a user's files."""
-    return [*published(), *(claim for path in paths for claim in read(Path(path)))]
+def published_and_own_claims(paths: Iterable[str]) -> list[Claim]:
+    """Return the published claims, and after them those of a user's files."""
+    return [*published_claims(), *(claim for path in paths for claim in read_claims(Path(path)))]
 
 
-def columns(claims: list[Claim]) -> list[str]:
-    """Columns of the results that the claims need."""
+def claim_columns(claims: list[Claim]) -> list[str]:
+    """Return the columns of the results that the claims need, key first."""
     fields = [name for name in column_types() if name not in NOT_IN_ID]
     own = [column for claim in claims if not claim.not_tested for column in claim.columns()]
     return list(dict.fromkeys(["key", *fields, *own]))

@@ -1,8 +1,16 @@
 """Paired contrasts between two sets of runs of one results DataFrame: effects and intervals.
 
-The runs that meet are run_pairs.py's. Intervals come from one paired, crossed bootstrap
-(statistics.py): the same draws of seeds, and of each dataset's prompts, for all that one call
+Which runs meet is decided in matched_runs.py. Intervals come from one paired, crossed bootstrap
+(bootstrap.py): the same draws of seeds, and of each dataset's prompts, for all that one call
 compares.
+
+The functions return a line a group of pairs with
+    the fields `by` of side a;
+    estimate: the effect, over settings, seeds and prompts;
+    low, high: its 95 % interval, nan where there is nothing to resample;
+    n_seeds, n_prompts, n_pairs: that it is over; n_prompts is NA where seeds alone are resampled.
+It is empty where no run meets another. rows: done runs, one a key, with their fields and the
+columns of `metric_columns(metric)`. a, b: the sides, as in matched_runs.py.
 """
 
 from collections.abc import Sequence
@@ -12,9 +20,9 @@ import pandas as pd
 
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval, wins
 from rmsweep.analysis.fields import dataset_ids
-from rmsweep.analysis.matched_runs import N_OWN, Side, balanced, group_ids, pair
+from rmsweep.analysis.matched_runs import N_NUMBERS, Side, balanced_pairs, group_ids, matched_pairs
 from rmsweep.analysis.means import means_and_draws
-from rmsweep.analysis.metrics import PER_PROMPT, values_by_prompt
+from rmsweep.analysis.metrics import metric_named, run_values
 
 
 def paired_differences(
@@ -25,14 +33,12 @@ def paired_differences(
     rng: np.random.Generator,
     by: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Mean paired difference a - b with its 95 % interval, for each combination of the fields `by`.
+    """Return the mean paired difference a - b for each combination of the fields `by`.
 
-    Returns the fields `by` (of side a) and estimate, low, high (nan where there is nothing to
-    resample), n_seeds, n_prompts (NA where only seeds are resampled) and n_pairs. Empty where no
-    run meets another. A group's estimate is its mean over settings and seeds, of `balanced` pairs.
+    A group's estimate is the mean over settings and seeds of its `balanced_pairs`.
     """
-    pairs = balanced(pair(rows, a, b, metric), by)
-    return summary(pairs, metric, by, *difference_draws(rows, pairs, metric, rng, by))
+    pairs = balanced_pairs(matched_pairs(rows, a, b, metric), by)
+    return effect_table(pairs, metric, by, *difference_draws(rows, pairs, metric, rng, by))
 
 
 def paired_win_rates(
@@ -43,18 +49,22 @@ def paired_win_rates(
     rng: np.random.Generator,
     by: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Share of the test prompts on which a run of a beats its partner of b, ties a half.
+    """Return the share of the test prompts on which a run of a beats its partner of b.
 
-    The share of the pairs, where the metric has no value by prompt. Returns what
-    `paired_differences` does; 1/2 says that neither is ahead.
+    Ties count a half, so 1/2 says that neither is ahead. Where the metric has no value by prompt it
+    is the share of the pairs of runs.
     """
-    pairs = balanced(pair(rows, a, b, metric), by)
-    values = values_by_prompt(rows, metric).iloc[:, 0].to_numpy()
-    won = [wins(values[i], values[j]) for i, j in zip(pairs["row_a"], pairs["row_b"], strict=True)]
+    pairs = balanced_pairs(matched_pairs(rows, a, b, metric), by)
+    values = run_values(rows, metric)["value"].to_numpy()
+    sides = zip(values[pairs["row_a"]], values[pairs["row_b"]], strict=True)
+    is_lower_better = metric_named(metric).better == "lower"
+    won = [wins(y, x) if is_lower_better else wins(x, y) for x, y in sides]
     runs = pairs[["setting", "seed", "n_prompts"]].assign(
         cell=group_ids(pairs, by), dataset=pairs["stratum"]
     )
-    return summary(pairs, metric, by, *means_and_draws(pd.DataFrame({"won": won}), runs, rng))
+    return effect_table(
+        pairs, metric, by, *means_and_draws(pd.DataFrame({"value": won}), runs, rng)
+    )
 
 
 def difference_draws(
@@ -64,16 +74,16 @@ def difference_draws(
     rng: np.random.Generator,
     by: Sequence[str] = (),
 ) -> tuple[pd.Series, pd.DataFrame]:
-    """Estimates of the groups of pairs, and their draws (N_DRAWS, groups), for `summary`."""
+    """Return the mean difference of each group of pairs, and its draws (N_DRAWS, groups)."""
     groups = group_ids(pairs, by)
     sides = [
         pairs[["setting", "seed"]].assign(row=pairs[name], cell=2 * groups + side)
         for side, name in enumerate(("row_a", "row_b"))
     ]
     runs = pd.concat(sides, ignore_index=True)
-    values = values_by_prompt(rows, metric).iloc[runs["row"]]
+    values = run_values(rows, metric).iloc[runs["row"]]
     runs["dataset"] = dataset_ids(rows, metric)[runs["row"]]
-    runs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()
+    runs["n_prompts"] = values["value"].map(np.size).to_numpy()
     means, draws = means_and_draws(values, runs, rng)
     a, b = means.index[::2], means.index[1::2]
     estimates = pd.Series(means[a].to_numpy() - means[b].to_numpy())
@@ -89,28 +99,23 @@ def paired_interaction(
     there: Side,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """How much larger the paired difference a - b is `here` than `there`; one line, as above.
+    """Return how much larger the paired difference a - b is `here` than `there`, in one line.
 
-    Such as the gain of cross_prompt under selection similar, here, over that under random, there.
-    Only pairs whose counterpart is there, too, count.
+    An example is the gain of cross_prompt under selection similar (here) over its gain under random
+    (there). A pair counts only with one of the same setting and seed on the other half.
     """
     if set(here) != set(there):
         raise ValueError(f"here and there need the same fields, got {[*here]} and {[*there]}")
     sides = [{**side, **where} for where in (here, there) for side in (a, b)]
-    halves = [pair(rows, sides[i], sides[i + 1], metric, sides) for i in (0, 2)]
-    for i, j in ((0, 1), (1, 0)):
-        is_met = (
-            halves[i]
-            .set_index(["setting", "seed"])
-            .index.isin(halves[j].set_index(["setting", "seed"]).index)
-        )
-        halves[i] = halves[i][is_met]
-    both = balanced(pd.concat([half.assign(half=i) for i, half in enumerate(halves)]), ["half"])
+    halves = [matched_pairs(rows, sides[i], sides[i + 1], metric, sides) for i in (0, 2)]
+    places = [pd.MultiIndex.from_frame(half[["setting", "seed"]]) for half in halves]
+    halves = [halves[i][places[i].isin(places[1 - i])].assign(half=i) for i in (0, 1)]
+    both = balanced_pairs(pd.concat(halves), ["half"])
     estimates, draws = difference_draws(rows, both, metric, rng, ["half"])
     if both.empty:
-        return summary(both, metric, (), estimates, draws)
+        return effect_table(both, metric, (), estimates, draws)
     estimates, draws = estimates[[0]] - estimates[1], draws[[0]] - draws[[1]].to_numpy()
-    return summary(both, metric, (), estimates, draws)
+    return effect_table(both, metric, (), estimates, draws)
 
 
 def paired_slope(
@@ -122,22 +127,26 @@ def paired_slope(
     along: str,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Slope of the paired difference d = a - b over the numbers x of run a; one line, as above.
+    """Return the slope of the paired difference d = a - b over the number x of run a, in one line.
 
-    x: a numeric column of rows, as annotation_error, which the field `along` moves, as
-    annotation.beta; it may be that field. Least squares with an intercept for each combination g
-    of the seed and the other fields: sum_i (x_i - mean_g x) d_i / sum_i (x_i - mean_g x)^2.
+    x: a numeric column of rows, such as annotation_error, which the field `along` moves, such as
+    annotation.beta; it may be that field. The slope is that of least squares with an intercept for
+    each combination g of the seed and the other fields:
+    sum_i (x_i - mean_g x) d_i / sum_i (x_i - mean_g x)^2.
     A prompt without a value (spearman) stands at the mean of its pair. nan where x does not vary.
+    ValueError for a metric that is a ratio of means.
     """
-    if metric == "oracle_share":
-        raise ValueError("a slope of oracle_share is not defined; use improvement or bon_golden")
-    pairs = pair(rows, a, b, metric)
-    others = [f for f in pairs.columns[N_OWN:] if f != along and pairs[f].nunique(dropna=False) > 1]
+    if metric_named(metric).divisor is not None:
+        raise ValueError(f"a slope of {metric} is not defined; use improvement or bon_golden")
+    pairs = matched_pairs(rows, a, b, metric)
+    others = [
+        f for f in pairs.columns[N_NUMBERS:] if f != along and pairs[f].nunique(dropna=False) > 1
+    ]
     number = rows[x].iloc[pairs["row_a"]].astype(float).reset_index(drop=True)
     seed = pd.factorize(pairs["seed"])[0]  # of those that are left
     group = pairs.groupby(["seed", *others], dropna=False).ngroup()
     lever = (number - number.groupby(group).transform("mean")).to_numpy()
-    values = values_by_prompt(rows, metric).iloc[:, 0]
+    values = run_values(rows, metric)["value"]
     over, under, strata = [], [], []
     for stratum, i in pairs.groupby(["stratum", "n_prompts"]).indices.items():
         of_a, of_b = (_matrix(values.iloc[pairs[name].iloc[i]]) for name in ("row_a", "row_b"))
@@ -152,7 +161,7 @@ def paired_slope(
         np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
         for top, bottom in (np.atleast_1d(*both), sums)
     )
-    return summary(pairs, metric, (), pd.Series(estimates), pd.DataFrame(draws))
+    return effect_table(pairs, metric, (), pd.Series(estimates), pd.DataFrame(draws))
 
 
 def correlation_points(
@@ -164,32 +173,37 @@ def correlation_points(
     by: Sequence[str],
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Paired differences by the fields `by` against the mean of x, and their correlation.
+    """Return paired differences by the fields `by` with the mean of x, and their correlation.
 
-    x: a numeric column of rows, of run a, such as mean_margin. Returns the points, as
-    `paired_differences` does, with x; and one line of the same columns with Pearson's correlation
-    over the points. Its interval takes the points as given: only seeds and prompts are resampled.
-    nan for fewer than three points.
+    x: a numeric column of rows, of run a, such as mean_margin. The first table has a line a point,
+    as `paired_differences`, and its x; the second has one line with Pearson's correlation over the
+    points, nan for fewer than three. Its interval takes the points as they are: only seeds and
+    prompts are resampled.
     """
-    pairs = balanced(pair(rows, a, b, metric), by)
+    pairs = balanced_pairs(matched_pairs(rows, a, b, metric), by)
     estimates, draws = difference_draws(rows, pairs, metric, rng, by)
-    points = summary(pairs, metric, by, estimates, draws)
+    points = effect_table(pairs, metric, by, estimates, draws)
     number = rows[x].iloc[pairs["row_a"]].astype(float).reset_index(drop=True)
     points["x"] = number.groupby(group_ids(pairs, by)).mean()
     both = np.vstack([estimates.to_numpy()[None], draws.to_numpy()])
-    found = _correlations(points["x"].to_numpy(), both)
-    line = summary(pairs, metric, (), pd.Series(found[:1]), pd.DataFrame(found[1:, None]))
+    correlations = _correlations(points["x"].to_numpy(), both)
+    line = effect_table(
+        pairs, metric, (), pd.Series(correlations[:1]), pd.DataFrame(correlations[1:, None])
+    )
     return points, line
 
 
-def summary(
+def effect_table(
     pairs: pd.DataFrame,
     metric: str,
     by: Sequence[str],
     estimates: pd.Series,
     draws: pd.DataFrame,
 ) -> pd.DataFrame:
-    """A line a group of pairs: fields `by`, estimate, low, high, n_seeds, n_prompts, n_pairs."""
+    """Return the table that the functions above return, a line a group of pairs.
+
+    estimates: (groups,). draws: (n_draws, groups).
+    """
     groups = group_ids(pairs, by)
     first = np.unique(groups, return_index=True)[1]
     table = pairs.iloc[first][list(by)].reset_index(drop=True)
@@ -198,7 +212,7 @@ def summary(
     table["n_seeds"] = pairs.groupby(groups)["seed"].nunique()
     strata = pairs.assign(group=groups).drop_duplicates(["group", "stratum", "n_prompts"])
     table["n_prompts"] = strata.groupby("group")["n_prompts"].sum().astype("Int64")
-    if metric not in PER_PROMPT:
+    if metric_named(metric).by == "seed":
         table["n_prompts"] = pd.Series(pd.NA, table.index, dtype="Int64")
     table["n_pairs"] = pairs.groupby(groups).size()
     return table

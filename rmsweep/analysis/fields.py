@@ -1,4 +1,4 @@
-"""The fields of specs that tell runs apart, and which runs have given values."""
+"""The fields of specs that tell runs apart, and which runs meet conditions on them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,21 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rmsweep.analysis.metrics import metric_named
 from rmsweep.errors import Absent, nearest
 
 
-def label(value: Any) -> str:
-    """As on the command line: null, 0.3, 40000, true."""
+def as_typed(value: Any) -> str:
+    """Return a value as one types it on the command line: null, 0.3, 40000, true."""
     if value is None or isinstance(value, bool | list | dict):
         return json.dumps(value)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fields of each key, null as None, loss.options also spread over loss.*; integer codes.
+    """Return the fields of each key's spec, null as None, and integer codes for their values.
 
-    wanted: `key` and fields of specs. Codes ascend with numbers, else follow first appearance,
-    which is the order of the sweep file.
+    wanted: `key` and fields of specs. Each option of a loss has a field of its own, loss.NAME. Both
+    have a line for each key, in the order of wanted; the fields are indexed by key. Codes ascend
+    with numbers, else they follow first appearance, which is the order of the sweep file.
     """
     names = [name for name in wanted if name not in ("spec_id", "canonical")]
     fields = wanted.drop_duplicates("key")[names].set_index("key")
@@ -52,56 +54,60 @@ def _leaves(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, A
             yield path + name, value
 
 
-def matches(fields: pd.DataFrame, conditions: Mapping[str, Any]) -> np.ndarray:
-    """Which runs have, for every field named, the value or one of the values given: (runs,) bool.
+def meets_conditions(fields: pd.DataFrame, conditions: Mapping[str, Any]) -> np.ndarray:
+    """Return which runs have, for every field named, the value or one of a list: (runs,) bool.
 
     fields: of `spec_fields`. Values are compared as on the command line, so 1 is 1.0.
     ValueError: no such field, or no run that has the value.
     """
     is_match = np.ones(len(fields), dtype=bool)
-    for field, wanted in conditions.items():
+    for field, values in conditions.items():
         if field not in fields:
             raise Absent(f"unknown field {field!r}; {nearest(field, fields)}")
-        labels = fields[field].map(label)
-        for value in wanted if isinstance(wanted, list) else [wanted]:
-            if label(value) not in set(labels):
-                raise Absent(f"no run has {field}={label(value)}; {nearest(value, set(labels))}")
-        values = wanted if isinstance(wanted, list) else [wanted]
-        is_match &= labels.isin([label(value) for value in values]).to_numpy()
+        options = fields[field].map(as_typed)
+        wanted = [as_typed(value) for value in (values if isinstance(values, list) else [values])]
+        for option in wanted:
+            if option not in set(options):
+                raise Absent(f"no run has {field}={option}; {nearest(option, set(options))}")
+        is_match &= options.isin(wanted).to_numpy()
     return is_match
 
 
-def select(wanted: pd.DataFrame, conditions: Mapping[str, Any]) -> pd.DataFrame:
-    """The lines of wanted whose runs match; ValueError where none meets all conditions."""
+def select_specs(wanted: pd.DataFrame, conditions: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the lines of wanted that meet the conditions; ValueError where none meets all."""
     fields, _ = spec_fields(wanted)
-    kept = wanted[wanted["key"].isin(fields.index[matches(fields, conditions)])]
+    kept = wanted[wanted["key"].isin(fields.index[meets_conditions(fields, conditions)])]
     if kept.empty:
-        raise ValueError(f"no run meets all of {describe(conditions)}")
+        raise ValueError(f"no run meets all of {conditions_text(conditions)}")
     return kept.reset_index(drop=True)
 
 
-def describe(conditions: Mapping[str, Any]) -> str:
-    """Conditions as on the command line: loss=bt_mlp,clf_mlp and quantity=5000."""
+def conditions_text(conditions: Mapping[str, Any]) -> str:
+    """Return conditions as one types them: loss=bt_mlp,clf_mlp and quantity=5000."""
     lists = {f: v if isinstance(v, list) else [v] for f, v in conditions.items()}
-    return " and ".join(f"{f}={','.join(map(label, values))}" for f, values in lists.items())
+    return " and ".join(f"{f}={','.join(map(as_typed, values))}" for f, values in lists.items())
 
 
 def _hashable(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def ids(codes: pd.DataFrame, fields: Sequence[str]) -> np.ndarray:
-    """Number of the combination of the fields' values: (runs,)."""
+def combination_ids(codes: pd.DataFrame, fields: Sequence[str]) -> np.ndarray:
+    """Return the number of each run's combination of the fields' values: (runs,) integers.
+
+    codes: of `spec_fields`. The numbers ascend with the codes, the first field's first.
+    """
     if not fields:
         return np.zeros(len(codes), dtype=int)
     return codes.groupby(list(fields), dropna=False).ngroup().to_numpy()
 
 
 def dataset_ids(fields: pd.DataFrame, metric: str) -> np.ndarray:
-    """Number of what a metric is taken on, whose prompts or pairs are a stratum: (runs,).
+    """Return the number of the data that a metric is taken on, a stratum of prompts: (runs,).
 
-    fields: of the runs, by name. The run's own dataset; of accuracy the labelled pairs judged
-    first, of the other metrics the cache of evaluation.golden, where there is one.
+    fields: of the runs, by name. A metric by labelled pair is taken on the set that was judged
+    first, which is the run's own dataset where some of its pairs are held out. The other metrics
+    are taken on the cache of evaluation.golden, and without one on the run's own dataset.
     """
     none = pd.Series(None, fields.index, dtype=object)
     own = pd.Series(
@@ -109,11 +115,8 @@ def dataset_ids(fields: pd.DataFrame, metric: str) -> np.ndarray:
         fields.index,
     )
     other = fields.get("evaluation.golden.dataset", none)
-    if metric == "accuracy":
-        first = fields.get("evaluation.pairs", none).map(lambda pairs: str(pairs).split(",")[0])
-        is_other = (
-            fields.get("evaluation.held_out", none).isna()
-            & fields.get("evaluation.pairs", none).notna()
-        )
-        other = first.where(is_other)
+    if metric_named(metric).by == "pair":
+        pairs = fields.get("evaluation.pairs", none)
+        is_other = fields.get("evaluation.held_out", none).isna() & pairs.notna()
+        other = pairs.map(lambda names: str(names).split(",")[0]).where(is_other)
     return pd.factorize(own.where(other.isna(), other))[0]

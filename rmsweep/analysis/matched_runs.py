@@ -12,48 +12,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis.fields import dataset_ids, ids, matches, spec_fields
-from rmsweep.analysis.means import full_part
-from rmsweep.analysis.metrics import has_value, values_by_prompt
+from rmsweep.analysis.fields import combination_ids, dataset_ids, meets_conditions, spec_fields
+from rmsweep.analysis.means import full_block
+from rmsweep.analysis.metrics import has_value, run_values
 from rmsweep.config.columns import column_types
 from rmsweep.config.spec import NOT_IN_ID
 
 Side = Mapping[str, Any]
-N_OWN = 6  # columns of `pair` before the fields
+N_NUMBERS = 6  # columns of `matched_pairs` before the fields of run a
 
 
-def pair(
+def matched_pairs(
     rows: pd.DataFrame, a: Side, b: Side, metric: str, sides: Sequence[Side] = ()
 ) -> pd.DataFrame:
-    """The pairs, a line each: row_a and row_b (positions in rows), setting, seed, the fields of a.
+    """Return the pairs, a line each, with the positions in rows of their two runs.
 
-    rows: done runs, one a key, with their fields and the columns of `cells.needs(metric)`. setting,
-    seed and stratum are numbers: of the combination of the fields paired on but the seed, of the
-    seed, of the dataset. n_prompts: of run a. sides: all that are contrasted,
-    where a and b are not. ValueError: an unknown field, or a value no run has.
+    rows: done runs, one a key, with their fields and the columns of `metric_columns(metric)`.
+    sides: all that are contrasted, where these are more than a and b.
+
+    The columns: row_a and row_b, the positions; setting, the number of the combination of the
+    fields that both agree in, without the seed; seed, a number; stratum, the number of the dataset;
+    n_prompts, of run a; and then the fields of run a. ValueError: an unknown field, or a value that
+    no run has.
     """
     if set(a) != set(b):
         raise ValueError(f"both sides need the same fields, got {sorted(a)} and {sorted(b)}")
     fields, codes = spec_fields(rows[["key", *_field_names(rows)]])
     assert len(fields) == len(rows), "one row a key"
-    values = values_by_prompt(rows, metric)
-    is_side = [matches(fields, side) for side in (a, b)]
-    are_in = [matches(fields, side) for side in sides] or is_side
-    setting = ids(codes, _paired_on(codes, a, are_in))
+    values = run_values(rows, metric)
+    is_side = [meets_conditions(fields, side) for side in (a, b)]
+    is_contrasted = [meets_conditions(fields, side) for side in sides] or is_side
+    setting = combination_ids(codes, _fields_in_common(codes, a, is_contrasted))
     runs = pd.DataFrame({"row": np.arange(len(rows)), "setting": setting, "seed": codes["seed"]})
-    of_a, of_b = (runs[is_in & has_value(values)] for is_in in is_side)
+    of_a, of_b = (runs[is_in_side & has_value(values)] for is_in_side in is_side)
     pairs = of_a.merge(of_b, on=["setting", "seed"], suffixes=("_a", "_b"))
     pairs = pairs[["row_a", "row_b", "setting", "seed"]]
     pairs["stratum"] = dataset_ids(rows, metric)[pairs["row_a"]]
-    pairs["n_prompts"] = values.iloc[:, 0].map(np.size).to_numpy()[pairs["row_a"]]
-    plain = fields.drop(columns="seed").iloc[pairs["row_a"]].reset_index(drop=True)
-    return pd.concat([pairs, plain.infer_objects()], axis=1)
+    pairs["n_prompts"] = values["value"].map(np.size).to_numpy()[pairs["row_a"]]
+    fields_of_a = fields.drop(columns="seed").iloc[pairs["row_a"]].reset_index(drop=True)
+    return pd.concat([pairs, fields_of_a.infer_objects()], axis=1)
 
 
-def balanced(pairs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Those pairs of each group such that every seed left has every setting left.
+def balanced_pairs(pairs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Return those pairs of each group such that every seed left has every setting left.
 
     Else seeds would differ by their settings, and the mean would depend on which runs are done.
+    pairs: of `matched_pairs`. by: the fields whose combinations are the groups.
     """
     kept = [np.zeros(0, dtype=int)]
     for positions in pairs.groupby(group_ids(pairs, by)).indices.values():
@@ -61,28 +65,31 @@ def balanced(pairs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         seed, setting = (pd.factorize(part[name])[0] for name in ("seed", "setting"))
         has_pair = np.zeros((seed.max() + 1, setting.max() + 1), dtype=bool)
         has_pair[seed, setting] = True
-        seeds, settings = full_part(has_pair, np.zeros(len(has_pair), dtype=int))
+        seeds, settings = full_block(has_pair, np.zeros(len(has_pair), dtype=int))
         kept.append(positions[np.isin(seed, seeds) & np.isin(setting, settings)])
     return pairs.iloc[np.sort(np.concatenate(kept))].reset_index(drop=True)
 
 
 def group_ids(pairs: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
-    """Number of the combination of the fields `by`: (pairs,)."""
+    """Return the number of each pair's combination of the fields `by`: (pairs,) integers."""
     if not by:
         return np.zeros(len(pairs), dtype=int)
     return pairs.groupby(list(by), dropna=False).ngroup().to_numpy()
 
 
-def _paired_on(codes: pd.DataFrame, contrasted: Side, is_side: list[np.ndarray]) -> list[str]:
+def _fields_in_common(
+    codes: pd.DataFrame, contrasted: Side, is_side: list[np.ndarray]
+) -> list[str]:
     """Fields, without the seed, in which the two runs of a pair agree."""
-    on = []
+    in_common = []
     for field in codes:
+        if field in (*contrasted, "seed", "loss.options"):  # the options' own fields stand apart
+            continue
         belongs = any(field.startswith(f"{name}.") for name in contrasted)
         parts = [codes.loc[is_in, field] for is_in in is_side] if belongs else [codes[field]]
-        is_told = field not in (*contrasted, "seed", "loss.options")  # whose fields stand apart
-        if is_told and all(part.nunique() > 1 for part in parts):
-            on.append(field)
-    return on
+        if all(part.nunique() > 1 for part in parts):
+            in_common.append(field)
+    return in_common
 
 
 def _field_names(rows: pd.DataFrame) -> list[str]:

@@ -1,4 +1,6 @@
-"""Means over runs and their bootstrap draws, for cells of runs that one number speaks of."""
+"""The means of cells, each a set of runs that one number speaks of, and their bootstrap draws."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -6,22 +8,23 @@ import pandas as pd
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean
 
 N_DRAWS = 2000
+ENOUGH_SEEDS = 5  # with fewer the intervals are too narrow
 
 
-ENOUGH_SEEDS = 5
+def full_block(has_run: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return lines and settings such that every line has a run at every setting.
 
+    A line is a row of a table at one seed. has_run: (lines, settings) bool. row: (lines,), the
+    table's row that a line is of. Returns positions of lines and of settings, ascending.
 
-def full_part(has_run: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lines (a row of a table at one seed) and settings such that every line has every setting.
-
-    has_run: (lines, settings) bool. row: (lines,). Drops, one by one, what has the largest gap: of
-    a line the share of settings it lacks, of a setting the largest share of a row's lines that lack
-    it. So an empty line goes first, and a setting that some row does not have before that row does.
+    What has the largest gap is dropped, one by one: the gap of a line is the share of settings it
+    lacks, the gap of a setting the largest share of one row's lines that lack it. So an empty line
+    goes first, and a setting that some row does not have goes before that row does.
     """
     lines, settings = np.arange(has_run.shape[0]), np.arange(has_run.shape[1])
-    while not (part := has_run[np.ix_(lines, settings)]).all():
-        line_gaps = (~part).mean(axis=1)
-        setting_gaps = pd.DataFrame(~part).groupby(row[lines]).mean().max().to_numpy()
+    while not (block := has_run[np.ix_(lines, settings)]).all():
+        line_gaps = (~block).mean(axis=1)
+        setting_gaps = pd.DataFrame(~block).groupby(row[lines]).mean().max().to_numpy()
         if line_gaps.max() >= setting_gaps.max():
             lines = np.delete(lines, line_gaps.argmax())
         else:
@@ -32,42 +35,69 @@ def full_part(has_run: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndar
 def means_and_draws(
     values: pd.DataFrame, runs: pd.DataFrame, rng: np.random.Generator, n_draws: int = N_DRAWS
 ) -> tuple[pd.Series, pd.DataFrame]:
-    """Mean of each cell and its bootstrap draws (n_draws, cells), the same draws for all.
+    """Return the mean of each cell (cells,) and its bootstrap draws (n_draws, cells).
 
-    values: one or two columns, of which the second divides the first. runs: of each value the
-    integers cell, setting, seed, dataset and n_prompts. A matrix per cell and dataset; a cell is
-    the mean over its datasets, weighted by their numbers of settings. Cells without runs are
-    absent.
+    A part of a cell is its runs on one set of test prompts. Each part has a mean of its own, and
+    the mean of a cell is that of its parts, weighted by their numbers of settings. One draw takes
+    the same seeds and prompts for all cells, so draws of two cells may be subtracted.
+
+    values: of each run, as from `run_values`. runs: of the same runs in the same order the integers
+    cell, setting, seed, dataset and n_prompts; the last two name the set of prompts. A cell without
+    runs is absent from both results.
     """
-    n_seeds = runs["seed"].max() + 1 if len(runs) else 0
     parts = runs.reset_index(drop=True).groupby(["cell", "dataset", "n_prompts"], sort=True)
-    seeds = runs["seed"].to_numpy()
+    of_parts = _means_above_draws(values, runs["seed"].to_numpy(), parts.indices, rng, n_draws)
+    n_settings = parts["setting"].nunique()
+    cell_of_part = n_settings.index.get_level_values("cell")
+    of_cells = {}
+    for cell in cell_of_part.unique():
+        is_part = cell_of_part == cell
+        of_cells[cell] = np.average(of_parts[:, is_part], axis=1, weights=n_settings[is_part])
+    table = pd.DataFrame(of_cells, index=range(1 + n_draws), dtype=float)
+    return table.iloc[0], table.iloc[1:]
+
+
+def _means_above_draws(
+    values: pd.DataFrame,
+    seeds: np.ndarray,
+    parts: Mapping[tuple[int, int, int], np.ndarray],
+    rng: np.random.Generator,
+    n_draws: int,
+) -> np.ndarray:
+    """The mean of each part in the first line, its draws in the others: (1 + n_draws, parts).
+
+    A part is one matrix (seeds, prompts), a seed's row the mean over its settings, and its mean is
+    the matrix's `crossed_mean`. With a divisor it is that mean over the divisor's, draw by draw.
+    parts: by cell, dataset and n_prompts the positions of its runs.
+    """
+    n_seeds = seeds.max() + 1 if len(seeds) else 0
     matrices = [
-        seed_means(np.stack(column.iloc[i].to_list()), seeds[i], n_seeds)
+        seed_means(np.stack(column.iloc[positions].to_list()), seeds[positions], n_seeds)
         for _, column in values.items()
-        for i in parts.indices.values()
+        for positions in parts.values()
     ]
-    strata = [part[1:] for part in parts.indices] * values.shape[1]
+    prompts_of_part = [(dataset, n_prompts) for _, dataset, n_prompts in parts]
+    strata = prompts_of_part * values.shape[1]
     means = np.array([[crossed_mean(matrix) for matrix in matrices]])
-    both = np.concatenate([means, bootstrap_means(matrices, strata, rng, n_draws)])
-    if values.shape[1] == 2:
-        over, under = np.split(both, 2, axis=1)
-        both = np.divide(over, under, out=np.full(over.shape, np.nan), where=under != 0)
-    weights = parts["setting"].nunique()
-    of = weights.index.get_level_values("cell")
-    columns = {c: np.average(both[:, of == c], 1, weights[of == c]) for c in of.unique()}
-    both = pd.DataFrame(columns, index=range(n_draws + 1), dtype=float)
-    return both.iloc[0], both.iloc[1:]
+    lines = np.concatenate([means, bootstrap_means(matrices, strata, rng, n_draws)])
+    if "divisor" not in values:
+        return lines
+    value, divisor = np.split(lines, 2, axis=1)
+    return np.divide(value, divisor, out=np.full(value.shape, np.nan), where=divisor != 0)
 
 
 def seed_means(values: np.ndarray, seeds: np.ndarray, n_seeds: int) -> np.ndarray:
-    """Mean over the runs of each seed, nan left out: (n_seeds, prompts) from (runs[, prompts])."""
+    """Return the mean over the runs of each seed, without what is nan: (n_seeds, prompts).
+
+    values: (runs,) or (runs, prompts). seeds: (runs,), integers below n_seeds. nan where a seed has
+    no value.
+    """
     values = values.reshape(len(values), -1).astype(float)
     is_gap = np.isnan(values)
-    of_seed = (np.arange(n_seeds)[:, None] == seeds).astype(float)  # (n_seeds, runs)
-    n = np.repeat(of_seed.sum(axis=1, keepdims=True), values.shape[1], axis=1)
+    is_of_seed = (np.arange(n_seeds)[:, None] == seeds).astype(float)  # (n_seeds, runs)
+    n = np.repeat(is_of_seed.sum(axis=1, keepdims=True), values.shape[1], axis=1)
     if is_gap.any():
         values[is_gap] = 0
-        n -= of_seed @ is_gap
-    total = of_seed @ values
+        n -= is_of_seed @ is_gap
+    total = is_of_seed @ values
     return np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0)

@@ -10,7 +10,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from rmsweep.analysis.fields import label
+from rmsweep.analysis.fields import as_typed
 
 ESCAPES: dict[str, dict[str, str]] = {
     "text": {},
@@ -25,7 +25,7 @@ STARS = (0.05, 0.01, 0.001)
 BOLD = {"text": "{}", "md": "**{}**", "html": "<b>{}</b>", "latex": r"\textbf{{{}}}"}
 
 
-def render(
+def render_table(
     cells: pd.DataFrame,
     row_fields: Sequence[str],
     column_fields: Sequence[str],
@@ -34,15 +34,19 @@ def render(
     format: str,
     width: int = 120,
 ) -> str:
-    """The table as text, md, latex (booktabs), html or csv (long form, full precision, no notes).
+    """Return the table as text, md, latex (booktabs), html or csv.
 
-    Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs miss or
-    (n seeds) where other cells have more; with a baseline `mean [low, high]; difference [low, high]
-    stars`. `-` has no value, `n/a` is not in the sweep. width: of
-    text, in characters; it folds to fit.
+    cells: of `tables.compare`, with the fields and the metric that it was called with. notes: lines
+    to stand under the table; csv, which is the long form in full precision, has none. width: of
+    text, in characters, to which it folds. ValueError for another format.
+
+    Cells read `mean [low, high]`, then * or ~ as the notes say, then (n of N) where runs are
+    missing or (n seeds) where other cells have more. With a baseline they read
+    `mean [low, high]; difference [low, high] stars`. `-` is a cell without a value, `n/a` a cell
+    that is not in the sweep.
     """
     if format == "csv":
-        labels = {field: cells[field].map(label) for field in [*row_fields, *column_fields]}
+        labels = {field: cells[field].map(as_typed) for field in [*row_fields, *column_fields]}
         return cells.assign(**labels).to_csv(index=False)
     if format not in ESCAPES:
         raise ValueError(f"format must be one of {', '.join(ESCAPES)}, csv; got {format!r}")
@@ -55,8 +59,10 @@ def render(
     )
 
 
-def render_strings(grid: pd.DataFrame, notes: Sequence[str], format: str, width: int = 120) -> str:
-    """Any table of strings, with lines to stand under it, as text, md, latex or html."""
+def render_text_grid(
+    grid: pd.DataFrame, notes: Sequence[str], format: str, width: int = 120
+) -> str:
+    """Return a table of strings, with lines to stand under it, as text, md, latex or html."""
     escape = str.maketrans(ESCAPES[format])
     grid = grid.map(lambda text: text.translate(escape))
     grid.columns = [name.translate(escape) for name in grid]
@@ -81,14 +87,12 @@ def _grid(
     decimals, most_seeds = n_decimals(cells), int(cells["n_seeds"].max())
     texts: dict[tuple[tuple[str, ...], str], str] = {}
     for cell in cells.to_dict("records"):
-        line = tuple(_printable(label(cell[field])).translate(escape) for field in row_fields)
-        head = ", ".join(f"{field}={label(cell[field])}" for field in column_fields) or metric
+        line = tuple(_printable(as_typed(cell[field])).translate(escape) for field in row_fields)
+        head = ", ".join(f"{field}={as_typed(cell[field])}" for field in column_fields) or metric
         text = cell_text(cell, decimals, most_seeds).translate(escape)
         texts[line, head] = bold.format(text) if cell["is_best"] else text
-    lines, heads = (
-        dict.fromkeys(line for line, _ in texts),
-        dict.fromkeys(head for _, head in texts),
-    )
+    lines = dict.fromkeys(line for line, _ in texts)
+    heads = dict.fromkeys(head for _, head in texts)
     table = [[*line, *(texts.get((line, head), "n/a") for head in heads)] for line in lines]
     names = [_printable(name).translate(escape) for name in [*row_fields, *heads]]
     return pd.DataFrame(table, columns=names)
@@ -100,7 +104,11 @@ def _printable(text: str) -> str:
 
 
 def n_decimals(cells: pd.DataFrame) -> int:
-    """So many that the typical half-width of an interval shows two digits; else the mean three."""
+    """Return how many decimals show two digits of the intervals' median half-width.
+
+    Without intervals it is as many as show about three digits of the median mean. cells: of
+    `tables.compare`.
+    """
     half_widths = (cells["high"] - cells["low"]) / 2
     scales = half_widths[half_widths > 0]
     if scales.empty:
@@ -109,7 +117,10 @@ def n_decimals(cells: pd.DataFrame) -> int:
 
 
 def cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
-    """What stands in one cell, in the words of `render`."""
+    """Return what stands in one cell, as `render_table` says.
+
+    cell: a line of `tables.compare`. most_seeds: the largest n_seeds of the table.
+    """
     words = ["-" if np.isnan(cell["mean"]) else f"{cell['mean']:z.{decimals}f}"]
     if not np.isnan(cell["low"]):
         words.append(f"[{cell['low']:z.{decimals}f}, {cell['high']:z.{decimals}f}]")
@@ -122,7 +133,8 @@ def cell_text(cell: dict[str, Any], decimals: int, most_seeds: int) -> str:
             low, high = cell["difference_low"], cell["difference_high"]
             words.append(f"[{low:+z.{decimals}f}, {high:+z.{decimals}f}]")
         stars = sum(cell["p_holm"] < level for level in STARS)
-        words += ["*" * stars] * (stars > 0)
+        if stars:
+            words.append("*" * stars)
     if cell["n_runs"] < cell["n_wanted"]:
         words.append(f"({cell['n_runs']} of {cell['n_wanted']})")
     elif 0 < cell["n_seeds"] < most_seeds:

@@ -1,10 +1,10 @@
 """What arXiv:2411.04991 (RBT) proves about annotation, order and convergence, as numbers.
 
-The paper's full text was not at hand. Definitions, Corollary 7 and the rate of Theorem 20 follow
-published summaries of it; Propositions 9 and 24 are derived here from the definitions, and
-Proposition 10 and Theorem 11 are proved here for more than the paper asks. Each docstring says
-which. Rewards are in the annotator's unit (beta times margin over reward_scale is a logit) unless
-said otherwise; `xi` is the probability of the right label as a function of |margin|.
+The paper's full text was not at hand. Definitions and the rate of Theorem 20 follow published
+summaries of it; Propositions 9 and 24 are derived here from the definitions, and Proposition 10 and
+Theorem 11 are proved here for more than the paper asks. Each docstring says which. Rewards are in
+the annotator's unit (beta times margin over reward_scale is a logit) unless said otherwise; `xi` is
+the probability of the right label as a function of |margin|.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,13 +41,13 @@ FAMILIES: Mapping[str, Cdf] = MappingProxyType(
 
 
 def gaussian_quality(xi: Xi, sigma: float) -> float:
-    """Mean annotation quality of two responses with scores N(mu, sigma^2): E xi(sqrt(2) sigma |Z|).
+    """Return the mean annotation quality of two responses whose scores are N(mu, sigma^2).
 
-    Example 1 of RBT. sigma >= 0 is the standard deviation of one response's score, so that the
-    margin has variance 2 sigma^2. The published values .6749, .7251, .7781 and .8428 at
-    beta^2 sigma^2 = 1, 2, 4 and 10 come out with a margin of variance sigma^2: they are
-    gaussian_quality(sigmoid, sqrt(1/2)) and so on. Probit xi has the closed form
-    1/2 + arctan(sqrt(2) beta sigma) / pi. Quadrature over quantiles; 1/2 at sigma = 0.
+    It is E xi(sqrt(2) sigma |Z|), Example 1 of RBT. sigma >= 0 is the standard deviation of one
+    response's score, so that the margin has variance 2 sigma^2. The published values .6749, .7251,
+    .7781 and .8428 at beta^2 sigma^2 = 1, 2, 4 and 10 come out with a margin of variance sigma^2:
+    they are gaussian_quality(sigmoid, sqrt(1/2)) and so on. Probit xi has the closed form 1/2 +
+    arctan(sqrt(2) beta sigma) / pi. Quadrature over quantiles; 1/2 at sigma = 0.
     """
     if not 0 <= sigma < np.inf:
         raise ValueError(f"sigma must be >= 0 and finite, got {sigma}")
@@ -59,7 +59,7 @@ def gaussian_quality(xi: Xi, sigma: float) -> float:
 
 
 def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> np.ndarray:
-    """Density of sigmoid(beta |r1 - r2|) over pairs with scores N(mu, sigma^2), on (1/2, 1).
+    """Return the density of sigmoid(beta |r1 - r2|) over pairs whose scores are N(mu, sigma^2).
 
     Change of variables from the folded normal: 2 phi(logit(q) / s) / (s q (1 - q)) with
     s = sqrt(2) beta sigma > 0. quality: (n,); 0 outside [1/2, 1). RBT, Example 1.
@@ -81,7 +81,7 @@ def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> 
 def cell_masses(
     locations: np.ndarray, scales: np.ndarray, family: Cdf, edges: np.ndarray
 ) -> np.ndarray:
-    """Each prompt's score distribution on a grid: (prompts, cells), rows sum to 1.
+    """Return each prompt's score distribution on a grid: (prompts, cells), rows sum to 1.
 
     Prompt x has scores locations[x] + scales[x] * e with e of `family` (one of FAMILIES); both
     (prompts,), scales > 0. edges: (cells + 1,) evenly spaced. Mass beyond the grid is put in
@@ -95,7 +95,7 @@ def cell_masses(
 
 
 def same_and_cross(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """E value(|r1 - r2|) of two responses to one prompt, and of responses to two random prompts.
+    """Return the means of value(|r1 - r2|) for responses to one prompt, and to two random prompts.
 
     masses: (prompts, cells), each row the distribution of a prompt's scores on an even grid;
     values: (..., cells) at the distances 0, 1, 2, ... cells. Returns (2, ...), same and cross. The
@@ -127,7 +127,7 @@ def same_and_cross(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
 def order_consistency_range(
     agreement: np.ndarray, annotation_error: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What agreement with noisy labels implies of agreement with the golden order: lower, upper.
+    """Return bounds, lower and upper, on the agreement with the golden order.
 
     agreement: share of pairs that the reward model orders as they are labelled (order_consistency).
     annotation_error: share of labels against the golden order. Both in [0, 1], any one shape.
@@ -143,7 +143,7 @@ def order_consistency_range(
 
 
 def weighted_order_consistency(agreement: np.ndarray, annotation_error: np.ndarray) -> np.ndarray:
-    """(c - e) / (1 - 2e): order consistency with pairs weighted by 2 xi(|margin|) - 1.
+    """Return order consistency with pairs weighted by 2 xi(|margin|) - 1: (c - e) / (1 - 2e).
 
     In expectation over labels c = E[a xi + (1 - a)(1 - xi)] with a = 1 where the order is right,
     and e = E[1 - xi], so c - e = E[a (2 xi - 1)] and 1 - 2e = E[2 xi - 1]. Where the error does not
@@ -159,7 +159,7 @@ def weighted_order_consistency(agreement: np.ndarray, annotation_error: np.ndarr
 
 
 def classification_reward(rewards: np.ndarray, opponents: np.ndarray) -> np.ndarray:
-    """Logit of winning against a random opponent under Bradley-Terry: logit E_j sigmoid(r - r_j).
+    """Return the logit of winning against a random opponent: logit E_j sigmoid(r - r_j).
 
     What CLF learns in the limit of data: the log-odds of `chosen` for a response of reward r whose
     opponents have rewards r_j. rewards: (n,). opponents: (m,), equally likely. Returns (n,).
@@ -175,9 +175,10 @@ def classification_reward(rewards: np.ndarray, opponents: np.ndarray) -> np.ndar
 
 
 def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
-    """Least and greatest classification_reward minus reward: -log E exp(r_j), log E exp(-r_j).
+    """Return the least and the greatest that classification_reward can differ from the reward.
 
-    For opponents N(m, tau^2): -m - tau^2 / 2 and -m + tau^2 / 2.
+    They are -log E exp(r_j) and log E exp(-r_j), over opponents (m,) of equal weight; for opponents
+    N(m, tau^2) they are -m - tau^2 / 2 and -m + tau^2 / 2.
     """
     n = np.log(np.size(opponents))
     low, high = n - special.logsumexp(opponents), special.logsumexp(np.negative(opponents)) - n
@@ -187,23 +188,8 @@ def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
 # Convergence of the Bradley-Terry reward.
 
 
-def margin_error_bound(
-    true_logit: np.ndarray, predicted_logit: np.ndarray, risk: np.ndarray
-) -> np.ndarray:
-    """Corollary 7 of RBT for one pair: the most that |true - predicted| can be, given its risk.
-
-    (sqrt p0 + sqrt p) / (q (1 - q)) * sqrt(R_B) for B >= 2, with q whichever of p0 and p is nearer
-    to 0 or 1 (the mean value theorem gives some q between the two). As in the paper the bound
-    grows without limit where preferences are certain. Any one shape. The paper bounds sqrt(R_B)
-    by the rate of Theorem 20 up to constants.
-    """
-    roots = np.sqrt(special.expit(true_logit)) + np.sqrt(special.expit(predicted_logit))
-    extreme = np.maximum(np.abs(true_logit), np.abs(predicted_logit))
-    return roots * (2 + 2 * np.cosh(extreme)) * np.sqrt(risk)  # 1 / (q (1 - q)) of a logit
-
-
 def convergence_rate(n_pairs: np.ndarray, smoothness: float, alpha: float, dim: int) -> np.ndarray:
-    """phi_n of RBT's Theorem 20: R_B <= C B phi_n L log^2(n) for an MLP of depth L.
+    """Return the rate phi_n of RBT's Theorem 20: R_B <= C B phi_n L log^2(n) for L layers.
 
     phi_n = 2^(((1 + alpha) b + (3 + alpha) d) / ((1 + alpha) b + d)) n^-((1 + alpha) b / ((1 +
     alpha) b + d)), with b the Hoelder smoothness of the reward, d the dimension of the embedding

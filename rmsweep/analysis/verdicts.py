@@ -1,4 +1,4 @@
-"""Verdicts on claims (claim_files.py): each tested on the runs of a sweep, and printed."""
+"""Verdicts on claims (claims.py): each is tested on the runs of a sweep, and put into words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,43 +8,51 @@ import pandas as pd
 
 from rmsweep.analysis import contrasts
 from rmsweep.analysis.claims import ENTRY, Claim
-from rmsweep.analysis.fields import describe, matches, spec_fields
+from rmsweep.analysis.fields import conditions_text, meets_conditions, spec_fields
 from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
-from rmsweep.analysis.table_text import render_strings
+from rmsweep.analysis.table_text import render_text_grid
 from rmsweep.config.columns import column_types
 from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import Absent
 
-COUNTS = ("n_seeds", "n_prompts", "n_pairs", "n_points")
+EFFECT_COUNTS = ("n_seeds", "n_prompts", "n_pairs", "n_points")
 ENOUGH_POINTS = 5  # of a correlation: of four unrelated ones, a tenth correlate beyond 0.9
 
 
-def judge(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) -> pd.DataFrame:
-    """A line a claim and way of training: name, claim, source, training, verdict, of, effect, low,
-    high, n_seeds, n_prompts, n_pairs, n_points (of a correlation), reason.
+def verdict_table(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) -> pd.DataFrame:
+    """Return the verdict on each claim, a line a claim and way of training.
 
-    rows: done runs, one a key, with `columns(claims)`. verdict: holds, fails, undecided or "not
-    tested", and then the reason. seed: of the bootstrap, which begins anew with each line. Ways of
-    training that can test a claim do so on the settings that all of them were run on.
+    rows: done runs, one a key, with `claim_columns(claims)`. seed: of the bootstrap, which begins
+    anew with each line. Ways of training that can test a claim do so on the settings that all of
+    them were run on.
+
+    The columns: name, claim, source and training; verdict, which is holds, fails, undecided or "not
+    tested"; of, what the effect is a difference in; effect, low, high; n_seeds, n_prompts, n_pairs,
+    and n_points of a correlation; reason, why a claim is not tested.
     """
     lines = []
     for claim in claims:
         ways = _ways(rows, claim) if claim.protocols else {"": rows}
-        found = {way: _judge(part, claim, seed) for way, part in ways.items()}
-        tested = [way for way in found if found[way]["verdict"] != "not tested"]
-        for way, part in _alike({way: ways[way] for way in tested}, claim).items():
+        judged = {way: _judge(part, claim, seed) for way, part in ways.items()}
+        tested = [way for way in judged if judged[way]["verdict"] != "not tested"]
+        for way, part in _on_common_settings({way: ways[way] for way in tested}, claim).items():
             line = _judge(part, claim, seed)
-            found[way] = found[way] if line["verdict"] == "not tested" else line
-        lines += [found[way] | {"training": way} for way in tested]
+            judged[way] = judged[way] if line["verdict"] == "not tested" else line
+        lines += [judged[way] | {"training": way} for way in tested]
         if not tested:
-            lines.append(next(iter(found.values())) | {"training": ""})
+            lines.append(next(iter(judged.values())) | {"training": ""})
     names = ["name", "claim", "source", "training", "verdict", "of", "effect", "low", "high"]
-    table = pd.DataFrame(lines, columns=[*names, *COUNTS, "reason"])
-    return table.astype(dict.fromkeys(COUNTS, "Int64"))
+    table = pd.DataFrame(lines, columns=[*names, *EFFECT_COUNTS, "reason"])
+    return table.astype(dict.fromkeys(EFFECT_COUNTS, "Int64"))
 
 
-def render(lines: pd.DataFrame, notes: Sequence[str], format: str, width: int = 120) -> str:
-    """What `judge` returns as text, md, html or json (a list of objects, full precision)."""
+def render_verdicts(
+    lines: pd.DataFrame, verdict_notes: Sequence[str], format: str, width: int = 120
+) -> str:
+    """Return the verdicts as text, md, html or json (a list of objects, full precision).
+
+    lines: of `verdict_table`. notes: lines to stand under them, but for json. width: of text.
+    """
     if format == "json":
         return lines.to_json(orient="records", indent=1) + "\n"
     is_again = lines["name"].eq(lines["name"].shift())
@@ -54,28 +62,31 @@ def render(lines: pd.DataFrame, notes: Sequence[str], format: str, width: int = 
             "training": lines["training"],
             "verdict": lines["verdict"],
             "effect [95 % interval]": [_effect(line) for line in lines.to_dict("records")],
-            "n": [counts(line) for line in lines.to_dict("records")],
+            "n": [counts_text(line) for line in lines.to_dict("records")],
         }
     )
-    return render_strings(grid, notes, format, width)
+    return render_text_grid(grid, verdict_notes, format, width)
 
 
-def notes(lines: pd.DataFrame, n_done: int, n_wanted: int) -> list[str]:
-    """Lines to stand under the verdicts: how they come about, what is missing."""
+def verdict_notes(lines: pd.DataFrame, n_done: int, n_wanted: int) -> list[str]:
+    """Return the lines to stand under the verdicts: how they come about, what is missing.
+
+    lines: of `verdict_table`. n_done, n_wanted: runs of the sweep.
+    """
     n_of = lines["verdict"].value_counts()
     verdicts = [f"{n_of.get(v, 0)} {v}" for v in ("holds", "fails", "undecided", "not tested")]
     how = (
         "holds: the 95 % interval lies on the claimed side of 0; fails: on the other; undecided: 0"
     )
-    found = [
+    notes = [
         f"{', '.join(verdicts)}.",
         f"{how} is within. Paired, crossed bootstrap over seeds and prompts, B = {N_DRAWS:,}.",
     ]
     if n_done < n_wanted:
-        found.append(f"INCOMPLETE: {n_done:,} of {n_wanted:,} runs are done.")
+        notes.append(f"INCOMPLETE: {n_done:,} of {n_wanted:,} runs are done.")
     if (lines["n_seeds"] < ENOUGH_SEEDS).any():
-        found.append(f"WARNING: fewer than {ENOUGH_SEEDS} seeds, the intervals are too narrow.")
-    return found
+        notes.append(f"WARNING: fewer than {ENOUGH_SEEDS} seeds, the intervals are too narrow.")
+    return notes
 
 
 def _effect(line: dict[str, Any]) -> str:
@@ -86,10 +97,12 @@ def _effect(line: dict[str, Any]) -> str:
     return f"{effect} [{interval}] {line['of']}"
 
 
-def counts(line: dict[str, Any]) -> str:
-    """Numbers of seeds, prompts, pairs and points of a line of `judge`, in words."""
-    there = [name for name in COUNTS if not pd.isna(line[name])]
-    return ", ".join(f"{line[name]:,} {name[2:]}" for name in there)
+def counts_text(line: dict[str, Any]) -> str:
+    """Return in words how many seeds, prompts, pairs and points a line of `verdict_table` has."""
+    counts = {
+        name.removeprefix("n_"): line[name] for name in EFFECT_COUNTS if not pd.isna(line[name])
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
@@ -98,11 +111,11 @@ def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
         return line | {"verdict": "not tested", "reason": claim.not_tested, "of": ""}
     try:
         kept = _with_numbers(_kept(rows, claim.where), claim)
-        found = _contrast(kept, claim, np.random.default_rng(seed))
-        _require_effect(found, claim)
+        effects = _contrast(kept, claim, np.random.default_rng(seed))
+        _require_effect(effects, claim)
     except Absent as absent:
         return line | {"verdict": "not tested", "reason": str(absent).partition(";")[0]}
-    (numbers,) = found.rename(columns={"estimate": "effect"}).to_dict("records")
+    (numbers,) = effects.rename(columns={"estimate": "effect"}).to_dict("records")
     low, high = numbers["low"], numbers["high"]
     if str(claim.test).endswith("less"):
         low, high = -high, -low
@@ -129,11 +142,11 @@ def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.
     return contrasts.paired_differences(*sides, rng)
 
 
-def _require_effect(found: pd.DataFrame, claim: Claim) -> None:
+def _require_effect(effects: pd.DataFrame, claim: Claim) -> None:
     assert claim.contrast is not None
-    if found.empty:
+    if effects.empty:
         raise Absent(f"no two runs differ in {claim.contrast['field']} alone")
-    if np.isnan(found["estimate"][0]):
+    if np.isnan(effects["estimate"][0]):
         raise Absent(f"the sweep has one {claim.x if claim.kind == 'correlation' else claim.along}")
 
 
@@ -146,17 +159,18 @@ def _option(rows: pd.DataFrame, field: str, value: Any) -> Any:
 def _kept(rows: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
     """The rows that meet the conditions; Absent where none does."""
     bounds = {field: value for field, value in where.items() if isinstance(value, dict)}
-    plain = {field: value for field, value in where.items() if field not in bounds}
+    values = {field: value for field, value in where.items() if field not in bounds}
     is_kept = np.ones(len(rows), dtype=bool)
-    if plain:
+    if values:
         fields = rows[["key", *(name for name in column_types() if name in rows)]]
-        is_kept &= matches(spec_fields(fields)[0], plain)
+        is_kept &= meets_conditions(spec_fields(fields)[0], values)
     for field, bound in bounds.items():
         number = rows[field].to_numpy(dtype=float)
         is_kept &= (number < bound.get("below", np.inf)) & (number > bound.get("above", -np.inf))
     if not is_kept.any():
         words = [f"{f} {side} {x}" for f, bound in bounds.items() for side, x in bound.items()]
-        raise Absent(f"no run has {' and '.join([*words, *([describe(plain)] if plain else [])])}")
+        words += [conditions_text(values)] if values else []
+        raise Absent(f"no run has {' and '.join(words)}")
     return rows[is_kept].reset_index(drop=True)
 
 
@@ -205,7 +219,7 @@ def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
     return ways or {"": rows}
 
 
-def _alike(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str, pd.DataFrame]:
+def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str, pd.DataFrame]:
     """The rows of each way whose settings all ways have, where that leaves any and drops some.
 
     A setting: the fields of the spec but those of training and the seed; of the loss its name, or
@@ -231,5 +245,5 @@ def _settings(rows: pd.DataFrame, claim: Claim) -> pd.Series:
     fields = [name for name in fields if not name.startswith(left_out)]
     if claim.contrast["field"] == "loss":
         fields.remove("loss")
-    plain = rows[fields].astype(object).where(rows[fields].notna(), None)
-    return pd.Series(list(plain.itertuples(index=False, name=None)), rows.index, dtype=object)
+    settings = rows[fields].astype(object).where(rows[fields].notna(), None)
+    return pd.Series(list(settings.itertuples(index=False, name=None)), rows.index, dtype=object)

@@ -1,4 +1,4 @@
-"""`rmsweep table`, `figure`, `claims`, `report`: what the runs of sweeps say."""
+"""The commands that show what runs say: `rmsweep table`, `figure`, `claims` and `report`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmsweep.analysis import fields, metrics
-from rmsweep.analysis.figures import catalogue, write
-from rmsweep.analysis.report import page
+from rmsweep.analysis.figures import catalogue
 from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
 from rmsweep.errors import MissingData, nearest
 from rmsweep.results import sweep_record
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add the commands to those of `rmsweep`."""
+    """Add these commands to those of `rmsweep`."""
     _add_table(commands)
     _add_figure(commands)
     _add_claims(commands)
@@ -28,7 +27,12 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _add_table(commands: argparse._SubParsersAction[Any]) -> None:
-    table = commands.add_parser("table", help="the result table of one or several sweeps")
+    table = commands.add_parser(
+        "table",
+        help="the result table of one or several sweeps",
+        epilog=metrics.metric_lines(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_names(table)
     table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
     table.add_argument(
@@ -37,7 +41,7 @@ def _add_table(commands: argparse._SubParsersAction[Any]) -> None:
     table.add_argument(
         "--metric",
         default="improvement",
-        help="such as oracle_share, kl_risk; default: %(default)s",
+        help="one of those below; default: %(default)s",
     )
     table.add_argument(
         "--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp"
@@ -74,13 +78,13 @@ def _add_figure(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _add_claims(commands: argparse._SubParsersAction[Any]) -> None:
-    verdicts = commands.add_parser("claims", help="the verdict of the runs on each published claim")
-    add_names(verdicts)
-    verdicts.add_argument(
+    claims = commands.add_parser("claims", help="the verdict of the runs on each published claim")
+    add_names(claims)
+    claims.add_argument(
         "--file", action="append", default=[], metavar="YAML", help="your own claims too"
     )
-    verdicts.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
-    verdicts.set_defaults(call=_claims)
+    claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
+    claims.set_defaults(call=_claims)
 
 
 def _add_report(commands: argparse._SubParsersAction[Any]) -> None:
@@ -103,19 +107,18 @@ def _table(args: argparse.Namespace) -> int:
     """Print a result table; 1 where runs are missing."""
     import numpy as np
 
-    from rmsweep.analysis import table_text, tables
+    from rmsweep.analysis import table_fields, table_notes, table_text, tables
 
-    rows, wanted = _rows_and_wanted(args.names, metrics.needs(args.metric))
+    metrics.check_metric(args.metric)
+    rows, wanted = _rows_and_wanted(args.names, ["key", *metrics.metric_columns(args.metric)])
     if args.where:
-        wanted = fields.select(wanted, conditions_of(args.where))
+        wanted = fields.select_specs(wanted, conditions_of(args.where))
     row_fields, column_fields = listed(args.rows), listed(args.columns)
     spec_fields, _ = fields.spec_fields(wanted)
-    tables.checked_fields(
-        spec_fields, row_fields, column_fields
-    )  # before defaults are made of them
-    row_fields = row_fields or tables.default_rows(wanted, column_fields)
+    table_fields.checked_fields(spec_fields, row_fields, column_fields)  # which set the defaults
+    row_fields = row_fields or table_fields.default_rows(wanted, column_fields)
     if args.columns is None:
-        column_fields = tables.default_columns(wanted, row_fields)
+        column_fields = table_fields.default_columns(wanted, row_fields)
     what = (row_fields, column_fields, args.metric)
     rng = np.random.default_rng(args.seed)
     compared = tables.compare(rows, wanted, *what, rng, args.against)
@@ -124,33 +127,31 @@ def _table(args: argparse.Namespace) -> int:
             f"no done run has {args.metric}; where responses have golden rewards runs have "
             "improvement, where labelled pairs are judged accuracy"
         )
-    notes = tables.notes(compared, wanted, *what, args.against)
+    notes = table_notes.table_notes(compared, wanted, *what, args.against)
     width = shutil.get_terminal_size((120, 24)).columns
-    print(table_text.render(compared, *what, notes, args.format, width))
+    print(table_text.render_table(compared, *what, notes, args.format, width))
     return int((compared["n_runs"] < compared["n_wanted"]).any())
 
 
 def _claims(args: argparse.Namespace) -> int:
     """Print the verdict on each claim; 1 where runs are missing."""
-    from rmsweep.analysis import claims as claim_files
-    from rmsweep.analysis import verdicts
+    from rmsweep.analysis import claims, verdicts
 
-    found = claim_files.with_own(args.file)
-    rows, wanted = _rows_and_wanted(args.names, claim_files.columns(found))
+    tested = claims.published_and_own_claims(args.file)
+    rows, wanted = _rows_and_wanted(args.names, claims.claim_columns(tested))
     if args.where:
-        wanted = fields.select(wanted, conditions_of(args.where))
+        wanted = fields.select_specs(wanted, conditions_of(args.where))
         rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
-    lines = verdicts.judge(rows, found, args.seed)
+    lines = verdicts.verdict_table(rows, tested, args.seed)
     n_done = int(wanted["key"].isin(rows["key"]).sum())
-    notes = verdicts.notes(lines, n_done, len(wanted))
+    notes = verdicts.verdict_notes(lines, n_done, len(wanted))
     width = shutil.get_terminal_size((120, 24)).columns
-    print(verdicts.render(lines, notes, args.format, width))
+    print(verdicts.render_verdicts(lines, notes, args.format, width))
     return int(n_done < len(wanted))
 
 
 def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Done and wanted runs of the sweeps, a line a key; where none is done, the end."""
-
+    """Done and wanted runs of the sweeps, a line a key; the process ends where none is done."""
     rows, wanted = sweep_record.load_sweeps(names, columns)
     if rows.empty:
         say_error(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
@@ -160,17 +161,17 @@ def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame
 
 def _figure(args: argparse.Namespace) -> int:
     """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
-    from rmsweep.analysis.figures import style
+    from rmsweep.analysis.figures import style, write
     from rmsweep.results import dataset
 
     if args.out is None and len(args.names) > 1:
         raise ValueError("figures of several sweeps need --out DIR, the folder to write them to")
     asked, formats = listed(args.figure), listed(args.format)
-    for option, given, valid in (
+    for option, typed, valid in (
         ("--figure", asked, catalogue.FIGURES),
         ("--format", formats, style.FORMATS),
     ):
-        if unknown := [name for name in given if name not in valid]:
+        if unknown := [name for name in typed if name not in valid]:
             raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
     offered = (
         list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.figures_with_bars()
@@ -204,6 +205,7 @@ def _figure(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     """Write the page; 1 where runs are missing."""
+    from rmsweep.analysis.report import page
     from rmsweep.analysis.report.request import Request
     from rmsweep.results import dataset
 
@@ -216,10 +218,10 @@ def _report(args: argparse.Namespace) -> int:
         raise ValueError(f"--out must be a file, {path} is a folder")
     conditions = conditions_of(args.where)
     names, where, files = map(tuple, (args.names, args.where, args.file))
-    made = page.build_page(Request(names, where, conditions, args.seed, files))
-    page.write_page(made, path)
-    print(f"{path}: {len(made.html.encode()) / 1e6:.1f} MB; open it in a browser")
-    if made.n_done < made.n_wanted:
-        counts = f"{made.n_done:,} of {made.n_wanted:,} runs are done, {made.n_failed:,} failed"
+    built = page.build_page(Request(names, where, conditions, args.seed, files))
+    page.write_page(built, path)
+    print(f"{path}: {len(built.html.encode()) / 1e6:.1f} MB; open it in a browser")
+    if built.n_done < built.n_wanted:
+        counts = f"{built.n_done:,} of {built.n_wanted:,} runs are done, {built.n_failed:,} failed"
         say_error(f"INCOMPLETE: {counts}")
-    return int(made.n_done < made.n_wanted)
+    return int(built.n_done < built.n_wanted)

@@ -1,4 +1,4 @@
-"""What of a sweep is mirrored to W&B: one run of all, or one each."""
+"""What of a sweep is mirrored to W&B: one W&B run of all its runs, or one of each."""
 
 import contextlib
 import json
@@ -12,25 +12,25 @@ import pandas as pd
 import pyarrow as pa
 
 from rmsweep import files
-from rmsweep.analysis import claims as claim_files
-from rmsweep.analysis import verdicts as claims
+from rmsweep.analysis import claims, verdicts
 from rmsweep.analysis.figures import catalogue, write
 from rmsweep.config import columns
 from rmsweep.config.loggers import Wandb
 from rmsweep.errors import MissingData, one_line
-from rmsweep.launch import progress
 from rmsweep.results import dataset, schema, sweep_record
 from rmsweep.tracking import wandb_client
-from rmsweep.tracking.wandb_client import Mirrored
+from rmsweep.tracking.wandb_client import MirroredRun
 
 LEFT_OUT = {"traceback", "canonical", "loss.options"}  # of tables: long
 
 
 def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str:
-    """Send a sweep's done runs, or those of these keys; what to say of it, one line. It raises
-    nothing of W&B's, nor of what is prepared for it.
+    """Send a sweep's done runs, or those of these keys, and return one line on what came of it.
+
+    It raises nothing of W&B's, nor an OSError or ValueError of what is prepared for it: the results
+    are in files, whatever happens.
     """
-    progress.say("sending to W&B" if logger.mode == "online" else "writing for W&B")
+    print("sending to W&B" if logger.mode == "online" else "writing for W&B", flush=True)
     try:
         return _mirror(name, logger, keys)
     except (OSError, ValueError) as error:  # such as a full disk
@@ -44,8 +44,8 @@ def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
     rows = rows if keys is None else rows[rows["key"].isin(keys)]
     if rows.empty:
         return "W&B: no run is done yet; the same command sends what is done by then"
-    state = _state(directory)
-    _keep(directory, state)  # or what is sent could not be continued
+    state = _read_state(directory)
+    _write_state(directory, state)  # or what is sent could not be continued
     if logger.per == "sweep":
         runs = [_sweep(name, rows, state["id"])]
     else:
@@ -56,7 +56,7 @@ def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
     n_sent, failure = wandb_client.send(logger, directory, runs)
     if logger.per == "run":
         sent += [run.id for run in runs[:n_sent]]
-    _keep(directory, state)
+    _write_state(directory, state)
     if failure is not None:
         return f"W&B: {n_sent} of {len(runs)} sent ({failure}); the results are in {directory}"
     if logger.mode == "offline":
@@ -64,11 +64,11 @@ def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
     return f"W&B: {n_sent} sent to project {logger.project}"
 
 
-def _sweep(name: str, rows: pd.DataFrame, id: str) -> Mirrored:
+def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     """All rows, the verdicts on the claims, and every figure that they have the data for."""
     wanted = sweep_record.wanted_runs(name)
-    known = claim_files.published()
-    verdicts = claims.judge(sweep_record.load_sweeps([name], claim_files.columns(known))[0], known)
+    published = claims.published_claims()
+    done, _ = sweep_record.load_sweeps([name], claims.claim_columns(published))
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
     means = {
         f"mean_{m}": rows[m].mean()
@@ -76,25 +76,23 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> Mirrored:
         if rows[m].notna().any()
     }
     images = _figures(name)
-    tables = {"rows": _scalars(rows), "claims": verdicts}
+    tables = {"rows": _scalars(rows), "claims": verdicts.verdict_table(done, published)}
     config = {"sweep": name, **_launches(dataset.folder(name))}
-    return Mirrored(id, name, None, config, counts | means, (), tables, images)
+    return MirroredRun(id, name, None, config, counts | means, (), tables, images)
 
 
 def _figures(name: str) -> dict[str, Path]:
-    found = {}
+    """Every figure that the sweep has the data for, drawn into a PNG: the file by its name."""
+    images = {}
     rows = write.read_runs([name], {})
     for figure in catalogue.FIGURES:
-        try:
-            (found[figure],) = write.write_figure(
-                rows, figure, dataset.folder(name) / "figures", ["png"], 0
-            )
-        except MissingData:
-            continue
-    return found
+        with contextlib.suppress(MissingData):
+            (path,) = write.write_figure(rows, figure, dataset.folder(name) / "figures", ["png"], 0)
+            images[figure] = path
+    return images
 
 
-def _run(name: str, row: dict[str, Any]) -> Mirrored:
+def _run(name: str, row: dict[str, Any]) -> MirroredRun:
     """One run: its spec, its metrics, and where they were recorded its losses by epoch."""
     config = {field: _value(row[field]) for field in columns.column_types()}
     metrics = {
@@ -102,17 +100,18 @@ def _run(name: str, row: dict[str, Any]) -> Mirrored:
         for metric in (*schema.METRICS, *schema.JUDGED, "epochs", "wall_s")
     }
     curves = [row[curve] for curve in schema.CURVES]
+    by_epoch = [] if any(curve is None for curve in curves) else zip(*curves, strict=True)
     history = [
-        {"epoch": i, **dict(zip(schema.CURVES, map(float, losses), strict=True))}
-        for i, losses in enumerate(zip(*curves, strict=True), 1)
-    ] if all(curve is not None for curve in curves) else []  # fmt: skip
+        {"epoch": epoch, **dict(zip(schema.CURVES, map(float, losses), strict=True))}
+        for epoch, losses in enumerate(by_epoch, 1)
+    ]
     summary = {metric: value for metric, value in metrics.items() if value is not None}
     label = f"{row['loss']} seed={row['seed']} {row['key'][:6]}"
-    return Mirrored(row["key"], label, name, config, summary, history)
+    return MirroredRun(row["key"], label, name, config, summary, history)
 
 
 def _value(value: Any) -> Any:
-    """Null where absent; inf as text, which JSON has not."""
+    """A value as JSON can hold it: null where absent, and infinity as text."""
     if value is None or value != value:
         return None
     return str(value) if isinstance(value, float) and math.isinf(value) else value
@@ -126,23 +125,24 @@ def _scalars(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _launches(directory: Path) -> dict[str, Any]:
-    """Overrides and axes of the last launch."""
+    """Overrides and axes of the sweep's last launch."""
     last = (sweep_record.launches(directory) or [{}])[-1]
     return {name: last[name] for name in ("overrides", "axes") if name in last}
 
 
-def _state(directory: Path) -> dict[str, Any]:
-    """id: of the sweep's W&B run. sent: keys by where they went, so that none goes twice."""
-    path = directory / "wandb.json"
-    with contextlib.suppress(OSError, ValueError):  # none yet, or not whole: sent once more
-        found = json.loads(path.read_text())
-        if isinstance(found, dict) and {"id": str, "sent": dict} == {
-            name: type(value) for name, value in found.items()
-        }:
-            return found
+def _read_state(directory: Path) -> dict[str, Any]:
+    """The id of the sweep's W&B run, and `sent`: keys by where they went, so that none goes twice.
+
+    A new state where the file is not there yet, or not whole; then runs are sent once more.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        state = json.loads((directory / "wandb.json").read_text())
+        kinds = {"id": str, "sent": dict}
+        if isinstance(state, dict) and kinds == {name: type(v) for name, v in state.items()}:
+            return state
     return {"id": secrets.token_hex(8), "sent": {}}
 
 
-def _keep(directory: Path, state: dict[str, Any]) -> None:
+def _write_state(directory: Path, state: dict[str, Any]) -> None:
     with files.whole(directory / "wandb.json") as unfinished:
         unfinished.write_text(json.dumps(state))

@@ -1,4 +1,4 @@
-"""Weights & Biases: the one module that imports it. It mirrors files, and fails no run."""
+"""The one module that imports the client of Weights & Biases; it fails no run."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,12 @@ RETRIES = 2
 
 
 @dataclass(frozen=True)
-class Mirrored:
-    """What becomes one W&B run; id: the same again continues that run."""
+class MirroredRun:
+    """The content of one W&B run.
+
+    id: a run of the same id continues that one. group: the sweep, or None. history: a line a step.
+    images: files.
+    """
 
     id: str
     name: str
@@ -31,8 +35,11 @@ class Mirrored:
     images: Mapping[str, Path] = field(default_factory=dict)
 
 
-def send(logger: Wandb, folder: Path, runs: Sequence[Mirrored]) -> tuple[int, str | None]:
-    """Mirror runs, with W&B's own files in folder/wandb; how many went well, and why no more."""
+def send(logger: Wandb, folder: Path, runs: Sequence[MirroredRun]) -> tuple[int, str | None]:
+    """Send runs to W&B in order, and return how many went well and why no more, None if all did.
+
+    folder: of the sweep; W&B keeps its own files in folder/wandb.
+    """
     for n_sent, mirrored in enumerate(runs):
         try:
             _send(logger, folder, mirrored)
@@ -41,7 +48,7 @@ def send(logger: Wandb, folder: Path, runs: Sequence[Mirrored]) -> tuple[int, st
     return len(runs), None
 
 
-def _send(logger: Wandb, folder: Path, mirrored: Mirrored) -> None:
+def _send(logger: Wandb, folder: Path, mirrored: MirroredRun) -> None:
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +85,7 @@ def _send(logger: Wandb, folder: Path, mirrored: Mirrored) -> None:
         for step in mirrored.history:
             run.log(dict(step))
         media: dict[str, Any] = {
-            name: wandb.Table(columns=list(table), data=_plain(table))
+            name: wandb.Table(columns=list(table), data=_cells(table))
             for name, table in mirrored.tables.items()
         }
         media |= {name: wandb.Image(str(path)) for name, path in mirrored.images.items()}
@@ -89,8 +96,7 @@ def _send(logger: Wandb, folder: Path, mirrored: Mirrored) -> None:
         run.finish()
 
 
-def _plain(table: pd.DataFrame) -> list[list[Any]]:
-    """Rows of None, text, numbers; absent is None."""
-    plain = table.astype(object).where(table.notna(), None)
-    rows: list[list[Any]] = plain.to_numpy().tolist()
-    return rows
+def _cells(table: pd.DataFrame) -> list[list[Any]]:
+    """The rows of a table as lists of text and numbers, None where absent."""
+    cells: list[list[Any]] = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+    return cells

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis.table_text import render
-from rmsweep.analysis.tables import compare, notes
+from rmsweep.analysis.table_notes import table_notes
+from rmsweep.analysis.table_text import render_table
+from rmsweep.analysis.tables import compare
 
 EFFECTS = {"bt_mlp": 2.0, "clf_mlp": 3.0, "clf_lgb": 2.995}
 
@@ -64,5 +65,5 @@ def page(
     """Return a table of the rows in a format, with its notes."""
     fields = list(row_fields), list(column_fields)
     cells = table(rows, wanted, *fields, metric, **k)
-    lines = notes(cells, wanted, *fields, metric, **k)
-    return render(cells, *fields, metric, lines, format, width=200)
+    lines = table_notes(cells, wanted, *fields, metric, **k)
+    return render_table(cells, *fields, metric, lines, format, width=200)

@@ -150,7 +150,7 @@ def some_claims(root):
         if (paths.SHIPPED / "claims/normbt.yaml").exists()
         else "a: {}\n"
     )
-    return [root / "mine.yaml"], lambda: claims.read(root / "mine.yaml")
+    return [root / "mine.yaml"], lambda: claims.read_claims(root / "mine.yaml")
 
 
 def a_spec(root):
@@ -367,7 +367,7 @@ def test_no_yaml_tag_is_obeyed(tag, tmp_path):
         sweep_record.launches(tmp_path)
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"claims.yaml"):
-        claims.read(tmp_path / "claims.yaml")
+        claims.read_claims(tmp_path / "claims.yaml")
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss/mine.yaml").write_text(text)
     with pytest.raises(CONFIG), compose.hydra_at_conf():
@@ -514,7 +514,7 @@ NAMES = st.one_of(
 WORDS = st.one_of(
     st.tuples(st.sampled_from(["--rows", "--columns"]), NAMES),
     st.tuples(st.just("--metric"), st.one_of(TEXT, st.sampled_from(
-        [*metrics.HIGHER_IS_BETTER, *metrics.NOT_RANKED, "accuracy:chat", "key", "loss"]))),
+        [*metrics.METRICS, "accuracy:chat", "key", "loss"]))),
     st.tuples(st.just("--against"), st.one_of(TEXT, st.sampled_from(["bt_mlp", "1", "null"]))),
     st.tuples(st.just("--where"), st.one_of(TEXT, st.tuples(
         st.sampled_from(["loss", "seed", "annotation.beta", "status"]), VALUES).map("=".join))),
@@ -573,7 +573,7 @@ def test_any_query_of_a_table_selects_or_is_refused(conditions):
     table = pa.Table.from_pylist(rows, schema=schema.WANTED).to_pandas()
     wanted = table.drop(columns=["canonical", "diagnostics"])
     try:
-        found = fields.select(wanted, conditions)
+        found = fields.select_specs(wanted, conditions)
     except ValueError as error:
         assert str(error).strip()
     else:

@@ -56,3 +56,8 @@ def test_a_launch_has_its_pool_load_torch_before_it_does_so_itself():
     code = "import sys, rmsweep.launch.run_sweep, rmsweep.launch.slurm.task;"
     code += "print('torch' in sys.modules)"
     assert printed_by(code) == "False\n", "a launch waits for torch twice, one time after the other"
+
+
+def test_commands_start_without_what_draws_and_sets_pages():
+    code = "import sys, rmsweep.cli.main; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+    assert printed_by(code) == "set()\n", "`rmsweep list` would wait for it"

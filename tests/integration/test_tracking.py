@@ -19,7 +19,7 @@ from rmsweep.config import loggers
 from rmsweep.config.loggers import Wandb
 from rmsweep.results import dataset, schema
 from rmsweep.tracking import mirror, wandb_client
-from rmsweep.tracking.wandb_client import Mirrored
+from rmsweep.tracking.wandb_client import MirroredRun
 
 OFFLINE = Wandb("demo", None, "offline", "sweep")
 SHAPE = {"train_prompts": 40, "train_responses": 3, "test_prompts": 12, "test_responses": 6}
@@ -131,11 +131,11 @@ def test_a_run_each_has_its_losses_and_is_sent_once(here):
 
 
 def test_a_failure_is_said_and_fails_nothing(tmp_path):
-    run = Mirrored("a", "a", None, {}, {})
+    run = MirroredRun("a", "a", None, {}, {})
     (tmp_path / "file").write_text("")
     n_sent, failure = wandb_client.send(OFFLINE, tmp_path / "file", [run])
     assert n_sent == 0 and "file" in failure.lower()
-    bad = Mirrored("b", "b", None, {}, {}, history=[{"epoch": 1}, 3])
+    bad = MirroredRun("b", "b", None, {}, {}, history=[{"epoch": 1}, 3])
     n_sent, failure = wandb_client.send(OFFLINE, tmp_path, [run, bad, run])
     assert n_sent == 1 and "TypeError" in failure
 

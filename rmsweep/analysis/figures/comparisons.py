@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from rmsweep.analysis import contrasts
-from rmsweep.analysis.fields import label
+from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import PAGE_IN, RC
 from rmsweep.errors import MissingData
@@ -60,7 +60,7 @@ def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
             [panels.signed_text(v, "+", decimals) for v in part["estimate"]],
         )
         image = draw_cells(ax, part.assign(x=x, y=y, text=text), shape, 0, farthest)
-        ax.set_xticks(range(len(betas)), [label(beta) for beta in betas])
+        ax.set_xticks(range(len(betas)), [as_typed(beta) for beta in betas])
         ax.set_yticks(range(len(quantities)), [f"{n:,}" for n in quantities])
     panels.label_axes(figure, axes, "annotators' β", "annotated pairs")
     figure.colorbar(image, ax=axes, label="difference of improvement", aspect=30, pad=0.01)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 
-from rmsweep.analysis.fields import label
+from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures.style import COLUMN_IN, KNOWN, PAGE_IN, loss_style
 
 MOST_HIGH_IN = 9.0
@@ -184,10 +184,10 @@ def field_text(field: str, value: Any) -> str:
     if field == "quantity":
         return f"{value:,} pairs"
     if field == "annotation.beta":
-        return f"β = {label(value)}"
+        return f"β = {as_typed(value)}"
     if field in PLAIN:
         return str(value)
-    return f"{field.rpartition('.')[2]} = {label(value)}"
+    return f"{field.rpartition('.')[2]} = {as_typed(value)}"
 
 
 def set_title(ax: Axes, values: Mapping[str, Any]) -> None:

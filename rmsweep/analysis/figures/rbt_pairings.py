@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rmsweep.analysis import contrasts
-from rmsweep.analysis.fields import label
+from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import CROSSED, Bars
 from rmsweep.analysis.figures.rbt_losses import IMPROVEMENT, apart_by, make_room
@@ -141,7 +141,7 @@ def _shaded(rows: pd.DataFrame, selections: Sequence[str], fixed: list[str], bar
     figure, axes = panels.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
         _draw_pairings(ax, part, labels)
-        panels.set_x_ticks(ax, range(len(betas)), [label(beta) for beta in betas])
+        panels.set_x_ticks(ax, range(len(betas)), [as_typed(beta) for beta in betas])
     panels.label_axes(figure, axes, "annotators' β", IMPROVEMENT)
     selections_shown = shown_runs.done(rows)["selection"].unique()
     if len(selections_shown) == 1:

@@ -27,7 +27,7 @@ def read_runs(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFra
     wanted = pd.concat([sweep_record.wanted_runs(name) for name in names], ignore_index=True)
     wanted = wanted.drop_duplicates("key").drop(columns="canonical", errors="ignore")
     if conditions:
-        wanted = fields.select(wanted, conditions)
+        wanted = fields.select_specs(wanted, conditions)
     done = pd.concat([dataset.load(name, list(COLUMNS)) for name in names])
     return wanted.merge(done.drop_duplicates("key"), on="key", how="left")
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis import metrics, table_text, tables
-from rmsweep.analysis.fields import label
+from rmsweep.analysis import metrics, table_notes, table_text, tables
+from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import shown_runs
-from rmsweep.analysis.report.request import METRICS, Request, Runs
+from rmsweep.analysis.report.request import REPORTED, Request, Runs
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def metric_grids(runs: Runs, request: Request) -> list[Grid]:
 
 
 def _metrics(runs: Runs) -> list[str]:
-    return [m for m in METRICS if runs.done[metrics.needs(m)].notna().all(axis=1).any()]
+    return [m for m in REPORTED if runs.done[metrics.metric_columns(m)].notna().all(axis=1).any()]
 
 
 def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
@@ -50,8 +50,8 @@ def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
     decimals, most_seeds = table_text.n_decimals(compared), int(compared["n_seeds"].max())
     lines: dict[tuple[str, ...], dict[str, Cell]] = {}
     for cell in compared.to_dict("records"):
-        head = ", ".join(f"{f}={label(cell[f])}" for f in column_fields) or metric
-        line = lines.setdefault(tuple(label(cell[field]) for field in row_fields), {})
+        head = ", ".join(f"{f}={as_typed(cell[f])}" for f in column_fields) or metric
+        line = lines.setdefault(tuple(as_typed(cell[field]) for field in row_fields), {})
         text = table_text.cell_text(cell, decimals, most_seeds)
         line[head] = Cell(text, order(cell["mean"]), _mark(cell))
     heads = list(dict.fromkeys(head for line in lines.values() for head in line))
@@ -84,7 +84,7 @@ def settings_grid(runs: Runs, request: Request) -> Grid | None:
     counts = ["n_seeds", "n_prompts"]
     lines = [
         [
-            *(Cell(label(cell[field])) for field in fields),
+            *(Cell(as_typed(cell[field])) for field in fields),
             *(_number(cell, name, decimals) for name in numbers),
             *(_number(cell, name, 0) for name in counts),
             Cell(f"{cell['n_runs']} of {cell['n_wanted']}", str(cell["n_runs"])),
@@ -110,7 +110,7 @@ def _compare(
 ) -> tuple[pd.DataFrame, list[str]]:
     rng = np.random.default_rng(request.seed)
     compared = tables.compare(runs.done, runs.wanted, rows, columns, metric, rng)
-    return compared, tables.notes(compared, runs.wanted, rows, columns, metric)
+    return compared, table_notes.table_notes(compared, runs.wanted, rows, columns, metric)
 
 
 def _number(cell: dict[str, Any], name: str, decimals: int) -> Cell:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from rmsweep import provenance
-from rmsweep.analysis.fields import label, spec_fields
+from rmsweep.analysis.fields import as_typed, spec_fields
 from rmsweep.analysis.figures import shown_runs
 from rmsweep.analysis.report.request import Request, Runs
 from rmsweep.results import dataset, failures, sweep_record
@@ -46,7 +46,7 @@ def overview(runs: Runs, request: Request) -> Overview:
         axes={f: _values(fields[f], runs) for f in varying if fields[f].nunique(dropna=False) > 1},
         counts={"done": n_done, "failed": failed, "missing": n_wanted - n_done - failed},
         failures=failures,
-        fixed={field: label(fields[field].iloc[0]) for field in one},
+        fixed={field: as_typed(fields[field].iloc[0]) for field in one},
         origins=_origins(runs.done),
         data=_data(runs.done),
         span=_span(runs.done),
@@ -57,7 +57,7 @@ def overview(runs: Runs, request: Request) -> Overview:
 
 
 def _values(values: pd.Series, runs: Runs) -> dict[str, tuple[int, int]]:
-    labels = values.map(label).to_numpy()
+    labels = values.map(as_typed).to_numpy()
     wanted, done = Counter(labels), Counter(labels[runs.is_done])
     return {value: (done[value], n) for value, n in wanted.items()}
 
@@ -86,8 +86,8 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
         "device": Counter(done["device"].dropna()),
         "CPU": Counter(done["cpu"].dropna()),
         "GPU": Counter(done["gpu"].dropna()),
-        "threads a run": Counter(map(label, done["threads"].dropna())),
-        "SEMANTICS": Counter(map(label, done["semantics"].dropna())),
+        "threads a run": Counter(map(as_typed, done["threads"].dropna())),
+        "SEMANTICS": Counter(map(as_typed, done["semantics"].dropna())),
         "typed": _typed(done["command"].dropna()),
     }
     versions: Counter[str] = Counter()

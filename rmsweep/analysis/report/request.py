@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rmsweep.analysis import claims, fields, metrics, tables
+from rmsweep.analysis import claims, fields, metrics, table_fields
 from rmsweep.analysis.figures import write
 from rmsweep.results import sweep_record
 
-METRICS = ("improvement", "oracle_share", "pairwise_accuracy", "accuracy")  # a table each
+REPORTED = [name for name, metric in metrics.METRICS.items() if metric.in_report]  # a table each
 PROVENANCE = (
     *("git_commit", "git_dirty", "versions", "host", "device", "slurm_job", "fingerprint"),
     *("git_diff", "cpu", "gpu"),
@@ -50,15 +50,15 @@ class Runs:
     """
 
     def __init__(self, request: Request) -> None:
-        metrics = [column for metric in METRICS for column in metrics.needs(metric)]
-        self.claims = claims.with_own(request.files)
-        read = [*claims.columns(self.claims), *metrics, *write.COLUMNS, *PROVENANCE]
+        of_metrics = [column for name in REPORTED for column in metrics.metric_columns(name)]
+        self.claims = claims.published_and_own_claims(request.files)
+        read = [*claims.claim_columns(self.claims), *of_metrics, *write.COLUMNS, *PROVENANCE]
         done, wanted = sweep_record.load_sweeps(request.names, list(dict.fromkeys(read)))
         if wanted.empty:
             names = " ".join(request.names)
             raise ValueError(f"no runs in {names}; `rmsweep run -m ... name=NAME` makes some")
         if request.conditions:
-            wanted = fields.select(wanted, request.conditions)
+            wanted = fields.select_specs(wanted, request.conditions)
             done = done[done["key"].isin(wanted["key"])].reset_index(drop=True)
         self.done, self.wanted = done, wanted
         self.is_done = wanted["key"].isin(done["key"]).to_numpy()
@@ -68,5 +68,5 @@ class Runs:
     @functools.cached_property
     def default_fields(self) -> tuple[list[str], list[str]]:
         """Row and column fields of a table, as `rmsweep table` chooses them."""
-        rows = tables.default_rows(self.wanted)
-        return rows, tables.default_columns(self.wanted, rows)
+        rows = table_fields.default_rows(self.wanted)
+        return rows, table_fields.default_columns(self.wanted, rows)

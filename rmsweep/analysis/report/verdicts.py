@@ -49,13 +49,13 @@ class Verdicts:
 
 def judge_claims(runs: Runs, request: Request) -> Verdicts:
     """What `rmsweep claims` prints."""
-    lines = verdicts.judge(runs.done, runs.claims, request.seed)
+    lines = verdicts.verdict_table(runs.done, runs.claims, request.seed)
     judged = [_verdict(line) for line in lines.to_dict("records")]
     return Verdicts(
         counts={name: sum(v.verdict == name for v in judged) for name in MARKS},
         tested=[v for v in judged if v.verdict != "not tested"],
         not_tested=[v for v in judged if v.verdict == "not tested"],
-        notes=verdicts.notes(lines, int(runs.is_done.sum()), len(runs.wanted))[
+        notes=verdicts.verdict_notes(lines, int(runs.is_done.sum()), len(runs.wanted))[
             1:
         ],  # not the counts
         command=request.command("claims"),
@@ -70,7 +70,7 @@ def _verdict(line: dict[str, Any]) -> Verdict:
         mark=MARKS[line["verdict"]],
         effect=effect,
         interval=f"[{low}, {high}]" if low else "no interval",
-        n=verdicts.counts(line),
+        n=verdicts.counts_text(line),
         reason=str(line["reason"]),
         order=order(line["effect"]),
         bar=_bar(line["low"], line["high"], line["effect"]),

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from helpers.own_claims import CLF_BEATS_BT
 
-from rmsweep.analysis.claims import columns, published, read
-from rmsweep.analysis.verdicts import judge, notes, render
+from rmsweep.analysis.claims import claim_columns, published_claims, read_claims
+from rmsweep.analysis.verdicts import render_verdicts, verdict_notes, verdict_table
 from rmsweep.paths import CHECKOUT
 from rmsweep.results.schema import SCHEMA
 
@@ -19,7 +19,7 @@ def claims_of(tmp_path, **changes):
     path = tmp_path / "mine.yaml"
     claim = {k: v for k, v in (CLF_BEATS_BT | changes).items() if v is not ...}
     path.write_text(yaml.safe_dump({"mine": claim}))
-    return read(path)
+    return read_claims(path)
 
 
 def runs(effect, n_prompts=40, **axes):
@@ -42,11 +42,11 @@ def runs(effect, n_prompts=40, **axes):
     rows["improvement_by_prompt"] = list(effects + common + noise)
     rows["pairwise_accuracy_by_prompt"] = rows["improvement_by_prompt"]
     rows["test_decile_accuracy"] = [np.linspace(0.6 + e, 0.9, 10) for (e,) in effects]
-    return rows.reindex(columns=list(dict.fromkeys([*rows, *columns(published())])))
+    return rows.reindex(columns=list(dict.fromkeys([*rows, *claim_columns(published_claims())])))
 
 
 def verdicts(rows, claims=None):
-    lines = judge(rows, claims or published())
+    lines = verdict_table(rows, claims or published_claims())
     return lines.set_index("name")["verdict"].to_dict()
 
 
@@ -55,11 +55,11 @@ def is_(run, **values):
 
 
 def test_the_published_claims_read_and_name_their_papers():
-    claims = published()
+    claims = published_claims()
     assert len(claims) == len({claim.name for claim in claims}) > 15
     assert {claim.source.partition(",")[0] for claim in claims} == {"RBT", "NormBT"}
     assert all(claim.protocols for claim in claims if claim.source.startswith("RBT"))
-    assert set(columns(claims)) <= set(SCHEMA.names)
+    assert set(claim_columns(claims)) <= set(SCHEMA.names)
 
 
 @pytest.mark.parametrize("sign, verdict", [(1, "holds"), (-1, "fails"), (0, "undecided")])
@@ -76,7 +76,7 @@ def test_every_claim_of_rbt_gets_the_verdict_that_was_put_in(sign, verdict):
 
     rows = runs(effect, selection=list(similar), loss=["bt_mlp", "clf_mlp", "clf_lgb"])
     rows["mean_margin"] *= rows["selection"].map({"similar": 3, "random": 2, "diversified": 1})
-    claims = [claim for claim in published() if claim.source.startswith("RBT")]
+    claims = [claim for claim in published_claims() if claim.source.startswith("RBT")]
     found = verdicts(rows, claims)
     if sign:
         at_low_error = found.pop("bt_leads_at_very_low_error")
@@ -101,11 +101,13 @@ def test_the_claims_of_normbt():
 
 def test_effect_interval_and_counts_are_those_of_the_contrast(tmp_path):
     rows = runs(lambda run: 0.5 * is_(run, loss="clf_mlp"))
-    (line,) = judge(rows, claims_of(tmp_path)).to_dict("records")
+    (line,) = verdict_table(rows, claims_of(tmp_path)).to_dict("records")
     assert line["effect"] == pytest.approx(0.5, abs=0.01)
     assert 0.45 < line["low"] < line["effect"] < line["high"] < 0.55
     assert (line["n_seeds"], line["n_prompts"], line["n_pairs"]) == (5, 40, 120)
-    (again,), (other,) = (judge(rows, claims_of(tmp_path), s).to_dict("records") for s in (0, 1))
+    (again,), (other,) = (
+        verdict_table(rows, claims_of(tmp_path), s).to_dict("records") for s in (0, 1)
+    )
     assert again == line and other["low"] != line["low"]
 
 
@@ -116,14 +118,14 @@ def test_ways_of_training_stand_side_by_side(tmp_path):
         training__patience=[3, None],
         quantity=[100],
     )
-    lines = judge(rows, claims_of(tmp_path, protocols=True))
+    lines = verdict_table(rows, claims_of(tmp_path, protocols=True))
     assert dict(zip(lines["training"], lines["verdict"], strict=True)) == {
         "pairs, early stopping": "holds",
         "pairs, fixed epochs": "fails",
         "rbt_scripts, early stopping": "holds",
         "rbt_scripts, fixed epochs": "fails",
     }
-    text = render(lines, notes(lines, len(rows), len(rows)), "text", 200)
+    text = render_verdicts(lines, verdict_notes(lines, len(rows), len(rows)), "text", 200)
     assert text.count("CLF-MLP is better.") == 1 and "2 holds, 2 fails" in text
 
 
@@ -137,14 +139,14 @@ def test_ways_of_training_are_compared_on_the_settings_that_all_have(tmp_path):
     is_tree = rows["loss"] == "clf_lgb"
     rows = rows[(rows["training.patience"] == 3) | (rows["quantity"] == 200) & ~is_tree]
     rows = rows.reset_index(drop=True)
-    lines = judge(rows, claims_of(tmp_path, protocols=True))
+    lines = verdict_table(rows, claims_of(tmp_path, protocols=True))
     assert lines["effect"].tolist() == pytest.approx([1, 1], abs=0.05)
     assert lines["n_pairs"].tolist() == [60, 60]
     alone = rows[rows["training.patience"] == 3].reset_index(drop=True)
-    (line,) = judge(alone, claims_of(tmp_path, protocols=True)).to_dict("records")
+    (line,) = verdict_table(alone, claims_of(tmp_path, protocols=True)).to_dict("records")
     assert line["effect"] == pytest.approx(-1, abs=0.05) and line["n_pairs"] == 120
     trees = {"field": "loss", "a": "clf_lgb", "b": "bt_mlp"}
-    lines = judge(rows, claims_of(tmp_path, protocols=True, contrast=trees))
+    lines = verdict_table(rows, claims_of(tmp_path, protocols=True, contrast=trees))
     assert lines["n_pairs"].tolist() == [60, 60]
 
 
@@ -156,7 +158,7 @@ def test_trees_stand_against_every_way_of_training(tmp_path):
     )
     rows = rows[(rows["loss"] == "bt_mlp") | (rows["training.protocol"] == "pairs")]
     contrast = {"field": "loss", "a": "clf_lgb", "b": "bt_mlp"}
-    lines = judge(
+    lines = verdict_table(
         rows.reset_index(drop=True), claims_of(tmp_path, contrast=contrast, protocols=True)
     )
     assert lines["verdict"].tolist() == ["holds", "holds"] and lines["n_pairs"].eq(120).all()
@@ -198,11 +200,11 @@ def test_what_the_sweep_lacks_is_not_tested(changes, reason, tmp_path):
     rows = runs(lambda run: 0.0)
     for name in ("spearman_by_prompt", "kl_risk"):
         rows[name] = None
-    lines = judge(rows, claims_of(tmp_path, **changes))
+    lines = verdict_table(rows, claims_of(tmp_path, **changes))
     assert lines["verdict"].tolist() == ["not tested"] and lines["reason"].tolist() == [reason]
     assert lines["n_pairs"].isna().all()
     for format in ("text", "md", "html", "json"):
-        assert "not tested" in render(lines, notes(lines, 1, 1), format)
+        assert "not tested" in render_verdicts(lines, verdict_notes(lines, 1, 1), format)
 
 
 @pytest.mark.parametrize(
@@ -265,15 +267,15 @@ def test_a_bad_claim_is_named_with_field_and_rule(changes, message, tmp_path):
 def test_a_bad_file_is_named(text, rule, tmp_path):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ValueError, match=f"bad.yaml {rule}") as error:
-        read(tmp_path / "bad.yaml")
+        read_claims(tmp_path / "bad.yaml")
     assert "\n" not in str(error.value)
 
 
 def test_one_seed_has_no_interval_where_only_seeds_are_resampled(tmp_path):
     rows = runs(lambda run: 0.1 * is_(run, loss="clf_mlp"), seed=[3])
-    lines = judge(rows, claims_of(tmp_path, metric="test_decile_accuracy[0]"))
+    lines = verdict_table(rows, claims_of(tmp_path, metric="test_decile_accuracy[0]"))
     assert lines["verdict"].tolist() == ["undecided"] and lines["low"].isna().all()
-    text = render(lines, notes(lines, 1, 1), "text", 200)
+    text = render_verdicts(lines, verdict_notes(lines, 1, 1), "text", 200)
     assert "+0.1 [no interval] test_decile_accuracy[0]" in text and "nan" not in text
     assert "fewer than 5 seeds" in text
 
@@ -286,19 +288,21 @@ def test_base_llms_told_apart_by_their_stem_alone_are_points_of_the_correlation(
         base_llm__stem=list(stems),
     )
     rows["mean_margin"] = rows["base_llm.stem"].map(stems)
-    lines = judge(rows, published()).set_index("name")
+    lines = verdict_table(rows, published_claims()).set_index("name")
     found = lines.loc["gain_of_cross_prompt_follows_margins"]
     assert (found["verdict"], found["n_points"]) == ("holds", 5)
-    assert "5 points" in render(lines.reset_index(), [], "text", 300)
+    assert "5 points" in render_verdicts(lines.reset_index(), [], "text", 300)
     assert lines["n_points"].count() == 1
 
 
 def test_text_from_a_file_is_escaped(tmp_path):
     rows = runs(lambda run: 0.0)
-    lines = judge(rows, claims_of(tmp_path, claim="<script> & | [bold]"))
-    assert "&lt;script&gt; &amp;" in render(lines, ["<i>"], "html")
-    assert r"\|" in render(lines, [], "md") and "[bold]" in render(lines, [], "text")
-    (line,) = json.loads(render(lines, [], "json"))
+    lines = verdict_table(rows, claims_of(tmp_path, claim="<script> & | [bold]"))
+    assert "&lt;script&gt; &amp;" in render_verdicts(lines, ["<i>"], "html")
+    assert r"\|" in render_verdicts(lines, [], "md") and "[bold]" in render_verdicts(
+        lines, [], "text"
+    )
+    (line,) = json.loads(render_verdicts(lines, [], "json"))
     assert line["claim"] == "<script> & | [bold]" and line["n_pairs"] == 120
 
 

@@ -9,10 +9,10 @@ import pytest
 from helpers.table_data import EFFECTS, done, page, specs, table, with_odd_names
 
 from rmsweep.analysis.contrasts import paired_differences
-from rmsweep.analysis.fields import select
-from rmsweep.analysis.means import full_part
-from rmsweep.analysis.table_text import render
-from rmsweep.analysis.tables import default_columns, default_rows
+from rmsweep.analysis.fields import select_specs
+from rmsweep.analysis.means import full_block
+from rmsweep.analysis.table_fields import default_columns, default_rows
+from rmsweep.analysis.table_text import render_table
 
 FORMATS = ["text", "md", "latex", "html", "csv"]
 
@@ -103,9 +103,9 @@ def test_used_runs_are_always_balanced(seed):
     rng = np.random.default_rng(seed)
     row = np.repeat(np.arange(3), 5)
     has_run = rng.random((15, 6)) < rng.choice([0.3, 0.7, 0.95], size=(3, 6)).repeat(5, axis=0)
-    lines, settings = full_part(has_run, row)
+    lines, settings = full_block(has_run, row)
     assert has_run[np.ix_(lines, settings)].all()
-    full = full_part(np.ones((15, 6), bool), row)
+    full = full_block(np.ones((15, 6), bool), row)
     np.testing.assert_array_equal([len(kept) for kept in full], [15, 6])
 
 
@@ -257,7 +257,7 @@ def test_text(odd_sweep):
     assert "* best of its column; ~ tied with the best" in text
     assert "over seeds (5) and prompts (80)" in text
     cells = table(*odd_sweep)
-    narrow = render(cells, ["loss"], ["base_llm"], "improvement", [], "text", width=40)
+    narrow = render_table(cells, ["loss"], ["base_llm"], "improvement", [], "text", width=40)
     assert max(map(len, narrow.splitlines())) <= 40
 
 
@@ -297,7 +297,7 @@ def test_unknown_format():
     with pytest.raises(
         ValueError, match="format must be one of text, md, html, latex, csv; got 'tex'"
     ):
-        render(table(done(specs()), specs()), ["loss"], [], "improvement", [], "tex")
+        render_table(table(done(specs()), specs()), ["loss"], [], "improvement", [], "tex")
 
 
 def test_digits_follow_the_width_of_the_intervals():
@@ -421,7 +421,7 @@ def test_differences_in_every_format(format):
 )
 def test_select(conditions, n):
     wanted = specs(annotation__beta=[1.0, np.inf])
-    assert len(select(wanted, conditions)) == n
+    assert len(select_specs(wanted, conditions)) == n
 
 
 @pytest.mark.parametrize(
@@ -436,4 +436,4 @@ def test_select(conditions, n):
 def test_what_no_run_has_cannot_be_selected(conditions, message):
     wanted = pd.concat([specs(), specs(loss=["clf_mlp"], seed=[9]).assign(key="k99")])
     with pytest.raises(ValueError, match=message):
-        select(wanted, conditions)
+        select_specs(wanted, conditions)

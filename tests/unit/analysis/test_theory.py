@@ -328,13 +328,6 @@ def test_truncated_kl_risk_by_brute_force(seed):
     assert np.all(np.isfinite(risks.truncated_kl_risk(true, 1000 * predicted)))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_risk_bounds_each_margin_error(seed):
-    true, predicted = np.random.default_rng(seed).normal(0, 3, (2, 500))
-    risk = risks.truncated_kl_risk(true, predicted)
-    assert np.all(np.abs(true - predicted) <= theory.margin_error_bound(true, predicted, risk))
-
-
 def test_convergence_rate_by_hand():
     """Smoothness 2, alpha 1, 4 dimensions: exponent -4/8, constant 2^((4 + 16) / 8)."""
     found = theory.convergence_rate(np.array([1, 100]), 2, 1, 4)

@@ -1,0 +1,84 @@
+"""Which fields of specs make the rows and the columns of a table, and which it averages over."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from rmsweep.analysis.fields import combination_ids, spec_fields
+from rmsweep.errors import check_name
+
+COLUMN_ORDER = (
+    "base_llm",
+    "dataset",
+    "annotation.beta",
+    "quantity",
+    "pairing",
+    "selection",
+    "training.protocol",
+    "backbone",
+)
+
+
+def default_rows(wanted: pd.DataFrame, column_fields: Sequence[str] = ()) -> list[str]:
+    """Return the loss and those of its own fields that vary within a loss.
+
+    wanted: `key` and fields of all specs of the sweep. Where the loss makes the columns, the rows
+    are the first field that varies within a column.
+    """
+    _, codes = spec_fields(wanted)
+    if "loss" in column_fields:
+        return _first_varying(codes, column_fields)
+    own = [field for field in _settable(codes) if field.startswith("loss.")]
+    return ["loss", *_varying(codes, ["loss", *column_fields], own)]
+
+
+def default_columns(wanted: pd.DataFrame, row_fields: Sequence[str]) -> list[str]:
+    """Return the first of COLUMN_ORDER, then of all fields, that varies within a row; [] if none.
+
+    wanted: `key` and fields of all specs of the sweep.
+    """
+    return _first_varying(spec_fields(wanted)[1], row_fields)
+
+
+def checked_fields(
+    fields: Iterable[str], row_fields: Sequence[str], column_fields: Sequence[str]
+) -> list[str]:
+    """Return row and column fields together; ValueError for one that specs lack, or given twice."""
+    cell_fields = [*row_fields, *column_fields]
+    for field in cell_fields:
+        check_name("field", field, fields)
+    if len(set(cell_fields)) < len(cell_fields):
+        raise ValueError(f"a field may stand once in rows and columns, got {cell_fields}")
+    return cell_fields
+
+
+def averaged_fields(codes: pd.DataFrame, cell_fields: Sequence[str]) -> list[str]:
+    """Return the fields but the seed that tell the runs of a cell apart: those averaged over.
+
+    codes: of `spec_fields`.
+    """
+    return _varying(codes, cell_fields, _settable(codes))
+
+
+def _settable(codes: pd.DataFrame) -> list[str]:
+    """Fields but seed; those that say the same again (stems, loss.options) last."""
+    fields = [field for field in codes if field != "seed"]
+    return sorted(fields, key=lambda field: (field.endswith(".stem"), field == "loss.options"))
+
+
+def _varying(codes: pd.DataFrame, within: Sequence[str], fields: Iterable[str]) -> list[str]:
+    """Those fields that vary where `within` and the varying ones before them are fixed."""
+    varying: list[str] = []
+    for field in fields:
+        if field in within or codes[field].nunique() < 2:
+            continue
+        groups = codes.groupby(combination_ids(codes, [*within, *varying]))
+        if groups[field].nunique().max() > 1:
+            varying.append(field)
+    return varying
+
+
+def _first_varying(codes: pd.DataFrame, within: Sequence[str]) -> list[str]:
+    order = dict.fromkeys([*COLUMN_ORDER, *_settable(codes)])
+    fields = (field for field in order if field in codes)
+    return next(([field] for field in fields if _varying(codes, within, [field])), [])
