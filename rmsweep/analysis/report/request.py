@@ -50,9 +50,9 @@ class Runs:
     """
 
     def __init__(self, request: Request) -> None:
-        metrics = [column for metric in METRICS for column in metrics.needs(metric)]
+        needed = [column for metric in METRICS for column in metrics.needs(metric)]
         self.claims = claims.with_own(request.files)
-        read = [*claims.columns(self.claims), *metrics, *write.COLUMNS, *PROVENANCE]
+        read = [*claims.columns(self.claims), *needed, *write.COLUMNS, *PROVENANCE]
         done, wanted = sweep_record.load_sweeps(request.names, list(dict.fromkeys(read)))
         if wanted.empty:
             names = " ".join(request.names)
