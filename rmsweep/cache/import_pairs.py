@@ -1,6 +1,7 @@
 """Labelled pairs from elsewhere, as RewardBench publishes them, into the layout of the cache."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -71,8 +72,9 @@ def _read(source: Path) -> pd.DataFrame:
             f"{source}: must be .parquet or .jsonl, found {source.suffix or 'no suffix'}"
         )
     try:
-        table = pd.read_json(source, lines=True, dtype=False, convert_dates=False)
-    except ValueError as error:
+        with source.open(encoding="utf-8") as lines:
+            table = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{source}: must hold a JSON object a line, found {one_line(error, 160)}"
         ) from None

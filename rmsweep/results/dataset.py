@@ -14,11 +14,9 @@ import pyarrow.compute as pc
 from rmsweep import files
 from rmsweep.errors import one_line
 from rmsweep.results import parquet
-from rmsweep.results.schema import NO_NUMBERS, SCHEMA
+from rmsweep.results.schema import SCHEMA
 
 OUTPUTS = Path("outputs")
-
-NO_NUMBERS |= {"wall_s", "finished_at", "git_dirty", "dim", "test_responses", "threads"}
 
 
 def folder(name: str) -> Path:

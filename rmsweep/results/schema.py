@@ -78,6 +78,12 @@ NO_NUMBERS = {
     "status",
     "error",
     "traceback",
+    "wall_s",
+    "finished_at",
+    "git_dirty",
+    "dim",
+    "test_responses",
+    "threads",
 }
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from helpers.commands import RMSWEEP
+from helpers.small_sweep import PATIENCE_S
 
 import rmsweep as package
 from rmsweep.results import schema
@@ -244,7 +245,7 @@ def test_progress_is_for_terminals(tmp_path, tiny):
             break
         shown += chunk
     os.close(main)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0 and b"4 of 4 runs done" in out
     assert b"4/4" in shown and b"/min" in shown
 
@@ -266,7 +267,7 @@ def test_single_runs_side_by_side_all_stand_in_the_table(inside, tiny, tmp_path)
         subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path, stdout=subprocess.DEVNULL)
         for seed in range(2)
     ]
-    assert [launch.wait(timeout=120) for launch in launches] == [0, 0]
+    assert [launch.wait(timeout=PATIENCE_S) for launch in launches] == [0, 0]
     assert "seeds (2)" in inside("table", "single").stdout
 
 
@@ -286,7 +287,7 @@ def test_interrupt_ends_at_once_and_the_same_command_resumes(inside, tiny, tmp_p
         time.sleep(0.05)
     time.sleep(1.5)
     launch.send_signal(signal.SIGINT)
-    _, err = launch.communicate(timeout=120)
+    _, err = launch.communicate(timeout=PATIENCE_S)
     assert launch.returncode == 1 and "interrupted" in err
     assert "4 of 4 runs done" in inside(*SWEEP, *tiny).stdout
 

@@ -1,23 +1,11 @@
 """Files and folders that are written whole or not at all, whatever ends the writer."""
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rmsweep import files
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from rmsweep import files
-with getattr(files, sys.argv[1])(Path(sys.argv[2])) as unfinished:
-    (unfinished / "a" if unfinished.is_dir() else unfinished).write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 def names(folder):
@@ -53,22 +41,6 @@ def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_target(tmp_path):
     with pytest.raises(FileNotFoundError), files.whole(path):
         pass
     assert path.read_text() == "old" and names(tmp_path) == ["a"]
-
-
-@pytest.mark.parametrize("kind", ["whole", "whole_folder"])
-def test_a_kill_in_the_middle_leaves_what_was_there_and_a_hidden_name_that_says_whose(
-    tmp_path, kind
-):
-    (tmp_path / "a").mkdir()
-    command = [sys.executable, "-c", KILLED, kind, str(tmp_path / "a")]
-    writer = subprocess.Popen(command)
-    assert writer.wait(timeout=60) == -signal.SIGKILL
-    left, kept = names(tmp_path)
-    assert kept == "a" and not names(tmp_path / "a"), "the target is as it was before"
-    assert left.startswith(".a.") and left.endswith(f".{files.writer(writer.pid)}")
-    with files.whole_folder(tmp_path / "a") as unfinished:
-        (unfinished / "inner").write_text("new")
-    assert names(tmp_path / "a") == ["inner"], "what a killed writer left is in nobody's way"
 
 
 def test_a_folder_that_takes_no_file_raises_what_the_system_says():

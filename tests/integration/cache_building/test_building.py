@@ -19,6 +19,7 @@ import transformers
 from helpers import tiny_models
 from helpers.commands import RMSWEEP
 from helpers.small_builds import FP32, SMALL, files, one_by_one, read_stage, texts_file
+from helpers.small_sweep import PATIENCE_S
 
 from rmsweep.cache.building import embed, generate, hub, models
 from rmsweep.cache.building.batching import Budget, in_batches
@@ -133,7 +134,7 @@ def test_killed_and_resumed_is_uninterrupted(built, build, made, tmp_path):
     out, _, _ = built
     arguments = [RMSWEEP, "cache", "build", *map(str, whole(made, tmp_path))]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while len(list(tmp_path.glob("stages/responses*/part-*.json"))) < 2:
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.005)
