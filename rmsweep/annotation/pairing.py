@@ -9,14 +9,14 @@ SELECTIONS = ("random", "similar", "diversified")
 PAIRINGS = ("same_prompt", "cross_prompt")
 
 
-def maximum(n_prompts: int, n_responses: int, selection: str, pairing: str) -> int:
+def most_pairs(n_prompts: int, n_responses: int, selection: str, pairing: str) -> int:
     """Most pairs that `pairs` gives; under cross_prompt any two prompts meet at most once."""
     if pairing == "cross_prompt":
         return n_prompts * ((n_prompts - 1) // 2)
     return n_prompts * (n_responses * (n_responses - 1) // 2 if selection == "random" else 1)
 
 
-def pairs(
+def pairs_to_annotate(
     golden: np.ndarray, selection: str, pairing: str, quantity: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Pairs to annotate: (quantity, 2) indices into golden.reshape(-1), int64, all distinct.
@@ -28,7 +28,7 @@ def pairs(
     maximum.
     """
     n_prompts, n_responses = golden.shape
-    most = maximum(n_prompts, n_responses, selection, pairing)
+    most = most_pairs(n_prompts, n_responses, selection, pairing)
     if quantity > most:
         raise ValueError(
             f"quantity must be at most {most}, the distinct {pairing} pairs of {n_prompts} "
@@ -84,7 +84,7 @@ def _without_replacement(
         yield draw
 
 
-def whole_prompts(prompts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def in_whole_prompts(prompts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Which labelled pairs to set apart, such that no prompt is on both sides: (pairs,) bool.
 
     prompts: (pairs,) integers, the pairs' prompts. n: of pairs to set apart. Prompts are taken in

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmsweep.annotation.pairing import whole_prompts
+from rmsweep.annotation.pairing import in_whole_prompts
 
 SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.04991
 
@@ -23,7 +23,7 @@ class Split:
     ]  # an epoch's batches: positions in train, None for all
 
 
-def by_pairs(
+def split_by_pairs(
     pairs: np.ndarray,
     n_validation: int,
     batch_pairs: int,
@@ -41,7 +41,7 @@ def by_pairs(
     )
 
 
-def by_prompts(
+def split_by_prompts(
     pairs: np.ndarray,
     prompts: np.ndarray,
     n_validation: int,
@@ -53,7 +53,7 @@ def by_prompts(
 
     ValueError where no prompt has as few pairs as are to be held out, or none would be left.
     """
-    is_held_out = whole_prompts(prompts, n_validation, split_rng)
+    is_held_out = in_whole_prompts(prompts, n_validation, split_rng)
     if not 0 < is_held_out.sum() < len(pairs):
         raise ValueError(
             f"training.validation_share must hold out whole prompts: none of the {len(pairs)} "
@@ -79,7 +79,7 @@ def _partitioned(
     return Split(train, validation, validation, train, epochs())
 
 
-def rbt_scripts(
+def split_like_rbt_scripts(
     pairs: np.ndarray,
     rows: str,
     validation_share: float,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rmsweep.config.schema import convert
 from rmsweep.errors import one_line
 
 LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not a user's
@@ -32,7 +33,7 @@ def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]
     return functools.partial(function, **options)
 
 
-def make_estimator(estimator: dict[str, Any], path: str) -> object:
+def new_object(estimator: dict[str, Any], path: str) -> object:
     """An object of the class that `_target_` names: {_target_: MODULE.CLASS, option: value, ...}"""
     target = estimator.get("_target_")
     if not isinstance(target, str):
@@ -48,12 +49,21 @@ def options_of(objective: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in objective.items() if not name.startswith("_")}
 
 
-def option_types(objective: Callable[..., Any]) -> dict[str, type]:
-    """Of the options whose annotation is int, float, str or bool."""
-    kinds: dict[object, type] = {name: kind for kind in (int, float, str, bool) for name in
-                                 (kind, kind.__name__)}  # fmt: skip
-    parameters = inspect.signature(objective).parameters
-    return {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
+def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a mapping with a `_target_`, its options of the types that are stated there.
+
+    So 1 and 1.0 are one run where int, float, str or bool is the annotation of the parameter.
+    ValueError for a value of another type.
+    """
+    kinds: dict[object, type] = {}
+    for kind in (int, float, str, bool):
+        kinds |= {kind: kind, kind.__name__: kind}
+    parameters = inspect.signature(_import(values["_target_"], path)).parameters
+    types = {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
+    return {
+        name: convert(value, types[name], f"{path}.{name}") if name in types else value
+        for name, value in values.items()
+    }
 
 
 def needs_margin(objective: Callable[..., Any]) -> bool:

@@ -145,7 +145,7 @@ def _check(predicted: np.ndarray, golden: np.ndarray) -> None:
     assert np.isfinite(predicted).all() and np.isfinite(golden).all()
 
 
-def descending(predicted: np.ndarray) -> Orders:
+def descending_orders(predicted: np.ndarray) -> Orders:
     """Of each run the order of its predicted rewards, (runs, prompts, M), and where ties start."""
     return [_descending(rewards) for rewards in predicted]
 

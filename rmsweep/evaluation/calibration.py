@@ -33,7 +33,7 @@ def temperature(margins: np.ndarray) -> float:
     return scale / float(found.x)
 
 
-def calibration(margins: np.ndarray, t: float) -> dict[str, Any]:
+def calibration_metrics(margins: np.ndarray, t: float) -> dict[str, Any]:
     """Calibration of the probabilities sigmoid(margin / t) that the chosen response is preferred.
 
     margins: (pairs,) as above, of the pairs to judge. nll: mean -log p, in nats. brier: mean

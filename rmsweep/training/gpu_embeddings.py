@@ -12,7 +12,7 @@ DTYPES = {2: torch.float16, 4: torch.float32}  # by bytes of a value
 _resident: dict[tuple[str, str], torch.Tensor] = {}  # of the cache that this process met last
 
 
-def resident(
+def embeddings_on_gpu(
     embeddings: np.ndarray, fingerprint: str, device: str, n_wanted: int
 ) -> np.ndarray | torch.Tensor:
     """Embeddings (responses, D) on the device, in their own dtype; copied once for a fingerprint.

@@ -12,7 +12,7 @@ N_DECILES = 10
 N_PAIRS = 500  # kept of a run, for a scatter plot
 
 
-def by_distance(batch: PairBatch, objective: Callable[..., Any]) -> dict[str, np.ndarray]:
+def gradients_by_distance(batch: PairBatch, objective: Callable[..., Any]) -> dict[str, np.ndarray]:
     """What a row keeps for the figures of arXiv:2512.06343.
 
     batch: the training pairs of one run, (1, pairs), 10 or more. Distance: that of the penultimate
