@@ -12,15 +12,13 @@ SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.049
 
 @dataclass(frozen=True)
 class Split:
-    """Rows to train on and to hold out: (chosen, rejected), -1 where that half is absent."""
+    """The rows to train on and to hold out: (chosen, rejected), -1 where that half is absent."""
 
     train: np.ndarray  # (rows, 2) int64 response indices
     validation: np.ndarray  # (held-out rows, 2)
     validation_pairs: np.ndarray  # (held-out pairs, 2), for order consistency
     train_pairs: np.ndarray  # (the other pairs, 2), for diagnostics
-    epochs: Iterator[
-        list[np.ndarray | None]
-    ]  # an epoch's batches: positions in train, None for all
+    epochs: Iterator[list[np.ndarray | None]]  # batches: positions in train, None for all
 
 
 def split_by_pairs(
@@ -49,9 +47,10 @@ def split_by_prompts(
     split_rng: np.random.Generator,
     batch_rng: np.random.Generator,
 ) -> Split:
-    """As by_pairs, but a prompt is on one side only; prompts: (quantity,) integers.
+    """Hold out pairs as split_by_pairs does, but a prompt is on one side only.
 
-    ValueError where no prompt has as few pairs as are to be held out, or none would be left.
+    prompts: (quantity,) integers, the pairs' prompts. ValueError where no prompt has as few pairs
+    as are to be held out, or none would be left.
     """
     is_held_out = in_whole_prompts(prompts, n_validation, split_rng)
     if not 0 < is_held_out.sum() < len(pairs):
@@ -67,7 +66,7 @@ def split_by_prompts(
 def _partitioned(
     train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: np.random.Generator
 ) -> Split:
-    """The batches of an epoch partition the pairs to train on; the last one is short."""
+    """Make batches that partition the pairs to train on in each epoch; the last one is short."""
 
     def epochs() -> Iterator[list[np.ndarray | None]]:
         while len(train) <= batch_pairs:
@@ -86,11 +85,11 @@ def split_like_rbt_scripts(
     split_rng: np.random.Generator,
     batch_rng: np.random.Generator,
 ) -> Split:
-    """What the public scripts of arXiv:2411.04991 do (step5_train_rms.py, networks.py).
+    """Split and draw rows as the public scripts of arXiv:2411.04991 do.
 
-    rows="pairs": each pair and its swapped copy are rows, so most held-out pairs are trained on
-    too; rows="responses": each response is a row. Rows are split; an epoch draws ceil(rows /
-    10,240) times min(10,240, rows) rows afresh.
+    Those are step5_train_rms.py and networks.py. rows="pairs": each pair and its swapped copy are
+    rows, so most held-out pairs are trained on too; rows="responses": each response is a row. Rows
+    are split; an epoch draws ceil(rows / 10,240) times min(10,240, rows) rows afresh.
     """
     absent = np.full(len(pairs), -1)
     if rows == "pairs":

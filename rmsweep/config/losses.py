@@ -65,7 +65,7 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) -> None:
-    """ValueError unless the objectives suit the reward model; their options get their types.
+    """Raise ValueError unless the objectives suit the reward model; give their options types.
 
     own: the names of the objectives that the reward model brings, if it does.
     """
@@ -93,7 +93,7 @@ def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) 
 
 
 def source_of(loss: Loss) -> str | None:
-    """Hash of the user's source files that a loss comes from, as they are now."""
+    """Return the hash of the user's source files that a loss comes from, as they are now."""
     return _source([loss.objective, loss.validation_objective, *loss.options.code])
 
 
@@ -104,13 +104,13 @@ def _source(objectives: list[Any]) -> str | None:
 
 
 def reads_margin(loss: Loss) -> bool:
-    """Whether the loss's objectives read golden margins."""
+    """Tell whether the loss's objectives read golden margins."""
     objectives = (loss.objective, loss.validation_objective)
     return any(needs_margin(import_objective(o, "loss")) for o in objectives if isinstance(o, dict))
 
 
 def check(loss: Loss) -> None:
-    """ValueError where values make no sense; types are known to be right."""
+    """Raise ValueError where values make no sense; types are known to be right."""
     e, pick, member = loss.ensemble, loss.pick, loss.member
     count = ">= 1 or null"
     is_pick = pick in PICKS if isinstance(pick, str) else pick is None or is_positive(pick)
@@ -128,6 +128,7 @@ def check(loss: Loss) -> None:
 
 
 def is_positive(value: object) -> bool:
+    """Tell whether a value is a finite float above 0."""
     return isinstance(value, float) and 0 < value < float("inf")
 
 

@@ -179,7 +179,7 @@ def options_of_row(reward_model: str, loss_options: str) -> Options:
 
 
 def _check_estimator(estimator: dict[str, Any]) -> None:
-    """ValueError unless it is a classifier that fits a few rows, which shows its options sound."""
+    """Raise ValueError unless it is a classifier that fits a few rows with its options."""
     classifier: Any = new_object(estimator, "loss.estimator")
     if not (
         {"fit", "get_params"} <= set(dir(classifier))
@@ -198,7 +198,7 @@ def _check_estimator(estimator: dict[str, Any]) -> None:
 
 
 def _require_methods(reward_model: dict[str, Any]) -> None:
-    """ValueError unless the class has fit and predict, and save and load or neither."""
+    """Raise ValueError unless the class has fit and predict, and save and load or neither."""
     model = new_object(reward_model, PATH)
     methods = {name for name in ("fit", "predict", "save", "load") if hasattr(model, name)}
     needed = {"fit", "predict"} | ({"save", "load"} if methods & {"save", "load"} else set())
@@ -211,7 +211,7 @@ def _require_methods(reward_model: dict[str, Any]) -> None:
 
 
 def _try_on_few_pairs(reward_model: dict[str, Any]) -> None:
-    """ValueError unless the class fits 10 pairs and then predicts a finite reward for each row."""
+    """Raise ValueError unless the class fits 10 pairs, then predicts a finite reward a row."""
     model: Any = new_object(reward_model, PATH)
     target = reward_model["_target_"]
     x = np.eye(20, dtype=np.float32)
@@ -228,14 +228,14 @@ def _try_on_few_pairs(reward_model: dict[str, Any]) -> None:
 def checked_rewards(rewards: Any, n_rows: int, target: str) -> np.ndarray:
     """Return what a user's class predicted, as (rows,) float64; ValueError where it is not that."""
     try:
-        found = np.asarray(rewards, dtype=np.float64)
+        values = np.asarray(rewards, dtype=np.float64)
     except (TypeError, ValueError):
-        found = np.empty(0)
-    if found.shape != (n_rows,):
+        values = np.empty(0)
+    if values.shape != (n_rows,):
         what = getattr(rewards, "shape", type(rewards).__name__)
         raise ValueError(
             f"{PATH}: {target}.predict must return a reward for each row, ({n_rows},), got {what}"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         raise ValueError(f"{PATH}: {target}.predict returned NaN or inf")
-    return found
+    return values

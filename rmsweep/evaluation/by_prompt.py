@@ -84,6 +84,7 @@ class MetricsByPrompt:
         }
 
     def _by_distance(self, i: int) -> dict[str, np.ndarray]:
+        """Return run i's columns by embedding distance, (N_GROUPS,) each."""
         return {
             "test_decile_distance": _mean_over_prompts(self.distance),
             "test_decile_accuracy": _mean_over_prompts(self.accuracy_by_distance[i]),

@@ -25,6 +25,7 @@ def predicted_margins(
 
 
 def _margins_of_set(models: StackedModels, judged: Judged, place: Place) -> np.ndarray:
+    """Predict the margins of one set, block by block: (runs, pairs)."""
     embeddings, n = judged.labelled.embeddings(), len(judged.rows)
     margins = []
     for first, last in cut(n, BLOCK_PAIRS, least=LEAST_PAIRS):

@@ -10,7 +10,7 @@ from rmsweep.config.spec import RunSpec
 
 
 def annotate_pairs(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str, float]]:
-    """Annotated pairs, (quantity, 2) response indices, chosen first; and facts for the row."""
+    """Annotate pairs: (quantity, 2) response indices, chosen first; and facts for the row."""
     if inputs.golden is None:
         return _labelled(spec, inputs), {}
     golden, a = inputs.golden.train_golden, spec.annotation
@@ -32,7 +32,7 @@ def annotate_pairs(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str,
 
 
 def _labelled(spec: RunSpec, inputs: Inputs) -> np.ndarray:
-    """As `annotated`, of labelled pairs; some labels turned round, more with a larger flip_rate."""
+    """Take labelled pairs as annotated; turn some labels, the more the larger flip_rate is."""
     flip_rate = spec.annotation.flip_rate
     assert flip_rate is not None
     order = stream(spec, "selection").permutation(len(inputs.trainable))
@@ -43,13 +43,14 @@ def _labelled(spec: RunSpec, inputs: Inputs) -> np.ndarray:
 
 
 def reward_scale(spec: RunSpec, cache: Cache) -> float:
-    """What a margin is divided by before beta multiplies it."""
+    """Return what a margin is divided by before beta multiplies it."""
     scale = spec.dataset.reward_scale
     assert scale is not None, "annotations are simulated"
     return float(cache.train_golden.std()) if isinstance(scale, str) else scale
 
 
 def split_pairs(spec: RunSpec, pairs: np.ndarray, inputs: Inputs) -> splits.Split:
+    """Split annotated pairs (quantity, 2) as the run's training.protocol says."""
     rngs = stream(spec, "validation split"), stream(spec, "batches")
     t = spec.training
     if inputs.trained is not None:

@@ -133,7 +133,7 @@ def _order_consistency(rewards: np.ndarray) -> float:
 
 
 def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> None:
-    """ValueError that names the first of the responses in `rows` whose embedding is not finite."""
+    """Raise ValueError that names the first of the responses in `rows` that is not finite."""
     responses = np.unique(rows[rows >= 0])
     x = embeddings[responses]
     if isinstance(x, torch.Tensor):

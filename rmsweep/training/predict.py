@@ -1,4 +1,4 @@
-"""Predicted rewards of fitted runs, whatever their reward models are."""
+"""Prediction of rewards by fitted runs, whatever their reward models are."""
 
 from dataclasses import dataclass
 from typing import Any

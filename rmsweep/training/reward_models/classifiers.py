@@ -25,7 +25,7 @@ LEAST_PROBABILITY = 1e-12  # where predict_proba says 0 or 1; beyond it rewards 
 def fit_classifier(
     embeddings: np.ndarray, pairs: np.ndarray, *, estimator: dict[str, Any], seed: int
 ) -> Pipeline:
-    """The estimator that tells chosen from rejected responses, on standardised embeddings.
+    """Fit the estimator that tells chosen from rejected ones, on standardised embeddings.
 
     embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first.
     estimator: {_target_: a class of scikit-learn's kind, option: value, ...}; a random_state that
@@ -58,7 +58,7 @@ def _log_odds(model: Pipeline, x: np.ndarray) -> np.ndarray:
 
 
 class Classifiers(RewardModel):
-    """Classifiers of scikit-learn, fitted one run after the other. A model is a Pipeline.
+    """The kind of scikit-learn's classifiers, fitted one after the other. A model is a Pipeline.
 
     They are not saved: only a pickle could hold them.
     """

@@ -1,4 +1,4 @@
-"""What a kind of reward model does: the one place where its kinds differ after the spec."""
+"""The interface of a kind of reward model, and the one lookup of the kind of a loss."""
 
 import importlib
 from abc import ABC, abstractmethod

@@ -33,7 +33,7 @@ FILE = "model.safetensors"
 
 
 class Mlps(RewardModel):
-    """MLPs. A model is its parameters by layer, each with a leading dimension of 1."""
+    """The kind of MLPs. A model is its parameters by layer, with a leading dimension of 1."""
 
     def fit(
         self,
@@ -85,8 +85,9 @@ class Mlps(RewardModel):
         return [[p.to(place.device) for p in model] for model in models]
 
     def n_together(self, spec: RunSpec, dim: int, place: Place) -> int:
-        """On a CPU one, since one fills it and its bits then do not depend on the others; on a GPU
-        as many as its free memory holds.
+        """Return one on a CPU, as many as the free memory holds on a GPU.
+
+        One fills a CPU, and its bits then do not depend on the others.
         """
         if place.device == "cpu":
             return 1
@@ -103,7 +104,7 @@ class Mlps(RewardModel):
     def diagnose(
         self, run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
     ) -> dict[str, np.ndarray]:
-        """Gradients by representation distance, of runs with as many pairs as deciles."""
+        """Return gradients by representation distance, of runs with as many pairs as deciles."""
         spec = run.item.spec
         if len(pairs) < gradients.N_DECILES:
             return {}

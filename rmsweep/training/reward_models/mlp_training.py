@@ -89,7 +89,7 @@ class TrainedPack:
         )
 
     def end_epoch(self, epoch: int, alive: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Record an epoch of the runs `alive` (positions); which of them failed: (alive runs,).
+        """Record an epoch of the runs `alive` (positions); tell which failed: (alive runs,).
 
         points: (3, alive runs) a loss that is finite only where all of the epoch's losses are, mean
         training loss, validation loss.

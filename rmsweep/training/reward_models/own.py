@@ -18,7 +18,7 @@ from rmsweep.training.reward_models.interface import RewardModel, fit_each
 
 
 class OwnModels(RewardModel):
-    """Models of the class that `loss.reward_model` names, fitted one after the other on the CPU.
+    """The kind of the class that `loss.reward_model` names, fitted one by one on the CPU.
 
     On one thread, since sums over more would depend on their number.
     """

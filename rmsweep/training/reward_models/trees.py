@@ -36,7 +36,7 @@ def fit_trees(
     threads: int,
     bins: lightgbm.Dataset | None = None,
 ) -> lightgbm.Booster:
-    """Boosted trees with LightGBM's defaults, in `rounds` rounds.
+    """Fit boosted trees with LightGBM's defaults, in `rounds` rounds.
 
     objective: binary, LightGBM's own, tells chosen from rejected responses; bradley_terry orders
     the two of each pair (boosted_bradley_terry.py).
@@ -136,7 +136,7 @@ def predict_trees(scorers: list[Scorer], x: np.ndarray, threads: int) -> np.ndar
 
 
 class BoostedTrees(RewardModel):
-    """LightGBM's trees, fitted one run after the other. A model is a Booster."""
+    """The kind of LightGBM's trees, fitted one run after the other. A model is a Booster."""
 
     def fit(
         self,
