@@ -55,7 +55,7 @@ def test_the_page_as_written(own, rmsweep):
     (own.here / "myconf/loss/ridge.yaml").write_text(YAML)
     said = [rmsweep(*shlex.split(command)[1:]).stdout for command in COMMANDS]
     assert len(COMMANDS) == 3 and "2 of 2 runs done" in said[0] and "improvement" in said[2]
-    assert len(dataset.with_model(dataset.folder("ridge"))) == 2
+    assert len(dataset.saved_keys(dataset.folder("ridge"))) == 2
 
 
 def test_it_fits_scores_saves_and_loads(own, inside, tiny):
