@@ -48,7 +48,7 @@ def main() -> None:
         noise = rng.normal(size=(args.runs, *golden.shape))
         predicted = (golden + noise).astype(np.float32)
         began = time.process_time()
-        orders = bon.descending(predicted)
+        orders = bon.descending_orders(predicted)
         by_n = bon.best_of_n(predicted, golden, ns, orders)
         correlation = bon.spearman_within_prompt(predicted, golden, orders)
         exact_s += time.process_time() - began

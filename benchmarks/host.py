@@ -18,7 +18,7 @@ from rmsweep.config.spec import Annotation
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.evaluation import risks
 from rmsweep.training import predict
-from rmsweep.training.reward_models import mlp
+from rmsweep.training.reward_models import mlp_network
 
 TEST_PROMPTS, TEST_RESPONSES, DIM, PACK = 2_000, 500, 2048, 64
 BLOCK = predict.BLOCK_ROWS // TEST_RESPONSES
@@ -48,19 +48,19 @@ def main() -> None:
     annotation = Annotation("simulated", 1.0, "logistic", None)
     n_blocks, n_rows, n_validation = TEST_PROMPTS / BLOCK, 2 * quantity, quantity // 5
     rows = rng.integers(len(cache), size=n_rows)
-    orders, pairs = bon.descending(predicted), rows.reshape(-1, 2)
+    orders, pairs = bon.descending_orders(predicted), rows.reshape(-1, 2)
 
     def select(pairs: str = "similar") -> np.ndarray:
         stream = np.random.default_rng(1)
-        return pairing.pairs(train_golden, pairs, "cross_prompt", quantity, stream)
+        return pairing.pairs_to_annotate(train_golden, pairs, "cross_prompt", quantity, stream)
 
     def epochs() -> list:
         rngs = np.random.default_rng(2), np.random.default_rng(3)
-        split = splits.by_pairs(pairs, n_validation, 5120, *rngs)
+        split = splits.split_by_pairs(pairs, n_validation, 5120, *rngs)
         return [next(split.epochs) for _ in range(15)]
 
     def measured() -> None:
-        orders = bon.descending(predicted)
+        orders = bon.descending_orders(predicted)
         bon.best_of_n(predicted, golden, [2**i for i in range(9)], orders)
         bon.spearman_within_prompt(predicted, golden, orders)
         for of_run in predicted:
@@ -76,7 +76,9 @@ def main() -> None:
     parts = {
         "selection and pairing": ms(select),
         "split and batches of 15 epochs": ms(epochs),
-        "initial weights": ms(lambda: mlp.initial([np.random.default_rng(0)], WIDTHS, "cpu")),
+        "initial weights": ms(
+            lambda: mlp_network.initial_parameters([np.random.default_rng(0)], WIDTHS, "cpu")
+        ),
         "Best-of-N, Spearman, risks": ms(measured) * n_blocks / PACK,
         "pairwise accuracy": ms(accuracy) * n_blocks / PACK,
         "finiteness of test embeddings": ms(lambda: first_nonfinite(block[:, None]))
@@ -84,7 +86,9 @@ def main() -> None:
     }  # fmt: skip
     were = {
         "training rows gathered, checked": ms(lambda: first_nonfinite(cache[rows][:, None])),
-        "gathered again, in bf16": ms(lambda: mlp.load(cache, [pairs], "bf16", "cpu")),
+        "gathered again, in bf16": ms(
+            lambda: mlp_network.gather_rows(cache, [pairs], "bf16", "cpu")
+        ),
         "held-out rows, in bf16": ms(lambda: to_bf16(cache[held_out])),
         "test embeddings, in bf16": ms(lambda: to_bf16(block)) * n_blocks / PACK,
     }

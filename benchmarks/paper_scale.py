@@ -30,7 +30,7 @@ from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch.worker import run_pack
 from rmsweep.results.dataset import read_rows
-from rmsweep.training.reward_models.mlp import DTYPES
+from rmsweep.training.reward_models.mlp_network import DTYPES
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "CPU": time.process_time}
 

@@ -23,7 +23,7 @@ from rmsweep.config.spec import Item
 from rmsweep.launch.verify import CUDA_TOLERANCE
 from rmsweep.launch.worker import run_pack
 from rmsweep.results import dataset, schema
-from rmsweep.training.reward_models.mlp import DTYPES
+from rmsweep.training.reward_models.mlp_network import DTYPES
 
 VARIANTS = {
     "BT-MLP": ["loss=bt_mlp"],

@@ -24,7 +24,7 @@ from unittest import mock
 from paper_scale import Measured, Scale, data, measure, peak
 
 from rmsweep.launch import worker
-from rmsweep.training import fit
+from rmsweep.training.reward_models.mlp import Mlps
 
 BACKBONES = {384: "minilm", 256: "lsa"}
 
@@ -86,9 +86,9 @@ def main() -> None:
                 top = statistics.median(tops)
                 print(f"  {packs[0].flop / seconds / top:.0%} of the peak of its shape, ", end="")
                 print(f"{top / 1e12:.2f} Tflop/s; {statistics.mean(packs[0].epochs):.1f} epochs")
-        with mock.patch.object(worker, "_at_once", lambda items, place: len(items)):
+        with mock.patch.object(worker, "_runs_between_stops", lambda items, place: len(items)):
             for size in map(int, args.together.split(",")):
-                with mock.patch.object(fit, "_at_once", lambda *_, size=size: size):
+                with mock.patch.object(Mlps, "n_together", lambda *_, size=size: size):
                     seconds = statistics.median(pack_of().seconds(clock) for _ in range(args.packs))
                 print(f"{size} trained together: {seconds:.3f} s a run", flush=True)
 

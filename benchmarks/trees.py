@@ -44,14 +44,14 @@ def main() -> None:
         return lightgbm.Dataset(x, label=label, params=params).construct()
 
     data, own_s = timed(f"fresh Dataset of {args.rows} x {args.dim}", own)
-    bins, _ = timed("all of the cache in bins, once", lambda: trees.binned(cache, "", 1))
+    bins, _ = timed("all of the cache in bins, once", lambda: trees.binned_embeddings(cache, "", 1))
     order = np.sort(rows)
     _, subset_s = timed("subset", lambda: bins.subset(order).construct())
     print(f"ratio: {own_s / max(subset_s, 1e-3):.0f} x")
     model, plain_s = timed("training", lambda: lightgbm.train(params, data, args.rounds))
     of_cache, _ = timed(
         "fit with loss.bins=cache",
-        lambda: trees.fit(
+        lambda: trees.fit_trees(
             cache, pairs, objective="binary", rounds=args.rounds, seed=0, threads=1, bins=bins
         ),
     )
@@ -67,9 +67,9 @@ def main() -> None:
         return model.predict(x.astype(np.float32), raw_score=True, num_threads=1)
 
     whole, whole_s = timed(f"Booster.predict of {args.scored} rows", lambda: scored(model))
-    scorer = trees.scorer(model)
+    scorer = trees.scorer_of(model)
     found, found_s = timed(
-        f"by the {len(scorer.features)} features used", lambda: trees.predict([scorer], x, 1)
+        f"by the {len(scorer.features)} features used", lambda: trees.predict_trees([scorer], x, 1)
     )
     print(f"ratio: {whole_s / found_s:.1f} x, equal: {np.array_equal(found[0], whole)}")
     held_out = np.setdiff1d(np.arange(len(cache)), rows)[: args.scored]

@@ -10,7 +10,7 @@ from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 from rmsweep.training.reward_models import classifiers, trees
 
 ROOT = Path(__file__).parents[1]
-FITS = {"trees": trees.fit, "classifier": classifiers.fit}
+FITS = {"trees": trees.fit_trees, "classifier": classifiers.fit_classifier}
 HEAD = """\
 # Losses
 

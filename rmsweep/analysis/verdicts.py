@@ -12,6 +12,7 @@ from rmsweep.analysis.fields import conditions_text, meets_conditions, spec_fiel
 from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
 from rmsweep.analysis.table_text import render_text_grid
 from rmsweep.config.columns import column_types
+from rmsweep.config.reward_models import kind_of
 from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import Absent
 
@@ -203,7 +204,7 @@ def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
 
     Only MLPs know both, so where losses are compared other reward models stand against each way.
     """
-    is_other = rows["loss.reward_model"] != "mlp"
+    is_other = ~_trains_in_epochs(rows)
     is_fixed = rows["training.patience"].isna()
     trained = rows[~is_other]
     ways = {}
@@ -219,6 +220,11 @@ def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
     return ways or {"": rows}
 
 
+def _trains_in_epochs(rows: pd.DataFrame) -> pd.Series:
+    """Return, for each row, whether its reward model knows protocols and early stopping."""
+    return rows["loss.reward_model"].map(lambda name: kind_of(name).trains_in_epochs).astype(bool)
+
+
 def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str, pd.DataFrame]:
     """The rows of each way whose settings all ways have, where that leaves any and drops some.
 
@@ -228,8 +234,8 @@ def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str
     assert claim.contrast is not None or not ways
     kept = {}
     settings = {way: _settings(part, claim) for way, part in ways.items()}
-    mlps = {way: settings[way][ways[way]["loss.reward_model"] == "mlp"] for way in ways}
-    common = set.intersection(*map(set, mlps.values())) if len(ways) > 1 else set()
+    trained = {way: settings[way][_trains_in_epochs(ways[way])] for way in ways}
+    common = set.intersection(*map(set, trained.values())) if len(ways) > 1 else set()
     for way, part in ways.items():
         is_common = settings[way].isin(common).to_numpy()
         if common and not is_common.all():

@@ -9,17 +9,17 @@ SELECTIONS = ("random", "similar", "diversified")
 PAIRINGS = ("same_prompt", "cross_prompt")
 
 
-def maximum(n_prompts: int, n_responses: int, selection: str, pairing: str) -> int:
-    """Most pairs that `pairs` gives; under cross_prompt any two prompts meet at most once."""
+def most_pairs(n_prompts: int, n_responses: int, selection: str, pairing: str) -> int:
+    """Return how many distinct pairs there are; across prompts any two meet at most once."""
     if pairing == "cross_prompt":
         return n_prompts * ((n_prompts - 1) // 2)
     return n_prompts * (n_responses * (n_responses - 1) // 2 if selection == "random" else 1)
 
 
-def pairs(
+def pairs_to_annotate(
     golden: np.ndarray, selection: str, pairing: str, quantity: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Pairs to annotate: (quantity, 2) indices into golden.reshape(-1), int64, all distinct.
+    """Return the pairs to annotate: (quantity, 2) indices into golden.reshape(-1), int64, distinct.
 
     golden: (prompts, K) golden rewards of the train split. The prompts are put in one random order;
     in pass p prompt t has two selected responses (a_t, b_t), and meets itself (same_prompt) or the
@@ -28,7 +28,7 @@ def pairs(
     maximum.
     """
     n_prompts, n_responses = golden.shape
-    most = maximum(n_prompts, n_responses, selection, pairing)
+    most = most_pairs(n_prompts, n_responses, selection, pairing)
     if quantity > most:
         raise ValueError(
             f"quantity must be at most {most}, the distinct {pairing} pairs of {n_prompts} "
@@ -50,7 +50,7 @@ def pairs(
 def _selected(
     golden: np.ndarray, selection: str, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pass after pass, each prompt's two selected responses in random order: two (prompts,)."""
+    """Yield, pass after pass, each prompt's two responses in random order: two (prompts,)."""
     n_prompts, n_responses = golden.shape
     rows = np.arange(n_prompts)
     chosen: Iterator[np.ndarray]
@@ -72,7 +72,7 @@ def _selected(
 def _without_replacement(
     n_prompts: int, n_codes: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Pass after pass, one code in [0, n_codes) a prompt; none comes twice before all have come."""
+    """Yield, pass after pass, a code in [0, n_codes) a prompt; all come before one comes twice."""
     taken = np.empty((0, n_prompts), dtype=np.int64)
     while True:
         if len(taken) == n_codes:
@@ -84,17 +84,17 @@ def _without_replacement(
         yield draw
 
 
-def whole_prompts(prompts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Which labelled pairs to set apart, such that no prompt is on both sides: (pairs,) bool.
+def in_whole_prompts(prompts: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose labelled pairs to set apart, such that no prompt is on both sides: (pairs,) bool.
 
     prompts: (pairs,) integers, the pairs' prompts. n: of pairs to set apart. Prompts are taken in
     random order, each with all its pairs where these still fit: so n pairs, or a few less where
     no prompt left is small enough.
     """
-    found, sizes = np.unique(prompts, return_counts=True)
-    taken, left = np.zeros(len(found), bool), n
-    for i in rng.permutation(len(found)):
+    distinct, sizes = np.unique(prompts, return_counts=True)
+    taken, left = np.zeros(len(distinct), bool), n
+    for i in rng.permutation(len(distinct)):
         if sizes[i] <= left:
             taken[i] = True
             left -= sizes[i]
-    return taken[np.searchsorted(found, prompts)]
+    return taken[np.searchsorted(distinct, prompts)]

@@ -9,7 +9,7 @@ LINKS = {"logistic": "expit", "probit": "ndtr"}  # the functions of scipy.specia
 def preference_probability(
     golden_margin: np.ndarray, beta: float, link: str = "logistic"
 ) -> np.ndarray:
-    """Probability that an annotator prefers the first response: link(beta * margin).
+    """Return the probability that an annotator prefers the first response: link(beta * margin).
 
     golden_margin: (pairs,) golden reward of first minus second response, divided by the dataset's
     reward_scale. beta: >= 0; 0 is a coin flip, inf never errs. link: logistic (Bradley-Terry) or
@@ -24,10 +24,10 @@ def preference_probability(
 
 
 def prefers_first(probability: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """Labels, (pairs,) bool; with the same uniforms a larger beta only mends errors."""
+    """Draw labels, (pairs,) bool; with the same uniforms a larger beta only mends errors."""
     return uniforms < probability
 
 
 def error_rate(golden_margin: np.ndarray, prefers_first: np.ndarray) -> float:
-    """Share of pairs labelled against the golden reward; a golden tie counts 1/2."""
+    """Return the share of pairs labelled against the golden reward; a golden tie counts 1/2."""
     return float(np.where(golden_margin == 0, 0.5, prefers_first != (golden_margin > 0)).mean())

@@ -5,25 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmsweep.annotation.pairing import whole_prompts
+from rmsweep.annotation.pairing import in_whole_prompts
 
 SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.04991
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows to train on and to hold out: (chosen, rejected), -1 where that half is absent."""
+    """The rows to train on and to hold out: (chosen, rejected), -1 where that half is absent."""
 
     train: np.ndarray  # (rows, 2) int64 response indices
     validation: np.ndarray  # (held-out rows, 2)
     validation_pairs: np.ndarray  # (held-out pairs, 2), for order consistency
     train_pairs: np.ndarray  # (the other pairs, 2), for diagnostics
-    epochs: Iterator[
-        list[np.ndarray | None]
-    ]  # an epoch's batches: positions in train, None for all
+    epochs: Iterator[list[np.ndarray | None]]  # batches: positions in train, None for all
 
 
-def by_pairs(
+def split_by_pairs(
     pairs: np.ndarray,
     n_validation: int,
     batch_pairs: int,
@@ -41,7 +39,7 @@ def by_pairs(
     )
 
 
-def by_prompts(
+def split_by_prompts(
     pairs: np.ndarray,
     prompts: np.ndarray,
     n_validation: int,
@@ -49,11 +47,12 @@ def by_prompts(
     split_rng: np.random.Generator,
     batch_rng: np.random.Generator,
 ) -> Split:
-    """As by_pairs, but a prompt is on one side only; prompts: (quantity,) integers.
+    """Hold out pairs as split_by_pairs does, but a prompt is on one side only.
 
-    ValueError where no prompt has as few pairs as are to be held out, or none would be left.
+    prompts: (quantity,) integers, the pairs' prompts. ValueError where no prompt has as few pairs
+    as are to be held out, or none would be left.
     """
-    is_held_out = whole_prompts(prompts, n_validation, split_rng)
+    is_held_out = in_whole_prompts(prompts, n_validation, split_rng)
     if not 0 < is_held_out.sum() < len(pairs):
         raise ValueError(
             f"training.validation_share must hold out whole prompts: none of the {len(pairs)} "
@@ -67,7 +66,7 @@ def by_prompts(
 def _partitioned(
     train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: np.random.Generator
 ) -> Split:
-    """The batches of an epoch partition the pairs to train on; the last one is short."""
+    """Make batches that partition the pairs to train on in each epoch; the last one is short."""
 
     def epochs() -> Iterator[list[np.ndarray | None]]:
         while len(train) <= batch_pairs:
@@ -79,18 +78,18 @@ def _partitioned(
     return Split(train, validation, validation, train, epochs())
 
 
-def rbt_scripts(
+def split_like_rbt_scripts(
     pairs: np.ndarray,
     rows: str,
     validation_share: float,
     split_rng: np.random.Generator,
     batch_rng: np.random.Generator,
 ) -> Split:
-    """What the public scripts of arXiv:2411.04991 do (step5_train_rms.py, networks.py).
+    """Split and draw rows as the public scripts of arXiv:2411.04991 do.
 
-    rows="pairs": each pair and its swapped copy are rows, so most held-out pairs are trained on
-    too; rows="responses": each response is a row. Rows are split; an epoch draws ceil(rows /
-    10,240) times min(10,240, rows) rows afresh.
+    Those are step5_train_rms.py and networks.py. rows="pairs": each pair and its swapped copy are
+    rows, so most held-out pairs are trained on too; rows="responses": each response is a row. Rows
+    are split; an epoch draws ceil(rows / 10,240) times min(10,240, rows) rows afresh.
     """
     absent = np.full(len(pairs), -1)
     if rows == "pairs":

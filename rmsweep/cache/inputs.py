@@ -104,7 +104,7 @@ def require_enough(spec: RunSpec, inputs: Inputs) -> None:
     """ValueError where what there is, is too small for the spec."""
     if inputs.golden is not None:
         cache, selection, met = inputs.golden, str(spec.selection), str(spec.pairing)
-        most = pairing.maximum(cache.train_prompts, cache.train_responses, selection, met)
+        most = pairing.most_pairs(cache.train_prompts, cache.train_responses, selection, met)
         what = (
             f"the distinct {met} pairs of {cache.train_prompts} prompts x {cache.train_responses} "
             f"responses under selection={selection}"

@@ -30,7 +30,7 @@ def held_out_pairs(spec: RunSpec, prompts: np.ndarray) -> np.ndarray:
     share, n = spec.evaluation.held_out, len(prompts)
     if share is None:
         return np.zeros(n, bool)
-    held_out = pairing.whole_prompts(prompts, round(share * n), stream(spec, "held out"))
+    held_out = pairing.in_whole_prompts(prompts, round(share * n), stream(spec, "held out"))
     if not 0 < held_out.sum() <= n - 2:
         raise ValueError(
             f"evaluation.held_out={share} must hold out at least 1 of the {n} pairs of "

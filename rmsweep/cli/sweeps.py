@@ -79,12 +79,14 @@ def _add_of_runs(commands: "argparse._SubParsersAction[Any]") -> None:
         "score",
         help="predicted rewards of embeddings, by a reward model that save_model=true kept",
         description="Write the predicted rewards of a .npy file of embeddings, (rows, D) or "
-        "(prompts, K, D), as a .npy file without the last axis, and print its path.",
+        "(prompts, K, D), as a .npy file without the last axis, and print its path. A reward "
+        "model of your own needs the --config-dir of its yaml again.",
     )
     add_name(score)
     score.add_argument("key", metavar="KEY", help="of the run, or its first digits")
     score.add_argument("embeddings", metavar="EMBEDDINGS.npy")
     score.add_argument("--out", metavar="FILE", help="default: ./EMBEDDINGS.KEY.npy")
+    add_config_dir(score)
     score.set_defaults(call=_score)
 
 
@@ -138,6 +140,8 @@ def _verify(args: argparse.Namespace) -> int:
 def _score(args: argparse.Namespace) -> int:
     from rmsweep.training import saved_models
 
+    _use(args.config_dir)
     out = None if args.out is None else Path(args.out)
-    print(saved_models.score(args.name, args.key, Path(args.embeddings), out))
+    path = saved_models.score_file(args.name, args.key, Path(args.embeddings), out, args.config_dir)
+    print(path)
     return 0

@@ -8,6 +8,7 @@ import typing
 from typing import Any
 
 from rmsweep.config import losses
+from rmsweep.config.reward_models import Options
 from rmsweep.config.spec import RunSpec, canonical_fields
 
 
@@ -43,7 +44,7 @@ def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
                 continue  # in loss.options
             if kind is bool:
                 continue  # evaluation.diagnostics
-            if kind is losses.Mlp:
+            if kind is Options:
                 found.append((column, here, str))
             elif typing.get_origin(kind) is tuple:
                 found.append((column, here, str))
@@ -60,7 +61,7 @@ def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:
     value: Any = spec
     for name in path:
         value = None if value is None else getattr(value, name)
-    if isinstance(value, losses.Options):
+    if isinstance(value, Options):
         return loss_options(spec.loss)
     if isinstance(value, tuple):
         return ",".join(value)

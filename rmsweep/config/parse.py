@@ -6,7 +6,7 @@ import json
 import typing
 from typing import Any
 
-from rmsweep.config import losses, rules
+from rmsweep.config import losses, reward_models, rules
 from rmsweep.config.columns import spec_columns
 from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import (
@@ -65,9 +65,8 @@ def spec_part(group: str, name: str | None, values_json: str) -> Any:
 def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     """The spec back from its canonical JSON and the two fields that are no part of that."""
     values = json.loads(text)
-    model = values["loss"]["reward_model"]
-    options = losses.REWARD_MODELS[model]
-    values["loss"]["options"] = from_mapping(options, _unset(options) | values["loss"]["options"])
+    kind = reward_models.kind_of(values["loss"]["reward_model"])
+    values["loss"]["options"] = from_mapping(kind, _unset(kind) | values["loss"]["options"])
     values["loss"]["label"] = label
     values["evaluation"]["diagnostics"] = diagnostics
     for name, cls in (

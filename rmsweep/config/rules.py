@@ -65,7 +65,7 @@ def require_sound(spec: Any, flat: dict[str, Any]) -> None:
     for name, shown, rule, holds in rules:
         if not holds:
             raise ValueError(f"{name} must be {rule}, got {shown}")
-    if spec.loss.reward_model != "mlp" and t.protocol != "pairs":
+    if not spec.loss.options.trains_in_epochs and t.protocol != "pairs":
         raise ValueError(
             f"training.protocol={t.protocol} is for MLPs (the public scripts have nothing else): "
             f"loss={spec.loss.name} needs training.protocol=pairs"

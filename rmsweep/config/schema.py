@@ -8,6 +8,8 @@ from typing import Any
 
 from rmsweep.errors import nearest
 
+IF_SET = {"in_id_if_set": True}  # a null field is not in the canonical JSON: newer than some ids
+
 
 def from_mapping(cls: type, values: Any, path: str = "") -> Any:
     """An instance of cls from a mapping with exactly its fields, checked against their type hints.
@@ -30,7 +32,9 @@ def from_mapping(cls: type, values: Any, path: str = "") -> Any:
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+    """Return the type hint of each field of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rmsweep.config import losses
+from rmsweep.config.schema import IF_SET
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
@@ -63,7 +64,7 @@ class Annotation:
     source: str
     beta: float | None
     link: str | None
-    flip_rate: float | None = field(metadata=losses.IF_SET)
+    flip_rate: float | None = field(metadata=IF_SET)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class Golden:
 class Evaluation:
     name: str
     n: int | None
-    held_out: float | None = field(metadata=losses.IF_SET)
-    pairs: tuple[str, ...] | None = field(metadata=losses.IF_SET)
-    golden: Golden | None = field(metadata=losses.IF_SET)
+    held_out: float | None = field(metadata=IF_SET)
+    pairs: tuple[str, ...] | None = field(metadata=IF_SET)
+    golden: Golden | None = field(metadata=IF_SET)
     diagnostics: bool = field(metadata={"in_id": False})  # records more, changes no metric
 
 

@@ -61,8 +61,8 @@ def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunS
 def require_savable(specs: Sequence[RunSpec]) -> None:
     """ValueError, before any work, for reward models that have no format that is safe to read."""
     for spec in specs:
-        if spec.loss.reward_model == "classifier":
+        if (why := spec.loss.options.why_unsaved) is not None:
             raise ValueError(
-                f"save_model=true saves MLPs and LightGBM trees; loss={spec.loss.name} is a "
-                "scikit-learn classifier, which only a pickle could hold: set save_model=false"
+                f"save_model=true saves MLPs and LightGBM trees; loss={spec.loss.name} {why}: set "
+                "save_model=false"
             )

@@ -1,4 +1,4 @@
-"""From a `_target_` to the function or class, and to the hash of a user's source file."""
+"""The function or class that a `_target_` names, and the hash of a user's source file."""
 
 import functools
 import hashlib
@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rmsweep.config.schema import convert
 from rmsweep.errors import one_line
 
 LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not a user's
 
 
 def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]:
-    """The objective `loss(batch, state)` that `_target_` names, its options bound and checked.
+    """Return the objective `loss(batch, state)` that `_target_` names, its options bound.
 
     objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's
     name for the ValueError when it cannot be imported or does not take these options.
@@ -32,8 +33,8 @@ def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]
     return functools.partial(function, **options)
 
 
-def make_estimator(estimator: dict[str, Any], path: str) -> object:
-    """An object of the class that `_target_` names: {_target_: MODULE.CLASS, option: value, ...}"""
+def new_object(estimator: dict[str, Any], path: str) -> object:
+    """Return an object of the class of {_target_: MODULE.CLASS, option: value, ...}."""
     target = estimator.get("_target_")
     if not isinstance(target, str):
         raise ValueError(f"{path} must have _target_: MODULE.CLASS, got {estimator}")
@@ -44,26 +45,35 @@ def make_estimator(estimator: dict[str, Any], path: str) -> object:
 
 
 def options_of(objective: dict[str, Any]) -> dict[str, Any]:
-    """What stands beside `_target_`."""
+    """Return what stands beside `_target_`."""
     return {name: value for name, value in objective.items() if not name.startswith("_")}
 
 
-def option_types(objective: Callable[..., Any]) -> dict[str, type]:
-    """Of the options whose annotation is int, float, str or bool."""
-    kinds: dict[object, type] = {name: kind for kind in (int, float, str, bool) for name in
-                                 (kind, kind.__name__)}  # fmt: skip
-    parameters = inspect.signature(objective).parameters
-    return {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
+def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a mapping with a `_target_`, its options of the types that are stated there.
+
+    So 1 and 1.0 are one run where int, float, str or bool is the annotation of the parameter.
+    ValueError for a value of another type.
+    """
+    kinds: dict[object, type] = {}
+    for kind in (int, float, str, bool):
+        kinds |= {kind: kind, kind.__name__: kind}
+    parameters = inspect.signature(_import(values["_target_"], path)).parameters
+    types = {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
+    return {
+        name: convert(value, types[name], f"{path}.{name}") if name in types else value
+        for name, value in values.items()
+    }
 
 
 def needs_margin(objective: Callable[..., Any]) -> bool:
-    """Whether a resolved objective reads PairBatch.margin."""
+    """Tell whether a resolved objective reads PairBatch.margin."""
     function = objective.func if isinstance(objective, functools.partial) else objective
     return getattr(function, "needs_margin", False)
 
 
 def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
-    """ValueError where the objective fails on a small batch or its loss is not one per pair."""
+    """Raise ValueError where the objective fails on a small batch, or gives no loss per pair."""
     import torch  # here, since planning a sweep of trees needs none
 
     from rmsweep.objectives.pair_batch import PairBatch
@@ -73,15 +83,15 @@ def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
     if needs_margin(objective):
         batch = batch._replace(margin=rewards)
     try:
-        found = objective(batch, {})
+        returned = objective(batch, {})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001  a user's function may raise anything
         what = f"{type(error).__name__}: {one_line(error)}"
         raise ValueError(f"{path} fails on a batch of one run and 3 pairs ({what})") from None
-    kinds = [type(part) for part in found] if isinstance(found, tuple) else [type(found)]
-    if kinds != [torch.Tensor, dict] or found[0].shape != (1, 3):
-        shape = [tuple(part.shape) for part in found if isinstance(part, torch.Tensor)]
+    kinds = [type(part) for part in returned] if isinstance(returned, tuple) else [type(returned)]
+    if kinds != [torch.Tensor, dict] or returned[0].shape != (1, 3):
+        shape = [tuple(part.shape) for part in returned if isinstance(part, torch.Tensor)]
         raise ValueError(
             f"{path} must return the loss per pair, (runs, batch), and the state, a dict; for one "
             f"run and 3 pairs it gave {', '.join(kind.__name__ for kind in kinds)} of shape {shape}"
@@ -89,7 +99,7 @@ def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
 
 
 def judges_responses(objective: Callable[..., Any]) -> bool:
-    """Whether the loss of a pair with one half absent still depends on the other (PairBatch)."""
+    """Tell whether the loss of a pair with one half absent depends on the other (PairBatch)."""
     import torch
 
     from rmsweep.objectives.pair_batch import PairBatch
@@ -105,7 +115,7 @@ def judges_responses(objective: Callable[..., Any]) -> bool:
 
 @functools.cache
 def source_sha256(target: str) -> str | None:
-    """Of the file that defines an objective outside rmsweep: an edited loss is another run."""
+    """Hash the file of a target outside rmsweep: with an edited one it is another run."""
     if target.partition(".")[0] in LIBRARIES:
         return None
     file = inspect.getsourcefile(inspect.unwrap(_import(target, "loss.objective")))

@@ -9,7 +9,7 @@ import yaml
 
 from rmsweep import paths
 from rmsweep.config.launchers import Local, Slurm
-from rmsweep.config.losses import Classifier, source_of
+from rmsweep.config.losses import source_of
 from rmsweep.config.spec import RunSpec
 
 GROUPS = ("loss", "launcher", "sweeps")  # whose files name code
@@ -20,8 +20,7 @@ def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
     for one whose source has changed.
     """
     loss = spec.loss
-    estimator = loss.options.estimator if isinstance(loss.options, Classifier) else None
-    for code in (loss.objective, loss.validation_objective, estimator):
+    for code in (loss.objective, loss.validation_objective, *loss.options.code):
         if isinstance(code, dict) and code.get("_target_") not in _named("_target_", config_dirs):
             raise ValueError(
                 f"loss={loss.name} runs {code.get('_target_')!r}, which a data file names and no "

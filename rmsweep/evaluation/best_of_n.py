@@ -16,7 +16,7 @@ COMPARED = 16  # values of a block in which each is compared with each
 
 
 def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
-    """Probability that the response of rank i, 0 best of m, is the top of a random n-subset.
+    """Return the probability that the response of rank i, 0 best of m, tops a random n-subset.
 
     C(m-1-i, n-1) / C(m, n): the subset holds rank i and n-1 of the m-1-i below it. By recurrence
     from w[0] = n/m, so that no binomial overflows; w[i] = 0 for i > m-n.
@@ -34,7 +34,8 @@ def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
 def best_of_n(
     predicted: np.ndarray, golden: np.ndarray, ns: Sequence[int], orders: Orders | None = None
 ) -> np.ndarray:
-    """Expected golden reward of the top predicted of n responses drawn without replacement.
+    """Return the expected golden reward of the top predicted of n responses, drawn without
+    replacement.
 
     predicted: (runs, prompts, M). golden: (prompts, M). Tied predictions share their ranks' weights
     equally, as if ties were broken at random. Returns (runs, prompts, len(ns)) in golden's unit.
@@ -51,7 +52,7 @@ def best_of_n(
 def spearman_within_prompt(
     predicted: np.ndarray, golden: np.ndarray, orders: Orders | None = None
 ) -> np.ndarray:
-    """Spearman's rank correlation within each prompt, average ranks for ties.
+    """Return Spearman's rank correlation within each prompt, average ranks for ties.
 
     predicted: (runs, prompts, M). golden: (prompts, M). Returns (runs, prompts) in [-1, 1]; nan
     where predicted or golden is constant within the prompt, since there is nothing to order.
@@ -73,7 +74,7 @@ def spearman_within_prompt(
 def pairwise_accuracy_within_prompt(
     predicted: np.ndarray, golden: np.ndarray, orders: Orders | None = None
 ) -> np.ndarray:
-    """Share of a prompt's response pairs that predicted orders as golden does.
+    """Return the share of a prompt's response pairs that predicted orders as golden does.
 
     predicted: (runs, prompts, M). golden: (prompts, M). A predicted tie counts 1/2, pairs of equal
     golden rewards are left out. Returns (runs, prompts) in [0, 1]; nan where all golden rewards
@@ -103,7 +104,7 @@ def pairwise_accuracy_within_prompt(
 def accuracy_by_distance(
     predicted: np.ndarray, golden: np.ndarray, x: np.ndarray, n_groups: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairwise accuracy of the near and the far pairs of each prompt, by embedding distance.
+    """Return the pairwise accuracy of each prompt's near and far pairs, by embedding distance.
 
     predicted: (runs, prompts, M). golden: (prompts, M). x: (prompts, M, D) embeddings. A prompt's
     pairs of unequal golden rewards are put in n_groups groups of as equal size as can be, nearest
@@ -130,7 +131,7 @@ def accuracy_by_distance(
 
 
 def kl_upper_bound(n: float | np.ndarray) -> float | np.ndarray:
-    """KL divergence of the Best-of-N policy from the base LLM, in nats: log n - (n - 1) / n.
+    """Return the KL divergence of Best-of-N from the base LLM, in nats: log n - (n - 1) / n.
 
     Exact where no two responses tie, an upper bound otherwise (arXiv:2401.01879). 0 at n = 1.
     """
@@ -145,13 +146,13 @@ def _check(predicted: np.ndarray, golden: np.ndarray) -> None:
     assert np.isfinite(predicted).all() and np.isfinite(golden).all()
 
 
-def descending(predicted: np.ndarray) -> Orders:
-    """Of each run the order of its predicted rewards, (runs, prompts, M), and where ties start."""
+def descending_orders(predicted: np.ndarray) -> Orders:
+    """Sort each run's predicted rewards (runs, prompts, M): its order and where ties start."""
     return [_descending(rewards) for rewards in predicted]
 
 
 def _descending(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order (prompts, M) of each row, best first, and where each group of ties starts, flat."""
+    """Return the order (prompts, M) of each row, best first, and where ties start, flat."""
     order = np.argsort(-rewards, axis=1)
     ranked = np.take_along_axis(rewards, order, axis=1)
     is_start = np.ones(ranked.shape, dtype=bool)
@@ -168,23 +169,24 @@ def _tie_means(ranked: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _centred_ranks(shape: tuple[int, int], starts: np.ndarray) -> np.ndarray:
-    """Average ranks in order, minus their mean: (prompts, M). A constant row is exactly 0."""
+    """Return average ranks in order, minus their mean: (prompts, M); 0 in a constant row."""
     ranks = np.broadcast_to(np.arange(shape[1]) - (shape[1] - 1) / 2, shape)
     return _tie_means(ranks, starts)
 
 
 def _groups(shape: tuple[int, int], starts: np.ndarray) -> np.ndarray:
-    """Number of each value's group of ties in its row, in order: (prompts, M), 0 the first."""
+    """Return the number of each value's group of ties in its row, in order: (prompts, M)."""
     is_start = np.zeros(shape, dtype=np.int64)
     is_start.reshape(-1)[starts] = 1
     return is_start.cumsum(axis=1) - 1
 
 
 def _inversions(values: np.ndarray) -> np.ndarray:
-    """Pairs i < j of each row with values[i] > values[j]: (rows,), of integers (rows, M) in [0, M).
+    """Count each row's pairs i < j with values[i] > values[j]: (rows,), of integers in [0, M).
 
-    Within short blocks by comparing, then by merging halves of ever longer blocks: where a right
-    value stands in the merged block tells how many left ones are not larger. Counts are exact.
+    values: (rows, M). Within short blocks by comparing, then by merging halves of ever longer
+    blocks: where a right value stands in the merged block tells how many left ones are not larger.
+    Counts are exact.
     """
     n_rows, m = values.shape
     size = max(COMPARED, 1 << (m - 1).bit_length())
@@ -195,7 +197,7 @@ def _inversions(values: np.ndarray) -> np.ndarray:
     within = np.zeros(len(padded), np.uint8)  # at most 120
     for j in range(1, COMPARED):
         within += (across[:j] > across[j]).sum(axis=0, dtype=np.uint8)
-    found = within.reshape(n_rows, -1).sum(axis=1, dtype=np.int64)
+    n_inverted = within.reshape(n_rows, -1).sum(axis=1, dtype=np.int64)
     padded.sort(axis=1)
     half = COMPARED
     while half < size:
@@ -206,6 +208,6 @@ def _inversions(values: np.ndarray) -> np.ndarray:
         place = np.arange(2 * half)
         places = np.einsum("ij,j->i", merged & 1, place)  # sum of those of the right values
         most = half * (3 * half - 1) // 2  # that sum where no left value is larger
-        found += (most - places.reshape(n_rows, -1)).sum(axis=1)
+        n_inverted += (most - places.reshape(n_rows, -1)).sum(axis=1)
         half *= 2
-    return found
+    return n_inverted

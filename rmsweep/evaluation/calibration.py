@@ -10,12 +10,12 @@ SHARPEST = 100.0  # of 1 / temperature, in units of 1 / rms margin
 
 
 def temperature(margins: np.ndarray) -> float:
-    """The t in (0, inf] that minimises mean log(1 + exp(-margin / t)) (Guo et al. 2017, 4.2).
+    """Return the t in (0, inf] that minimises mean log(1 + exp(-margin / t)).
 
     margins: (pairs,) predicted reward of the response labelled chosen minus that of the other, of
     pairs not trained on. inf where the order is no better than chance. Where every margin is
     positive the minimum is at 0; the least that is given is a hundredth of the margins' root mean
-    square. nan without pairs or where all margins are 0.
+    square. nan without pairs or where all margins are 0. Guo et al. 2017, section 4.2.
     """
     scale = float(np.sqrt(np.mean(np.square(margins, dtype=float)))) if margins.size else 0.0
     if not scale > 0:
@@ -27,14 +27,14 @@ def temperature(margins: np.ndarray) -> float:
 
     if unit.mean() <= 0:  # the slope of the convex risk at 0 is -mean / 2
         return float("inf")
-    found = scipy.optimize.minimize_scalar(
+    minimum = scipy.optimize.minimize_scalar(
         risk, bounds=(0, SHARPEST), method="bounded", options={"xatol": 1e-6}
     )
-    return scale / float(found.x)
+    return scale / float(minimum.x)
 
 
-def calibration(margins: np.ndarray, t: float) -> dict[str, Any]:
-    """Calibration of the probabilities sigmoid(margin / t) that the chosen response is preferred.
+def calibration_metrics(margins: np.ndarray, t: float) -> dict[str, Any]:
+    """Return how calibrated sigmoid(margin / t) is, as the probability that chosen is preferred.
 
     margins: (pairs,) as above, of the pairs to judge. nll: mean -log p, in nats. brier: mean
     (1 - p)^2. ece: expected calibration error; the pairs are binned by their confidence

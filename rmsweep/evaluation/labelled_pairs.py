@@ -9,39 +9,39 @@ from rmsweep.cache.blocks import cut
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.judged import Judged
 from rmsweep.config.launchers import Place
-from rmsweep.config.spec import RunSpec
 from rmsweep.evaluation import rewardbench
-from rmsweep.evaluation.calibration import calibration, temperature
-from rmsweep.training.predict import Stacked, nonfinite_pair, predict
+from rmsweep.evaluation.calibration import calibration_metrics, temperature
+from rmsweep.training.predict import StackedModels, nonfinite_pair_message, predict_rewards
 
 BLOCK_PAIRS = 2048
 LEAST_PAIRS = 9  # of a last block: more than 16 rows, see predict.LEAST_ROWS
 
 
-def margins(
-    models: Stacked, judged: Sequence[Judged], spec: RunSpec, place: Place
+def predicted_margins(
+    models: StackedModels, judged: Sequence[Judged], place: Place
 ) -> list[np.ndarray]:
-    """Predicted reward of the chosen minus that of the rejected response: (runs, pairs) a set."""
-    return [_margins(models, one, spec, place) for one in judged]
+    """Predict chosen minus rejected reward of each set's pairs: (runs, pairs) a set."""
+    return [_margins_of_set(models, one, place) for one in judged]
 
 
-def _margins(models: Stacked, judged: Judged, spec: RunSpec, place: Place) -> np.ndarray:
+def _margins_of_set(models: StackedModels, judged: Judged, place: Place) -> np.ndarray:
+    """Predict the margins of one set, block by block: (runs, pairs)."""
     embeddings, n = judged.labelled.embeddings(), len(judged.rows)
-    found = []
+    margins = []
     for first, last in cut(n, BLOCK_PAIRS, least=LEAST_PAIRS):
         rows = judged.rows[first:last]
         x = embeddings[rows]
         if (bad := first_nonfinite(x)) is not None:
-            raise ValueError(nonfinite_pair(judged.labelled, int(rows[bad[0]]), bad[1]))
-        predicted = predict(models, x.reshape(-1, x.shape[-1]), spec, place)
-        found.append(predicted[:, ::2].astype(float) - predicted[:, 1::2])
-    return np.concatenate(found, axis=1)
+            raise ValueError(nonfinite_pair_message(judged.labelled, int(rows[bad[0]]), bad[1]))
+        predicted = predict_rewards(models, x.reshape(-1, x.shape[-1]), place)
+        margins.append(predicted[:, ::2].astype(float) - predicted[:, 1::2])
+    return np.concatenate(margins, axis=1)
 
 
-def judge(
+def judgement_metrics(
     margins: Sequence[np.ndarray], judged: Sequence[Judged], held_out: Sequence[np.ndarray]
 ) -> dict[str, Any]:
-    """A run's columns. margins: of each set, (pairs,). A tie is wrong.
+    """Return a run's columns. margins: of each set, (pairs,). A tie is wrong.
 
     accuracy, correct_by_pair, distance_by_pair and calibration speak of the first set alone;
     subsets and RewardBench's sections of all. held_out: the margins of the validation pairs, to
@@ -52,7 +52,7 @@ def judge(
     counts = [n for one in judged for n in one.subsets.values()]
     by_subset = np.split(np.concatenate(right), np.cumsum(counts)[:-1])
     accuracy = dict(zip(names, (float(part.mean()) for part in by_subset), strict=True))
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "accuracy": float(right[0].mean()),
         "correct_by_pair": right[0].astype(np.float32),
         "subset": names,
@@ -63,11 +63,11 @@ def judge(
     }
     if held_out:
         t = temperature(np.concatenate(held_out))
-        found.update(calibration(margins[0], t) if not np.isnan(t) else {})
-    return found
+        metrics |= calibration_metrics(margins[0], t) if not np.isnan(t) else {}
+    return metrics
 
 
 def _distances(judged: Judged) -> np.ndarray:
-    """Distance of each pair's two embeddings, in the cached units: (pairs,)."""
+    """Return the distance of each pair's two embeddings, in the cached units: (pairs,)."""
     pairs = judged.labelled.embeddings()[judged.rows].astype(np.float32)
     return np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1)

@@ -13,7 +13,7 @@ OVERALL_WEIGHTS = (2, 2, 2, 2, 1)  # the sections, then the prior sets
 
 
 def section_scores(accuracy: Mapping[str, float]) -> dict[str, float | None]:
-    """Scores by section, of the prior sets, and overall; accuracy: by subset, in [0, 1].
+    """Return scores by section, of the prior sets, and overall; accuracy: by subset, in [0, 1].
 
     A section is the mean of its subsets that are there, weighted by SECTIONS; the prior sets are
     their plain mean; None where nothing is there. Overall (`rewardbench`) is the mean of the
@@ -22,9 +22,9 @@ def section_scores(accuracy: Mapping[str, float]) -> dict[str, float | None]:
     """
     scores: dict[str, float | None] = {}
     for section, weights in SECTIONS.items():
-        there = [name for name in weights if name in accuracy]
-        values, counts = [accuracy[n] for n in there], [weights[n] for n in there]
-        scores[section] = float(np.average(values, weights=counts)) if there else None
+        judged = [name for name in weights if name in accuracy]
+        values, counts = [accuracy[n] for n in judged], [weights[n] for n in judged]
+        scores[section] = float(np.average(values, weights=counts)) if judged else None
     prior = [accuracy[name] for name in PRIOR_SETS if name in accuracy]
     scores["prior_sets"] = float(np.mean(prior)) if prior else None
     parts = np.array(list(scores.values()), dtype=float)  # None becomes nan

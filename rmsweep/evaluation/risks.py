@@ -9,7 +9,7 @@ TRUNCATION = 2.0  # B of the KL risk; the least for which the risk bounds the He
 
 
 def truncated_kl_risk(true_logit: np.ndarray, predicted_logit: np.ndarray) -> np.ndarray:
-    """Terms of R_B, B = TRUNCATION: sum over both labels of p0 * min(B, log(p0 / p)), in nats.
+    """Return terms of R_B, B = TRUNCATION: over both labels sum p0 * min(B, log(p0 / p)), in nats.
 
     p0 = sigmoid(true_logit), p = sigmoid(predicted_logit). Their mean over pairs is the truncated
     KL risk of RBT's Theorem 20, after Bos & Schmidt-Hieber (2022). Any one shape. At most the KL
@@ -28,7 +28,7 @@ def truncated_kl_risk(true_logit: np.ndarray, predicted_logit: np.ndarray) -> np
 def risks_by_prompt(
     predicted: np.ndarray, golden: np.ndarray, annotation: Annotation
 ) -> np.ndarray:
-    """Mean truncated KL risk and |true - predicted margin| of each prompt's pairs: (prompts, 2).
+    """Return each prompt's mean truncated KL risk and |true - predicted margin|: (prompts, 2).
 
     Theorem 20 and Corollary 7 of arXiv:2411.04991 on unseen same-prompt pairs: a prompt's first and
     second response as cached, its third and fourth, and so on. predicted: (prompts, M). golden:

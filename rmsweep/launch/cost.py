@@ -1,6 +1,5 @@
 """What runs cost, in seconds of a core or of a GPU: as measured, else by their arithmetic."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.config.columns import loss_options
+from rmsweep.config.reward_models import options_of_row
 from rmsweep.config.spec import Item
 
 MEASURED = (
@@ -16,12 +16,11 @@ MEASURED = (
 )  # fmt: skip
 ALIKE = ["kind", "size", "on", "dim", "quantity", "test_responses", "training.max_epochs"]
 RATE = {"cpu": 1e11, "cuda": 2e13}  # multiply-adds a second, before anything was measured
-PER_CELL = 400  # multiply-adds that take as long as LightGBM needs for a feature of a row
 
 
 def device_of(item: Item, device: str) -> str:
-    """Where a run is fitted: only MLPs use a GPU."""
-    return device if item.spec.loss.reward_model == "mlp" else "cpu"
+    """Return where a run is fitted: on the CPU, unless its reward model runs on a GPU."""
+    return device if item.spec.loss.options.runs_on_gpu else "cpu"
 
 
 def seconds(items: Sequence[Item], rows: pd.DataFrame, device: str) -> tuple[np.ndarray, int]:
@@ -64,25 +63,20 @@ def _described(item: Item, device: str) -> tuple[Any, ...]:
 
 
 def _kinds(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Kind of reward model, of a classifier its class; and its size, where one is known."""
-    found: dict[str, list[str]] = {"kind": [], "size": []}
-    for model, options in zip(runs["loss.reward_model"], runs["loss.options"], strict=True):
-        fields = json.loads(options)
-        found["kind"].append(fields.get("estimator", {}).get("_target_", model))
-        size = fields.get("hidden", fields.get("rounds"))
-        found["size"].append(f"{size} {fields.get('bins', '')}")
-    return found
+    """Return each run's kind of reward model, or the class that its options name, and its size."""
+    kinds, sizes = [], []
+    for model, fields in zip(runs["loss.reward_model"], runs["loss.options"], strict=True):
+        options = options_of_row(model, fields)
+        named = [code["_target_"] for code in options.code if code and "_target_" in code]
+        kinds.append(next(iter(named), model))
+        sizes.append(options.size)
+    return {"kind": kinds, "size": sizes}
 
 
 def _arithmetic(runs: pd.DataFrame) -> np.ndarray:
-    """Multiply-adds of fit and scoring, every epoch counted, of one member."""
-    return np.array([_multiply_adds(*row) for row in runs[_SIZES].itertuples(index=False)], float)
-
-
-def _multiply_adds(options: str, epochs: int, quantity: int, dim: int, n_test: int) -> float:
-    fields = json.loads(options)
-    if "hidden" not in fields:
-        return float(PER_CELL * fields.get("rounds", 100) * 2 * quantity * dim)
-    widths = [dim, *fields["hidden"], 1]
-    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
-    return float(weights * (3 * 2 * quantity * epochs + n_test))  # forward, and twice backward
+    """Return the multiply-adds of fit and scoring, every epoch counted, of one member: (runs,)."""
+    rows = runs[["loss.reward_model", *_SIZES]].itertuples(index=False)
+    return np.array(
+        [options_of_row(model, options).multiply_adds(*sizes) for model, options, *sizes in rows],
+        float,
+    )

@@ -19,7 +19,7 @@ def packs_of(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> li
         groups.setdefault(_shared(item.spec), []).append(item)
     sized = [(runs, most(runs)) for runs in groups.values()]
     found = [runs[i : i + size] for runs, size in sized for i in range(0, len(runs), size)]
-    return sorted(found, key=lambda p: (p[0].spec.loss.reward_model == "mlp", -p[0].spec.quantity))
+    return sorted(found, key=lambda p: (p[0].spec.loss.options.runs_on_gpu, -p[0].spec.quantity))
 
 
 def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[list[Item]]:

@@ -42,7 +42,7 @@ def run_packs(
     without a GPU, whose threads this process has.
     listens: end early, with what is fitted written, when `stopping` is asked for.
     """
-    is_on_gpu = [place.device != "cpu" and p[0].spec.loss.reward_model == "mlp" for p in packs]
+    is_on_gpu = [place.device != "cpu" and p[0].spec.loss.options.runs_on_gpu for p in packs]
     cpu = dataclasses.replace(place, device="cpu")
     is_shared = any(is_on_gpu) and not all(is_on_gpu)
     own = place.threads * (1 if is_shared else workers)

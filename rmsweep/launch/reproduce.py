@@ -14,6 +14,7 @@ from rmsweep.config.spec import GROUPS, SEMANTICS, RunSpec
 from rmsweep.results import dataset, sweep_record
 
 NAMES_CODE = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+OWN_OPTIONS = ("loss.objective.", "loss.validation_", "loss.estimator.", "loss.reward_model.")
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that Hydra reads as itself
 READS_AS_ELSE = {"null", "true", "false", "yes", "no", "on", "off", "inf", "nan"}
 
@@ -143,7 +144,7 @@ def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
                 f"{name}={wanted.get(name)} is named by no config file here; if it is your own, "
                 "give the --config-dir of a yaml that names it"
             )
-        is_option = name.startswith(("loss.objective.", "loss.validation_", "loss.estimator."))
+        is_option = name.startswith(OWN_OPTIONS)
         if is_option and name not in wanted:
             found.append(f"~{name}")
         else:

@@ -115,7 +115,7 @@ def _item(
         reproduce.overrides(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
-        if spec.loss.reward_model == "mlp":
+        if spec.loss.options.reads_precision:
             machine.require_native(spec.precision, place.device)
         (item,) = inputs.keyed_items([spec], place.cache_root)
         if item.key != row["key"]:

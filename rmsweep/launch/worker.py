@@ -17,13 +17,13 @@ from rmsweep.config import columns, losses
 from rmsweep.config import spec as specs
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
-from rmsweep.evaluation.score import score
+from rmsweep.evaluation.score import score_runs
 from rmsweep.launch import signals
 from rmsweep.provenance import provenance, write_diff
 from rmsweep.results import dataset
 from rmsweep.training import saved_models
-from rmsweep.training.fit import fit
-from rmsweep.training.predict import FittedRun
+from rmsweep.training.fit import fit_runs
+from rmsweep.training.fitted_run import FittedRun
 
 FLUSH_S = 60  # after this long what is fitted is scored and written; costs one more pass
 
@@ -49,7 +49,7 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     torch.set_num_threads(place.threads)
     machine.keep_freed_memory()
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
-    at_once = _at_once(items, place)
+    at_once = _runs_between_stops(items, place)
     opened = functools.cache(lambda: _open(items[0], place))
     while remaining and not signals.asked():
         started = time.perf_counter()
@@ -57,7 +57,7 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
         failed: list[dict[str, Any]] = []
         while remaining and time.perf_counter() - started < FLUSH_S and not signals.asked():
             chunk, remaining = remaining[:at_once], remaining[at_once:]
-            for run in _attempt(fit, chunk, opened, place, failed):
+            for run in _attempt(fit_runs, chunk, opened, place, failed):
                 if run.error is None:
                     fitted.append(run)
                 else:
@@ -67,14 +67,14 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
                         )
                     )
         fit_s = time.perf_counter() - started
-        scored = _attempt(score, fitted, opened, place, failed)
+        scored = _attempt(score_runs, fitted, opened, place, failed)
         done = [run_row(run.item, place, "done", run.facts | metrics) for run, metrics in scored]
         spent_s = time.perf_counter() - started
         for row in done + failed:
             row["wall_s"] = spent_s / len(done + failed)
         if place.save_models:  # before the rows, so that a done run has its model
             for run, _ in scored:
-                saved_models.save(directory, run, place)
+                saved_models.save_model(directory, run, place)
         write_diff(directory)
         dataset.write_part(directory, done + failed)
         outcome.done += len(done)
@@ -85,14 +85,14 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     return outcome
 
 
-def _at_once(items: list[Item], place: Place) -> int:
+def _runs_between_stops(items: list[Item], place: Place) -> int:
     """Runs handed to `fit` together; between them a stop that was asked for is heard."""
     return 1 if place.device == "cpu" else len(items)
 
 
 def _open(item: Item, place: Place) -> Inputs:
     """What the pack reads; ValueError where data or objective are not those of the key."""
-    if item.spec.loss.reward_model == "mlp":  # the others know no precision
+    if item.spec.loss.options.reads_precision:
         machine.require_native(item.spec.precision, place.device)
     inputs = open_inputs(item.spec, place.cache_root)
     if item.key != item.spec.key(inputs.fingerprint):

@@ -5,7 +5,7 @@ from scipy.special import expit
 
 
 def boosted_bradley_terry(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and second derivatives of the summed Bradley-Terry loss by each predicted reward.
+    """Return first and second derivatives of the summed Bradley-Terry loss by each reward.
 
     rewards: (2 * pairs,), first those of all chosen responses, then of all rejected ones, in the
     order of the pairs. Returns the gradient, -p of a chosen and +p of a rejected response, where p

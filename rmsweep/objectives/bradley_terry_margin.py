@@ -9,7 +9,7 @@ from rmsweep.objectives.pair_batch import PairBatch, State
 def bradley_terry_margin(
     batch: PairBatch, state: State, *, margin: float
 ) -> tuple[torch.Tensor, State]:
-    """-log sigmoid(chosen - rejected - margin) per pair in nats: (runs, batch).
+    """Return -log sigmoid(chosen - rejected - margin) per pair in nats: (runs, batch).
 
     margin: >= 0, in units of predicted reward (log-odds); 0 is Bradley-Terry.
     Touvron et al., 2023 (arXiv:2307.09288, Eq. 2), with one margin for all pairs.

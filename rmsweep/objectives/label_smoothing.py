@@ -9,9 +9,9 @@ from rmsweep.objectives.pair_batch import PairBatch, State
 def label_smoothing(
     batch: PairBatch, state: State, *, smoothing: float
 ) -> tuple[torch.Tensor, State]:
-    """(1 - smoothing) * BT + smoothing * BT of the swapped pair, in nats: (runs, batch).
+    """Return (1 - smoothing) * BT + smoothing * BT of the swapped pair, in nats: (runs, batch).
 
-    Which is BT + smoothing * (chosen - rejected). Smallest where chosen - rejected is the log-odds
+    This is BT + smoothing * (chosen - rejected). Smallest where chosen - rejected is the log-odds
     of 1 - smoothing, so that no pair asks for more. smoothing: in [0, 0.5); 0 is Bradley-Terry.
     Mitchell, 2023 (conservative DPO); Szegedy et al., 2016 (arXiv:1512.00567, Section 7).
     """

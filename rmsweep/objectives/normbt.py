@@ -20,14 +20,14 @@ def normbt(
     clip: float,
     distance: str,
 ) -> tuple[torch.Tensor, State]:
-    """w * BT per pair in nats: (runs, batch), w = min((m / max(d, epsilon)) ** power, clip).
+    """Return w * BT per pair in nats, w = min((m / max(d, epsilon)) ** power, clip).
 
-    d = ||h_chosen - h_rejected||: `distance` takes for h the penultimate features or the cached
-    embedding. w carries no gradient; it is 1 where d = 0, since such a pair moves no last layer
-    whatever its weight (a large one would drown the others in rounding), and state counts them.
-    m is the mean d, one per run, so that w does not change when h is scaled: the batch's own
-    (scale=batch), the first batch's (constant), or an exponential moving average with `decay` that
-    begins with the first batch's and is updated before weighting (ema).
+    Shape: (runs, batch). d = ||h_chosen - h_rejected||: `distance` takes for h the penultimate
+    features or the cached embedding. w carries no gradient; it is 1 where d = 0, since such a pair
+    moves no last layer whatever its weight (a large one would drown the others in rounding), and
+    state counts them. m is the mean d, one per run, so that w does not change when h is scaled: the
+    batch's own (scale=batch), the first batch's (constant), or an exponential moving average with
+    `decay` that begins with the first batch's and is updated before weighting (ema).
     power: >= 0; 0 is Bradley-Terry. clip: > 0, the largest w; inf for none. epsilon: > 0, the
     smallest d, in units of h. The weighting is arXiv:2512.06343's, at the last layer's output; m,
     epsilon, power and clip are assumed, since the paper leaves them open.

@@ -27,7 +27,7 @@ class PairBatch(NamedTuple):
 
 
 def needs_margin(objective: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of an objective that reads `margin`.
+    """Mark an objective, as a decorator, as one that reads `margin`.
 
     That is the golden reward of the chosen minus that of the rejected response, divided by the
     dataset's reward_scale: negative where the annotator erred.

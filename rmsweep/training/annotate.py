@@ -9,13 +9,13 @@ from rmsweep.config.random_streams import stream
 from rmsweep.config.spec import RunSpec
 
 
-def annotated(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str, float]]:
-    """Annotated pairs, (quantity, 2) response indices, chosen first; and facts for the row."""
+def annotate_pairs(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str, float]]:
+    """Annotate pairs: (quantity, 2) response indices, chosen first; and facts for the row."""
     if inputs.golden is None:
         return _labelled(spec, inputs), {}
     golden, a = inputs.golden.train_golden, spec.annotation
     assert spec.selection and spec.pairing and a.beta is not None and a.link
-    pairs = pairing.pairs(
+    pairs = pairing.pairs_to_annotate(
         golden, spec.selection, spec.pairing, spec.quantity, stream(spec, "selection")
     )
     margin = np.subtract(*golden.reshape(-1)[pairs].T)
@@ -32,7 +32,7 @@ def annotated(spec: RunSpec, inputs: Inputs) -> tuple[np.ndarray, dict[str, floa
 
 
 def _labelled(spec: RunSpec, inputs: Inputs) -> np.ndarray:
-    """As `annotated`, of labelled pairs; some labels turned round, more with a larger flip_rate."""
+    """Take labelled pairs as annotated; turn some labels, the more the larger flip_rate is."""
     flip_rate = spec.annotation.flip_rate
     assert flip_rate is not None
     order = stream(spec, "selection").permutation(len(inputs.trainable))
@@ -43,18 +43,19 @@ def _labelled(spec: RunSpec, inputs: Inputs) -> np.ndarray:
 
 
 def reward_scale(spec: RunSpec, cache: Cache) -> float:
-    """What a margin is divided by before beta multiplies it."""
+    """Return what a margin is divided by before beta multiplies it."""
     scale = spec.dataset.reward_scale
     assert scale is not None, "annotations are simulated"
     return float(cache.train_golden.std()) if isinstance(scale, str) else scale
 
 
-def split(spec: RunSpec, pairs: np.ndarray, inputs: Inputs) -> splits.Split:
+def split_pairs(spec: RunSpec, pairs: np.ndarray, inputs: Inputs) -> splits.Split:
+    """Split annotated pairs (quantity, 2) as the run's training.protocol says."""
     rngs = stream(spec, "validation split"), stream(spec, "batches")
     t = spec.training
     if inputs.trained is not None:
         prompts = inputs.prompts[pairs[:, 0] // 2]
-        return splits.by_prompts(pairs, prompts, spec.n_validation, t.batch_pairs, *rngs)
+        return splits.split_by_prompts(pairs, prompts, spec.n_validation, t.batch_pairs, *rngs)
     if t.protocol == "pairs":
-        return splits.by_pairs(pairs, spec.n_validation, t.batch_pairs, *rngs)
-    return splits.rbt_scripts(pairs, spec.loss.rows, t.validation_share, *rngs)
+        return splits.split_by_pairs(pairs, spec.n_validation, t.batch_pairs, *rngs)
+    return splits.split_like_rbt_scripts(pairs, spec.loss.rows, t.validation_share, *rngs)

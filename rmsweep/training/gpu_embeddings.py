@@ -12,10 +12,10 @@ DTYPES = {2: torch.float16, 4: torch.float32}  # by bytes of a value
 _resident: dict[tuple[str, str], torch.Tensor] = {}  # of the cache that this process met last
 
 
-def resident(
+def embeddings_on_gpu(
     embeddings: np.ndarray, fingerprint: str, device: str, n_wanted: int
 ) -> np.ndarray | torch.Tensor:
-    """Embeddings (responses, D) on the device, in their own dtype; copied once for a fingerprint.
+    """Return embeddings (responses, D) on the device, in their dtype; copy once a fingerprint.
 
     As they are, in the host's memory, where runs want fewer rows (n_wanted) than a copy would read,
     or where a copy would leave the runs too little memory.

@@ -12,8 +12,8 @@ N_DECILES = 10
 N_PAIRS = 500  # kept of a run, for a scatter plot
 
 
-def by_distance(batch: PairBatch, objective: Callable[..., Any]) -> dict[str, np.ndarray]:
-    """What a row keeps for the figures of arXiv:2512.06343.
+def gradients_by_distance(batch: PairBatch, objective: Callable[..., Any]) -> dict[str, np.ndarray]:
+    """Return what a row keeps for the figures of arXiv:2512.06343.
 
     batch: the training pairs of one run, (1, pairs), 10 or more. Distance: that of the penultimate
     features, ||h_chosen - h_rejected||. decile_*: (10,) means over tenths of the pairs, nearest
@@ -40,7 +40,7 @@ def by_distance(batch: PairBatch, objective: Callable[..., Any]) -> dict[str, np
 
 
 def gradient_norms(batch: PairBatch, objective: Callable[..., Any]) -> torch.Tensor:
-    """Norm of each pair's gradient by the last layer's weights: (runs, batch).
+    """Return the norm of each pair's gradient by the last layer's weights: (runs, batch).
 
     The last layer is linear, so the gradient is the features weighted by the derivatives by the
     predicted rewards; for Bradley-Terry (1 - sigmoid(margin)) ||h_chosen - h_rejected||. NormBT's

@@ -1,6 +1,6 @@
-"""Predicted rewards of fitted runs, whatever their reward models are."""
+"""Prediction of rewards by fitted runs, whatever their reward models are."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,91 +10,71 @@ from rmsweep.cache.blocks import cut
 from rmsweep.cache.layout import LabelledPairs
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import PICKS
-from rmsweep.config.spec import Item, RunSpec
-from rmsweep.training.reward_models import (
-    mlp,  # the others where they are used: a fifth of the start-up
-)
+from rmsweep.config.spec import RunSpec
+from rmsweep.training.fitted_run import Array, FittedRun
+from rmsweep.training.reward_models.interface import reward_model_of
 
-Array = np.ndarray | torch.Tensor
-
-
-@dataclass(frozen=True)
-class FittedRun:
-    item: Item
-    models: list[Any]  # one, or an ensemble's members: MLP parameters with a leading dimension of
-    # 1, LightGBM boosters, or scikit-learn pipelines
-    centres: list[float]  # each member's zero point; of a run that is no ensemble 0
-    facts: dict[str, Any]  # what the row says of annotation and training
-    error: str | None  # why there is no valid model
-    held_out_margins: list[np.ndarray] = field(default_factory=list)  # predicted reward of the
-    # chosen minus that of the rejected response, of the validation pairs; of an ensemble none
+BLOCK_ROWS = 4096  # responses of a block of test prompts
+LEAST_ROWS = 16  # fewer would be multiplied in another way, and rounded in another
 
 
 @dataclass(frozen=True)
-class Stacked:
-    """Reward models of several runs as one argument of `predict`."""
+class StackedModels:
+    """The reward models of several runs that share their loss, prepared for many predictions."""
 
-    models: list[Any]
+    models: Any  # as RewardModel.stack returns them
     centres: np.ndarray  # (runs, members)
+    spec: RunSpec  # of one of the runs
 
 
-def stack(runs: list[FittedRun]) -> Stacked:
-    """Reward models of runs that share their loss, as one argument of `predict`."""
+def stack_models(runs: list[FittedRun]) -> StackedModels:
+    """Prepare the reward models of runs that share their loss for `predict_rewards`."""
+    spec = runs[0].item.spec
     models = [model for run in runs for model in run.models]
-    if runs[0].item.spec.loss.reward_model == "mlp":
-        models = [torch.cat(layer) for layer in zip(*models, strict=True)]
-    if runs[0].item.spec.loss.reward_model == "trees":
-        from rmsweep.training.reward_models import trees
-
-        models = [trees.scorer(model) for model in models]
-    return Stacked(models, np.array([run.centres for run in runs]))
+    centres = np.array([run.centres for run in runs])
+    return StackedModels(reward_model_of(spec.loss).stack(models), centres, spec)
 
 
-def predict(stacked: Stacked, x: Array, spec: RunSpec, place: Place) -> np.ndarray:
-    """Predicted rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
-    return finished(begun(stacked, x, spec, place), stacked, spec)
+def predict_rewards(stacked: StackedModels, x: Array, place: Place) -> np.ndarray:
+    """Predict rewards, (runs, rows), of embeddings x (rows, D); ValueError if not finite."""
+    return finish_prediction(start_prediction(stacked, x, place), stacked)
 
 
-def begun(stacked: Stacked, x: Array, spec: RunSpec, place: Place) -> Array:
-    """The first half of `predict`: (models, rows), which a GPU may still be computing."""
-    if spec.loss.reward_model == "trees":
-        from rmsweep.training.reward_models import trees
-
-        return trees.predict(stacked.models, np.asarray(x), place.threads)
-    if spec.loss.reward_model == "classifier":
-        from rmsweep.training.reward_models import classifiers
-
-        return classifiers.predict(stacked.models, np.asarray(x))
-    on_device = torch.as_tensor(x).to(place.device, non_blocking=True)
-    return mlp.predict(stacked.models, on_device.to(mlp.DTYPES[spec.precision]))
+def start_prediction(stacked: StackedModels, x: Array, place: Place) -> Array:
+    """Do the first half of `predict_rewards`: (models, rows), which a GPU may still compute."""
+    kind = reward_model_of(stacked.spec.loss)
+    return kind.predict(stacked.models, x, stacked.spec, place)
 
 
-def finished(rewards: Array, stacked: Stacked, spec: RunSpec) -> np.ndarray:
-    """The second half of `predict`, of what `begun` returned."""
+def finish_prediction(rewards: Array, stacked: StackedModels) -> np.ndarray:
+    """Do the second half of `predict_rewards`, with what `start_prediction` returned."""
     predicted = rewards.cpu().numpy() if isinstance(rewards, torch.Tensor) else rewards
     if not np.isfinite(predicted).all():
         raise ValueError("predicted rewards hold NaN or inf: the fit diverged")
-    if spec.loss.pick is None:
+    pick = stacked.spec.loss.pick
+    if pick is None:
         return predicted
     members = predicted.reshape(*stacked.centres.shape, -1) - stacked.centres[..., None]
-    return combine(members, spec.loss.pick)
+    return combine_members(members, pick)
 
 
-def nonfinite(name: str, prompt: int, response: int) -> str:
+def nonfinite_message(name: str, prompt: int, response: int) -> str:
+    """Say that embeddings are not finite; name: of the split."""
     return (
         f"{name} embeddings hold NaN or inf at prompt {prompt}, response {response} (from 0); "
         "make that file anew"
     )
 
 
-def nonfinite_pair(pairs: LabelledPairs | None, row: int, response: int) -> str:
+def nonfinite_pair_message(pairs: LabelledPairs | None, row: int, response: int) -> str:
+    """Say that embeddings of a labelled pair are not finite; response: 0 chosen, 1 rejected."""
     assert pairs is not None
     which = ("chosen", "rejected")[response]
     return f"{pairs.path} holds NaN or inf at pair {row} (from 0), {which}; make that file anew"
 
 
-def combine(rewards: np.ndarray, pick: str | float) -> np.ndarray:
-    """The ensemble's predicted rewards, (..., rows), from its members', (..., members, rows).
+def combine_members(rewards: np.ndarray, pick: str | float) -> np.ndarray:
+    """Return an ensemble's predicted rewards, (..., rows), from its members' (..., members, rows).
 
     pick: mean; min, the most pessimistic member's (worst-case optimisation of arXiv:2310.02743);
     or a number k > 0, a lower confidence bound: the mean minus k standard deviations (ddof 0) of
@@ -105,11 +85,7 @@ def combine(rewards: np.ndarray, pick: str | float) -> np.ndarray:
     return rewards.mean(axis=-2) - pick * rewards.std(axis=-2)
 
 
-BLOCK_ROWS = 4096  # responses of a block of test prompts
-LEAST_ROWS = 16  # fewer would be multiplied in another way, and rounded in another
-
-
-def blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
+def prompt_blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
     """Return the first and last (exclusive) prompt of each block; m: responses to a prompt.
 
     A last block of under LEAST_ROWS responses joins the one before.

@@ -1,29 +1,29 @@
 """Reward models kept after a run, outputs/NAME/models/KEY/, and what they predict.
 
-A model's folder holds spec.json and model.safetensors (MLP) or model-I.txt (LightGBM, a member I).
+A model's folder holds spec.json and what its kind writes (training/reward_models/).
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from rmsweep import files, machine
 from rmsweep.cache.checks import first_nonfinite
+from rmsweep.config import trusted_code
 from rmsweep.config.launchers import Place
-from rmsweep.config.losses import Mlp
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
 from rmsweep.errors import one_line
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
-from rmsweep.training.predict import FittedRun, blocks, predict, stack
+from rmsweep.training.fitted_run import FittedRun
+from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
+from rmsweep.training.reward_models.interface import reward_model_of
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class SavedModel:
 
     @property
     def spec(self) -> RunSpec:
+        """The spec of the run."""
         return self.run.item.spec
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        """Predicted rewards of embeddings, (rows, D) or (prompts, K, D): without their last axis.
+        """Predict rewards of embeddings, (rows, D) or (prompts, K, D): without their last axis.
 
         Bit for bit those of the sweep where these are its (prompts, M, D) test embeddings, its CPU
         model and versions; else the last bits may depend on how many rows come together.
@@ -51,35 +52,31 @@ class SavedModel:
                 f"is the D of this model; got {embeddings.shape}"
             )
         x = embeddings if embeddings.ndim == 3 else embeddings[:, np.newaxis]
-        found = []
-        for first, last in blocks(*x.shape[:2]) if x.size else ():
-            block = _plain(x[first:last])
+        models = stack_models([self.run])
+        rewards = []
+        for first, last in prompt_blocks(*x.shape[:2]) if x.size else ():
+            block = _writable(x[first:last])
             if (bad := first_nonfinite(block)) is not None:
                 where = (first + bad[0], bad[1])[: embeddings.ndim - 1]
                 raise ValueError(f"embeddings hold NaN or inf at {where}")
-            found.append(
-                predict(stack([self.run]), block.reshape(-1, self.dim), self.spec, self.place)[0]
-            )
-        return np.concatenate(found or [np.empty(0)]).reshape(embeddings.shape[:-1])
+            rewards.append(predict_rewards(models, block.reshape(-1, self.dim), self.place)[0])
+        return np.concatenate(rewards or [np.empty(0)]).reshape(embeddings.shape[:-1])
 
 
-def _plain(block: np.ndarray) -> np.ndarray:
-    """A copy as float16 or float32, C order: torch warns of a read-only memory map."""
+def _writable(block: np.ndarray) -> np.ndarray:
+    """Copy as float16 or float32 in C order: torch warns of a read-only memory map."""
     dtype = block.dtype if block.dtype == np.float16 else np.dtype(np.float32)
     return np.array(block, dtype=dtype, order="C")
 
 
-def save(directory: Path, run: FittedRun, place: Place) -> None:
+def save_model(directory: Path, run: FittedRun, place: Place) -> None:
     """Write a run's model, whole or not at all; one that is there is replaced."""
     target = dataset.model_folder(directory, run.item.key)
     target.parent.mkdir(parents=True, exist_ok=True)
     with files.whole_folder(target) as unfinished:
-        if run.item.spec.loss.reward_model == "mlp":
-            save_file(_tensors(run.models), unfinished / "model.safetensors")
-        else:
-            for i, model in enumerate(run.models):
-                model.save_model(unfinished / f"model-{i}.txt")
-        hashes = {path.name: _sha256(path) for path in sorted(unfinished.iterdir())}
+        reward_model_of(run.item.spec.loss).save(run.models, run.item.spec, unfinished)
+        written = sorted(path for path in unfinished.rglob("*") if path.is_file())
+        hashes = {path.relative_to(unfinished).as_posix(): _sha256(path) for path in written}
         about = {
             "key": run.item.key,
             "semantics": SEMANTICS,
@@ -95,14 +92,34 @@ def save(directory: Path, run: FittedRun, place: Place) -> None:
         (unfinished / "spec.json").write_text(json.dumps(about, indent=1))
 
 
-def load(name: str, key: str) -> SavedModel:
-    """The model of a run of sweep `name`; key: of the run, or its first digits.
+def load_model(name: str, key: str, config_dirs: Sequence[str] = ()) -> SavedModel:
+    """Read the model of a run of sweep `name`; key: of the run, or its first digits.
 
-    FileNotFoundError without one, ValueError for one that is not as it was written, and for one
+    config_dirs: where the yaml of a reward model of the user's own is; code that a model's folder
+    names and no config file does is not run.
+    FileNotFoundError without a model, ValueError for one that is not as it was written, and for one
     that was saved under another SEMANTICS.
     """
-    from lightgbm.basic import LightGBMError
+    path = _folder_of(name, key)
+    with _refusing_damage(path):
+        about = json.loads((path / "spec.json").read_text())
+        if (saved_under := about["semantics"]) == SEMANTICS:
+            text, label = json.dumps(about["spec"]), str(about["label"])
+            spec = sweep_record.stored_spec(text, label, False)
+    if saved_under != SEMANTICS:
+        raise ValueError(
+            f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it "
+            "might score otherwise; load it with the versions in its spec.json, or run the sweep "
+            "again"
+        )
+    if spec.loss.options.code:
+        trusted_code.require_loss(spec, config_dirs)
+    with _refusing_damage(path):
+        return _read(path, about, spec)
 
+
+def _folder_of(name: str, key: str) -> Path:
+    """Return the folder of the one saved model whose key begins so; FileNotFoundError without."""
     dataset.require_sweep(name)
     saved = dataset.saved_keys(dataset.folder(name))
 
@@ -113,95 +130,56 @@ def load(name: str, key: str) -> SavedModel:
             "save_model=true makes them"
         )
 
-    path = dataset.model_folder(dataset.folder(name), dataset.only_key(key, saved, refusal))
+    return dataset.model_folder(dataset.folder(name), dataset.only_key(key, saved, refusal))
+
+
+@contextlib.contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    """Turn what the content of a model's folder makes its readers raise into one ValueError."""
+    damages = (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError)
     try:
-        about = json.loads((path / "spec.json").read_text())
-        if (saved_under := about["semantics"]) == SEMANTICS:
-            return _read(path, about)
-    except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError,
-            SafetensorError, LightGBMError) as error:  # fmt: skip
+        yield
+    except damages as error:
         what = one_line(error, 200)
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
-    raise ValueError(
-        f"{path} was saved under SEMANTICS {saved_under!r:.20} and it is {SEMANTICS} here: it "
-        "might score otherwise; load it with the versions in its spec.json, or run the sweep again"
-    )
 
 
-def _read(path: Path, about: dict[str, Any]) -> SavedModel:
-    """A model's folder, about: its spec.json; raises what its content makes the readers raise."""
-    spec = sweep_record.stored_spec(json.dumps(about["spec"]), str(about["label"]), False)
+def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
+    """Read a model's folder, about: its spec.json; raises what its content makes readers raise."""
     for name, digest in about["files"].items():
-        if Path(name).name != name or _sha256(path / name) != digest:
+        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not inside or _sha256(path / name) != digest:
             raise ValueError(f"{name} has changed")
-    if spec.loss.reward_model == "mlp":
-        tensors = load_file(path / "model.safetensors")
-        models: list[Any] = [_layers(tensors, i, about["dim"], spec) for i in range(spec.n_members)]
-    else:
-        import lightgbm
-
-        paths = [path / f"model-{i}.txt" for i in range(spec.n_members)]
-        models = [lightgbm.Booster(model_file=file) for file in paths]
+    place = Place(None, _device(about["device"]), machine.cores())
+    models = reward_model_of(spec.loss).load(path, spec, about["dim"], place)
     centres = [float(centre) for centre in about["centres"]]
     key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another
     if len(centres) != spec.n_members or not key == about["key"] == path.name:
         raise ValueError("spec.json is that of another model")
-    run = FittedRun(Item(about["key"], spec), models, centres, {}, None)
-    place = Place(None, _device(about["device"]), machine.cores())
-    if spec.loss.reward_model == "mlp":
-        run = FittedRun(
-            run.item, [[p.to(place.device) for p in model] for model in models], centres, {}, None
-        )
-    return SavedModel(run, about["dim"], place)
+    return SavedModel(FittedRun(Item(key, spec), models, centres, {}, None), about["dim"], place)
 
 
 def _device(fitted_on: str) -> str:
-    """That of the run, where there is one here, else the CPU."""
+    """Return the device of the run, where there is one here, else the CPU."""
     try:
         return machine.device(fitted_on)
     except ValueError:
         return "cpu"
 
 
-def _tensors(models: Sequence[list[torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """By name: member.I.layer.J.weight (in, out) and .bias (out,)."""
-    return {
-        f"member.{i}.layer.{j // 2}.{('weight', 'bias')[j % 2]}": (
-            p.detach()[0].flatten() if j % 2 else p.detach()[0]
-        )
-        .cpu()
-        .clone()
-        for i, model in enumerate(models)
-        for j, p in enumerate(model)
-    }
-
-
-def _layers(
-    tensors: dict[str, torch.Tensor], member: int, dim: int, spec: RunSpec
-) -> list[torch.Tensor]:
-    """Parameters of one member as mlp.py has them; ValueError where they are not the spec's."""
-    assert isinstance(spec.loss.options, Mlp)
-    widths = (dim, *spec.loss.options.hidden, 1)
-    found = []
-    for j, shape in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-        weight = tensors[f"member.{member}.layer.{j}.weight"]
-        bias = tensors[f"member.{member}.layer.{j}.bias"]
-        if tuple(weight.shape) != shape or tuple(bias.shape) != shape[1:]:
-            raise ValueError(f"layer {j} must be {shape}, found {tuple(weight.shape)}")
-        found += [weight[None].float(), bias[None, None].float()]
-    return found
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def score(name: str, key: str, embeddings: Path, out: Path | None) -> Path:
+def score_file(
+    name: str, key: str, embeddings: Path, out: Path | None, config_dirs: Sequence[str] = ()
+) -> Path:
     """Write predicted rewards of a .npy file as a .npy file without its last axis; its path.
 
     out: where; else in this folder, EMBEDDINGS.KEY.npy. The file is mapped, not read whole.
+    config_dirs: as in `load_model`.
     """
-    model = load(name, key)
+    model = load_model(name, key, config_dirs)
     out = out or Path(f"{embeddings.stem}.{model.run.item.key}.npy")
     rewards = model.predict(_mapped(embeddings))
     with files.whole(out) as unfinished, open(unfinished, "wb") as file:
@@ -210,14 +188,15 @@ def score(name: str, key: str, embeddings: Path, out: Path | None) -> Path:
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """A .npy file of floats as a memory map; ValueError where it is none."""
+    """Open a .npy file of floats as a memory map; ValueError where it is none."""
     if not path.is_file():
         raise FileNotFoundError(f"no embeddings at {path}")
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # noqa: BLE001  numpy lets many kinds through
         what = f"{type(error).__name__}: {one_line(error, 160)}"
         raise ValueError(f"{path} must be a whole .npy file of numbers, found {what}") from None
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
-        raise ValueError(f"{path} must hold floats, found {getattr(found, 'dtype', 'an archive')}")
-    return found
+    if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind != "f":
+        kind = getattr(embeddings, "dtype", "an archive")
+        raise ValueError(f"{path} must hold floats, found {kind}")
+    return embeddings

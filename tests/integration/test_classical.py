@@ -1,5 +1,6 @@
 """Classical Bradley-Terry: recovered strengths, two players by hand, what has no estimate."""
 
+import runpy
 import subprocess
 import sys
 
@@ -8,10 +9,11 @@ import pytest
 from helpers.shared_data import SHARED, needs
 from scipy.special import expit
 
-from rmsweep.classical import strengths
 from rmsweep.paths import CHECKOUT
 
 DATA = SHARED / "alpacaeval"
+SCRIPT = CHECKOUT / "docs/classical_bradley_terry.py"
+strengths = runpy.run_path(str(SCRIPT))["strengths"]
 
 
 def test_two_players_have_the_log_odds_of_their_wins():
@@ -54,18 +56,18 @@ def test_what_has_no_estimate_is_refused(winners, losers, n, message):
         strengths(winners, losers, n)
 
 
-def test_the_docs_example_runs():
+def test_the_docs_example_runs(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     text = (CHECKOUT / "docs/classical-bradley-terry.md").read_text()
     example = "\n".join(line[4:] for line in text.split("\n\n")[3].splitlines())
-    found = {}
-    exec(example.replace("strengths(winners", "s = strengths(winners"), found)
-    assert found["s"].shape == (3,) and abs(found["s"].sum()) < 1e-9
+    names = {}
+    exec(example.replace("strengths(winners", "s = strengths(winners"), names)
+    assert names["s"].shape == (3,) and abs(names["s"].sum()) < 1e-9
 
 
 @needs("alpacaeval")
 def test_strengths_of_real_models_follow_their_golden_rewards():
-    script = CHECKOUT / "docs/classical_bradley_terry.py"
     said = subprocess.run(
-        [sys.executable, script, DATA], capture_output=True, text=True, check=True
+        [sys.executable, SCRIPT, DATA], capture_output=True, text=True, check=True
     )
     assert "20,000 comparisons of 45 models" in said.stdout and "Pearson 0.99" in said.stdout

@@ -29,6 +29,7 @@ TINY = {"quantity=2000": "quantity=30"}  # as the tiny sweep has it
 # Pages whose blocks of commands a test of this folder runs end to end, as they stand.
 RUN_ELSEWHERE = {
     "docs/add-a-loss.md": "test_readme.py::test_add_a_loss_as_written",
+    "docs/add-a-reward-model.md": "test_own_reward_model.py::test_the_page_as_written",
     "docs/labelled-pairs.md": "test_labelled_pairs.py::test_the_docs_commands_run_as_written",
     "docs/build-a-cache.md": "test_text_demo.py::test_the_page_on_building_as_written",
 }

@@ -42,7 +42,7 @@ from rmsweep.launch.slurm import arrays as jobs
 from rmsweep.results import dataset, parquet, schema, sweep_record
 from rmsweep.results.sweep_record import stored_spec
 from rmsweep.training import saved_models
-from rmsweep.training.predict import FittedRun
+from rmsweep.training.fitted_run import FittedRun
 
 REFUSED = (ValueError, OSError)  # what the command prints as one line
 CONFIG = (*REFUSED, HydraException, OmegaConfBaseException, yaml.YAMLError)  # and these
@@ -185,11 +185,11 @@ def a_saved_model(root):
                     torch.ones(1, 3, 1), torch.ones(1, 1, 1)]], [0.0],
                     {"fingerprint": "0" * 32, "dim": 4}, None)  # fmt: skip
     (root / "outputs/small/runs").mkdir(parents=True)
-    saved_models.save(root / "outputs/small", run, launchers.Place(None, "cpu", 1))
+    saved_models.save_model(root / "outputs/small", run, launchers.Place(None, "cpu", 1))
 
     def load():
         with contextlib.chdir(root):
-            return saved_models.load("small", key).predict(np.ones((2, 4), np.float32))
+            return saved_models.load_model("small", key).predict(np.ones((2, 4), np.float32))
 
     return [*root.glob("outputs/small/models/*/*")], load
 
@@ -461,11 +461,11 @@ def test_any_json_is_a_spec_or_is_refused(value):
 def test_pairs_are_distinct_and_of_the_kind(prompts, k, selection, pairing, seed, ties, data):
     rng = np.random.default_rng(seed)
     golden = rng.integers(0, 3, (prompts, k)) * 1.0 if ties else rng.normal(size=(prompts, k))
-    most = pairings.maximum(prompts, k, selection, pairing)
+    most = pairings.most_pairs(prompts, k, selection, pairing)
     quantity = data.draw(st.integers(1, max(1, most)))
     if not most:
         return
-    found = pairings.pairs(golden, selection, pairing, quantity, rng)
+    found = pairings.pairs_to_annotate(golden, selection, pairing, quantity, rng)
     assert found.shape == (quantity, 2) and found.min() >= 0 and found.max() < prompts * k
     of = found // k
     assert ((of[:, 0] == of[:, 1]) == (pairing == "same_prompt")).all()

@@ -23,8 +23,8 @@ from rmsweep.cache.layout import pair_embeddings_path, pair_table_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.paths import CHECKOUT, SHIPPED
-from rmsweep.training import fit
-from rmsweep.training.annotate import annotated, split
+from rmsweep.training.annotate import annotate_pairs, split_pairs
+from rmsweep.training.fit import fit_members
 
 DATA = SHARED / "pairs"
 BASE = (
@@ -79,8 +79,8 @@ def test_no_prompt_is_on_two_sides(root):
     for seed in range(5):
         spec = spec_of(*LABELS, f"seed={seed}")
         read = open_inputs(spec, root)
-        pairs, _ = annotated(spec, read)
-        parts = split(spec, pairs, read)
+        pairs, _ = annotate_pairs(spec, read)
+        parts = split_pairs(spec, pairs, read)
         assert len(parts.validation_pairs) == spec.n_validation == 30
         sides = [
             read.judged[0].rows,
@@ -103,7 +103,7 @@ def test_what_is_held_out_does_not_depend_on_seed_or_quantity(root):
 def test_fewer_pairs_are_the_first_ones_and_flips_only_grow(root):
     def labels(*more):
         spec = spec_of(*LABELS, *more)
-        return annotated(spec, open_inputs(spec, root))[0]
+        return annotate_pairs(spec, open_inputs(spec, root))[0]
 
     plain = labels()
     assert (plain[:, 0] % 2 == 0).all(), "chosen first"
@@ -280,11 +280,11 @@ def test_splits_of_unequal_sizes_are_fitted_side_by_side(root):
     write_pairs(root, prompts=np.random.default_rng(0).integers(12, size=N))
     specs = [spec_of(*LABELS, f"seed={seed}") for seed in range(4)]
     read = open_inputs(specs[0], root)
-    members = [(Item(str(i), spec), annotated(spec, read)[0]) for i, spec in enumerate(specs)]
-    sizes = {len(split(item.spec, pairs, read).train) for item, pairs in members}
+    members = [(Item(str(i), spec), annotate_pairs(spec, read)[0]) for i, spec in enumerate(specs)]
+    sizes = {len(split_pairs(item.spec, pairs, read).train) for item, pairs in members}
     assert len(sizes) > 1
     x = read.train_embeddings().reshape(-1, D)
-    runs = fit._fit_members(members, x, read, Place(None, "cpu", 1))
+    runs = fit_members(members, x, read, Place(None, "cpu", 1))
     assert [run.item.key for run in runs] == list("0123")
     assert all(run.error is None for run in runs)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -15,9 +16,8 @@ from rmsweep.config.spec import Item
 from rmsweep.evaluation.best_of_n import best_of_n
 from rmsweep.launch.reproduce import spec_of
 from rmsweep.results import dataset
-from rmsweep.training import fit as fitting
-from rmsweep.training.fit import fit
-from rmsweep.training.predict import blocks, predict, stack
+from rmsweep.training.fit import fit_runs
+from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
 
 SWEEPS = {
     "mlp": ["loss=bt_mlp,normbt", "loss.hidden=[7,5]", "seed=0,1"],
@@ -73,7 +73,7 @@ def test_predictions_are_those_of_the_sweep(kind, here, capsys):
         rewards = np.load(here / path, allow_pickle=False)
         assert rewards.shape == golden.shape
         np.testing.assert_array_equal(rewards, rmsweep.load(kind, row["key"]).predict(embeddings))
-        parts = [slice(*block) for block in blocks(*golden.shape)]
+        parts = [slice(*block) for block in prompt_blocks(*golden.shape)]
         ns = list(row["bon_n"])
         by_n = np.concatenate([best_of_n(rewards[None, at], golden[at], ns)[0] for at in parts])
         np.testing.assert_array_equal(by_n.mean(axis=0), row["bon_golden_by_n"])
@@ -86,9 +86,9 @@ def test_predictions_are_those_of_a_model_never_saved():
     row = dataset.load("ensemble").iloc[0]
     spec = spec_of(row)
     place, cache = Place(None, "cpu", 1), open_inputs(spec, None)
-    fitted = fit([Item(row["key"], spec)], cache, place)
+    fitted = fit_runs([Item(row["key"], spec)], cache, place)
     x = test_embeddings(row)[0][:, :7].reshape(-1, cache.dim)
-    expected = predict(stack(fitted), x, spec, place)[0]
+    expected = predict_rewards(stack_models(fitted), x, place)[0]
     model = rmsweep.load("ensemble", row["key"])
     np.testing.assert_array_equal(model.predict(x), expected)
     single = model.predict(x.astype(np.float64)[:1])
@@ -185,4 +185,4 @@ def test_a_model_that_names_code_runs_none(here):
             rmsweep.load("mlp", key)
     finally:
         (folder / "spec.json").write_text(text)
-    assert "antigravity" not in vars(fitting)
+    assert "antigravity" not in sys.modules

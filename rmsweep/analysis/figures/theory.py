@@ -198,7 +198,7 @@ def _simulated_margins(golden: np.ndarray, rng: np.random.Generator) -> list[flo
     """Mean |margin| of rmsweep's own same-prompt and cross-prompt pairs."""
     means = []
     for name in pairing.PAIRINGS:
-        pairs = pairing.pairs(golden, "random", name, len(golden), rng)
+        pairs = pairing.pairs_to_annotate(golden, "random", name, len(golden), rng)
         means.append(float(np.abs(np.subtract(*golden.reshape(-1)[pairs].T)).mean()))
     return means
 

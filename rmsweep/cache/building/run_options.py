@@ -32,7 +32,7 @@ def run_command(root: Path, names: Mapping[str, str]) -> str:
     else:
         cache = open_files(root, names["base_llm"], names["backbone"], names["dataset"])
         shape = (cache.train_prompts, cache.train_responses)
-        most = pairing.maximum(*shape, "random", "same_prompt")
+        most = pairing.most_pairs(*shape, "random", "same_prompt")
     options = [f"{group}={option}" for group, option in given.items()]
     options += [f"quantity={min(QUANTITY, most)}", f"cache.root={_hydra(root)}"]
     return shlex.join(["rmsweep", "run", "--config-dir", str(folder), *options])

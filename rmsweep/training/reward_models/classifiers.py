@@ -10,15 +10,22 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from rmsweep.config.targets import make_estimator
+from rmsweep.annotation.splits import Split
+from rmsweep.cache.inputs import Inputs
+from rmsweep.config.launchers import Place
+from rmsweep.config.reward_models import Classifier
+from rmsweep.config.spec import Item, RunSpec
+from rmsweep.config.targets import new_object
+from rmsweep.training.fitted_run import Array, FittedRun
+from rmsweep.training.reward_models.interface import RewardModel, fit_each
 
 LEAST_PROBABILITY = 1e-12  # where predict_proba says 0 or 1; beyond it rewards tie
 
 
-def fit(
+def fit_classifier(
     embeddings: np.ndarray, pairs: np.ndarray, *, estimator: dict[str, Any], seed: int
 ) -> Pipeline:
-    """The estimator that tells chosen from rejected responses, on standardised embeddings.
+    """Fit the estimator that tells chosen from rejected ones, on standardised embeddings.
 
     embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first.
     estimator: {_target_: a class of scikit-learn's kind, option: value, ...}; a random_state that
@@ -26,7 +33,7 @@ def fit(
     On one thread, since sums over more would depend on their number. Not converged is an error.
     """
     x = np.asarray(embeddings[pairs.T.reshape(-1)], dtype=np.float64)
-    model: Any = make_estimator(estimator, "loss.estimator")
+    model: Any = new_object(estimator, "loss.estimator")
     if "random_state" in model.get_params():
         model.set_params(random_state=seed)
     with threadpool_limits(1), warnings.catch_warnings():
@@ -36,15 +43,47 @@ def fit(
         )
 
 
-def predict(models: list[Pipeline], x: np.ndarray) -> np.ndarray:
-    """Predicted rewards, the log-odds of "was chosen": (runs, rows) float64, of x (rows, D)."""
+def predict_classifiers(models: list[Pipeline], x: np.ndarray) -> np.ndarray:
+    """Predict rewards, the log-odds of "was chosen": (runs, rows) float64, of x (rows, D)."""
     with threadpool_limits(1):
         return np.stack([_log_odds(model, x.astype(np.float64)) for model in models])
 
 
 def _log_odds(model: Pipeline, x: np.ndarray) -> np.ndarray:
-    """decision_function where there is one, else the logit of predict_proba."""
+    """Return decision_function where there is one, else the logit of predict_proba."""
     if hasattr(model, "decision_function"):
         return model.decision_function(x)
     probability = model.predict_proba(x)[:, 1]
     return logit(np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+
+class Classifiers(RewardModel):
+    """The kind of scikit-learn's classifiers, fitted one after the other. A model is a Pipeline.
+
+    They are not saved: only a pickle could hold them.
+    """
+
+    def fit(
+        self,
+        items: list[Item],
+        embeddings: Array,
+        splits: list[Split],
+        inputs: Inputs,
+        place: Place,
+    ) -> list[FittedRun]:
+        options = items[0].spec.loss.options
+        assert isinstance(options, Classifier)
+        estimator = options.estimator
+
+        def fit_one(item: Item, pairs: np.ndarray) -> Pipeline:
+            return fit_classifier(
+                np.asarray(embeddings), pairs, estimator=estimator, seed=item.spec.seed
+            )
+
+        return fit_each(items, splits, fit_one)
+
+    def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
+        return predict_classifiers(stacked, np.asarray(x))
+
+
+REWARD_MODEL = Classifiers()

@@ -4,12 +4,21 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
+from lightgbm.basic import LightGBMError
 
+from rmsweep.annotation.splits import Split
+from rmsweep.cache.inputs import Inputs
+from rmsweep.config.launchers import Place
+from rmsweep.config.reward_models import Trees
+from rmsweep.config.spec import Item, RunSpec
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
+from rmsweep.training.fitted_run import Array, FittedRun
+from rmsweep.training.reward_models.interface import RewardModel, fit_each
 
 # Responses whose values part a cache's bins. LightGBM's own 200,000 would, at D = 2048, be 3.3 GB
 # in float64, several times over and in every worker.
@@ -17,7 +26,7 @@ BIN_SAMPLE = 20_000
 SAME_TREES: dict[str, Any] = {"deterministic": True, "force_col_wise": True, "verbosity": -1}
 
 
-def fit(
+def fit_trees(
     embeddings: np.ndarray,
     pairs: np.ndarray,
     *,
@@ -27,7 +36,7 @@ def fit(
     threads: int,
     bins: lightgbm.Dataset | None = None,
 ) -> lightgbm.Booster:
-    """Boosted trees with LightGBM's defaults, in `rounds` rounds.
+    """Fit boosted trees with LightGBM's defaults, in `rounds` rounds.
 
     objective: binary, LightGBM's own, tells chosen from rejected responses; bradley_terry orders
     the two of each pair (boosted_bradley_terry.py).
@@ -53,7 +62,10 @@ def fit(
 def _bradley_terry(
     rewards: np.ndarray, data: lightgbm.Dataset, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """order: (rows,) where each row stands among the pairs' chosen, then their rejected halves."""
+    """Return LightGBM's gradient and Hessian, in the order of its rows.
+
+    order: (rows,) where each row stands among the pairs' chosen, then their rejected halves.
+    """
     of_pairs = np.empty_like(rewards)
     of_pairs[order] = rewards
     gradient, hessian = boosted_bradley_terry(of_pairs)
@@ -61,7 +73,7 @@ def _bradley_terry(
 
 
 class _Rows(lightgbm.Sequence):
-    """Embeddings read a batch at a time, so that no copy of all is made."""
+    """The embeddings, read a batch at a time, so that no copy of all is made."""
 
     def __init__(self, embeddings: np.ndarray):
         self.embeddings = embeddings
@@ -76,8 +88,8 @@ class _Rows(lightgbm.Sequence):
 _binned: dict[str, lightgbm.Dataset] = {}  # of the cache that this process met last
 
 
-def binned(embeddings: np.ndarray, fingerprint: str, threads: int) -> lightgbm.Dataset:
-    """All of a cache's training embeddings (responses, D) in bins, a byte a value; made once.
+def binned_embeddings(embeddings: np.ndarray, fingerprint: str, threads: int) -> lightgbm.Dataset:
+    """Put all of a cache's training embeddings (responses, D) in bins, a byte a value; made once.
 
     The bins are parted by BIN_SAMPLE of the responses at most, whatever the run's seed.
     """
@@ -90,14 +102,14 @@ def binned(embeddings: np.ndarray, fingerprint: str, threads: int) -> lightgbm.D
 
 @dataclass(frozen=True)
 class Scorer:
-    """Trees over the features that they use, so that a row's other features are not copied."""
+    """Boosted trees over the features that they use, so that a row's others are not copied."""
 
     booster: lightgbm.Booster
     features: np.ndarray  # positions among all D
 
 
-def scorer(model: lightgbm.Booster) -> Scorer:
-    """The same trees, their features numbered anew; predicted rewards stay, bit for bit."""
+def scorer_of(model: lightgbm.Booster) -> Scorer:
+    """Number the trees' features anew, without unused ones; rewards stay the same, bit for bit."""
     used = np.flatnonzero(model.feature_importance("split"))
     used = used if len(used) else np.zeros(1, int)  # trees without a split
     number = {str(old): str(new) for new, old in enumerate(used)}
@@ -114,15 +126,61 @@ def scorer(model: lightgbm.Booster) -> Scorer:
     return Scorer(lightgbm.Booster(model_str=text + importances.partition("\n\n")[2]), used)
 
 
-def predict(scorers: list[Scorer], x: np.ndarray, threads: int) -> np.ndarray:
-    """Predicted rewards, the log-odds: (runs, rows) float64, of x (rows, D) float16 or float32."""
-    return np.stack(
-        [
-            s.booster.predict(
-                np.take(x, s.features, axis=1).astype(np.float32),
-                raw_score=True,
-                num_threads=threads,
+def predict_trees(scorers: list[Scorer], x: np.ndarray, threads: int) -> np.ndarray:
+    """Predict rewards, the log-odds: (runs, rows) float64, of x (rows, D) float16 or float32."""
+    rewards = []
+    for scorer in scorers:
+        used = np.take(x, scorer.features, axis=1).astype(np.float32)
+        rewards.append(scorer.booster.predict(used, raw_score=True, num_threads=threads))
+    return np.stack(rewards)
+
+
+class BoostedTrees(RewardModel):
+    """The kind of LightGBM's trees, fitted one run after the other. A model is a Booster."""
+
+    def fit(
+        self,
+        items: list[Item],
+        embeddings: Array,
+        splits: list[Split],
+        inputs: Inputs,
+        place: Place,
+    ) -> list[FittedRun]:
+        loss = items[0].spec.loss
+        assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
+        objective, rounds, bins = loss.objective, loss.options.rounds, None
+        if loss.options.bins == "cache":
+            bins = binned_embeddings(np.asarray(embeddings), inputs.fingerprint, place.threads)
+
+        def fit_one(item: Item, pairs: np.ndarray) -> lightgbm.Booster:
+            return fit_trees(
+                np.asarray(embeddings),
+                pairs,
+                objective=objective,
+                rounds=rounds,
+                seed=item.spec.seed,
+                threads=place.threads,
+                bins=bins,
             )
-            for s in scorers
-        ]
-    )
+
+        return fit_each(items, splits, fit_one)
+
+    def stack(self, models: list[Any]) -> list[Scorer]:
+        return [scorer_of(model) for model in models]
+
+    def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
+        return predict_trees(stacked, np.asarray(x), place.threads)
+
+    def save(self, models: list[Any], spec: RunSpec, folder: Path) -> None:
+        for i, model in enumerate(models):
+            model.save_model(folder / f"model-{i}.txt")
+
+    def load(self, folder: Path, spec: RunSpec, dim: int, place: Place) -> list[Any]:
+        files = [folder / f"model-{i}.txt" for i in range(spec.n_members)]
+        try:
+            return [lightgbm.Booster(model_file=file) for file in files]
+        except LightGBMError as error:
+            raise ValueError(str(error)) from None
+
+
+REWARD_MODEL = BoostedTrees()

@@ -20,10 +20,10 @@ from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
 from rmsweep.evaluation import risks
-from rmsweep.evaluation.score import score
+from rmsweep.evaluation.score import score_runs
 from rmsweep.results import dataset, parquet, schema
-from rmsweep.training.fit import fit
-from rmsweep.training.predict import predict, stack
+from rmsweep.training.fit import fit_runs
+from rmsweep.training.predict import predict_rewards, stack_models
 
 SEEDS = range(10)
 
@@ -354,10 +354,10 @@ def fitted(*overrides):
     spec = parse(interpolated(config.values), config.choices)
     inputs = open_inputs(spec, None)
     cache = inputs.scored
-    run = fit([Item("key", spec)], inputs, CPU)[0]
+    run = fit_runs([Item("key", spec)], inputs, CPU)[0]
     x = cache.read_test(0, cache.test_prompts).reshape(-1, cache.dim)
-    predicted = predict(stack([run]), x, spec, CPU)
-    return cache, predicted.reshape(cache.test_golden.shape), score([run], inputs, CPU)[0][1]
+    predicted = predict_rewards(stack_models([run]), x, CPU)
+    return cache, predicted.reshape(cache.test_golden.shape), score_runs([run], inputs, CPU)[0][1]
 
 
 @pytest.mark.parametrize("scale", ["std", "2.5"])

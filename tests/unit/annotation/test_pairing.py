@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS, maximum, pairs
+from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS, most_pairs, pairs_to_annotate
 
 ALL = list(itertools.product(SELECTIONS, PAIRINGS))
 
@@ -15,7 +15,7 @@ def golden_of(n_prompts, n_responses, seed=0):
 
 
 def drawn(golden, selection, pairing, quantity, seed=1):
-    return pairs(golden, selection, pairing, quantity, np.random.default_rng(seed))
+    return pairs_to_annotate(golden, selection, pairing, quantity, np.random.default_rng(seed))
 
 
 def undirected(found):
@@ -29,7 +29,7 @@ def prompts_of(found, n_responses):
 @pytest.mark.parametrize(("selection", "pairing"), ALL)
 def test_pairs_are_as_many_as_asked_valid_and_distinct(selection, pairing):
     golden = golden_of(11, 5)
-    quantity = maximum(11, 5, selection, pairing)
+    quantity = most_pairs(11, 5, selection, pairing)
     found = drawn(golden, selection, pairing, quantity)
     assert found.shape == (quantity, 2)
     assert found.dtype == np.int64
@@ -78,7 +78,7 @@ def test_same_prompt_pairs_two_responses_of_one_prompt(selection):
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_cross_prompt_never_pairs_a_prompt_with_itself(selection):
     n_prompts = 9
-    most = maximum(n_prompts, 4, selection, "cross_prompt")
+    most = most_pairs(n_prompts, 4, selection, "cross_prompt")
     found = prompts_of(drawn(golden_of(n_prompts, 4), selection, "cross_prompt", most), 4)
     assert (found[:, 0] != found[:, 1]).all()
     assert len(undirected(found)) == most == n_prompts * (n_prompts - 1) // 2
@@ -132,7 +132,7 @@ def test_golden_ties_are_ranked_by_index():
     ],
 )
 def test_a_quantity_above_the_maximum_is_refused_with_the_maximum(selection, pairing, most):
-    assert maximum(7, 5, selection, pairing) == most
+    assert most_pairs(7, 5, selection, pairing) == most
     assert len(drawn(golden_of(7, 5), selection, pairing, most)) == most
     with pytest.raises(ValueError, match=f"quantity must be at most {most},.*got {most + 1}"):
         drawn(golden_of(7, 5), selection, pairing, most + 1)
@@ -152,7 +152,7 @@ def test_two_responses_a_prompt_are_enough(selection, pairing):
 
 @pytest.mark.parametrize("n_responses", [2, 3, 6])
 def test_same_prompt_random_exhausts_every_pair_of_every_prompt(n_responses):
-    most = maximum(4, n_responses, "random", "same_prompt")
+    most = most_pairs(4, n_responses, "random", "same_prompt")
     found = drawn(golden_of(4, n_responses), "random", "same_prompt", most)
     expected = {
         frozenset((prompt * n_responses + i, prompt * n_responses + j))

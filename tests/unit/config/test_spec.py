@@ -20,7 +20,7 @@ from rmsweep.config.parse import from_canonical, parse
 from rmsweep.config.random_streams import STREAMS, stream
 from rmsweep.config.spec import GROUPS, NOT_IN_ID, SEMANTICS
 from rmsweep.paths import SHIPPED
-from rmsweep.training.annotate import annotated
+from rmsweep.training.annotate import annotate_pairs
 
 LOSSES = sorted(path.stem for path in (SHIPPED / "conf" / "loss").glob("*.yaml"))
 FILES = ("base_llm=gemma2b_sft", "backbone=gemma2b", "dataset=hh_harmless")
@@ -321,7 +321,7 @@ def test_weights_depend_on_the_architecture():
 
 def annotations(*overrides):
     spec = spec_of(*SMALL, "quantity=120", "selection=random", *overrides)
-    return annotated(spec, open_inputs(spec, None))[0]
+    return annotate_pairs(spec, open_inputs(spec, None))[0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -372,7 +372,7 @@ def test_both_pairings_meet_the_same_responses():
 def test_annotation_facts_are_realised_error_and_mean_margin():
     spec = spec_of(*SMALL, "quantity=120", "annotation.beta=1")
     inputs = open_inputs(spec, None)
-    found, facts = annotated(spec, inputs)
+    found, facts = annotate_pairs(spec, inputs)
     margin = np.subtract(*inputs.golden.train_golden.reshape(-1)[found].T)
     assert facts["annotation_error"] == (margin < 0).mean()
     np.testing.assert_allclose(facts["mean_margin"], np.abs(margin).mean())

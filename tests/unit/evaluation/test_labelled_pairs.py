@@ -9,11 +9,11 @@ from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
 from rmsweep.analysis.bootstrap import wilson_interval
-from rmsweep.annotation.pairing import whole_prompts
+from rmsweep.annotation.pairing import in_whole_prompts
 from rmsweep.cache import rewardbench_subsets
 from rmsweep.evaluation import rewardbench
 from rmsweep.evaluation.best_of_n import accuracy_by_distance, pairwise_accuracy_within_prompt
-from rmsweep.evaluation.calibration import N_BINS, calibration, temperature
+from rmsweep.evaluation.calibration import N_BINS, calibration_metrics, temperature
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -78,7 +78,7 @@ def test_temperatures_at_the_limits():
     assert temperature(np.array([-1.0, -2.0, 0.5])) == np.inf, "no better than chance"
     assert np.isnan(temperature(np.zeros(3))) and np.isnan(temperature(np.zeros(0)))
     assert temperature(np.array([1.0, 2.0])) == pytest.approx(np.sqrt(2.5) / 100, rel=0.01)
-    at_chance = calibration(np.array([1.0, -1.0, 3.0]), np.inf)
+    at_chance = calibration_metrics(np.array([1.0, -1.0, 3.0]), np.inf)
     assert at_chance["nll"] == pytest.approx(np.log(2)) and at_chance["brier"] == 0.25
 
 
@@ -86,7 +86,7 @@ def test_temperatures_at_the_limits():
 def test_calibration_by_brute_force(seed):
     rng = np.random.default_rng(seed)
     margins = np.concatenate([rng.normal(0.3, 2, size=300), np.zeros(5)])
-    found = calibration(margins, 1.7)
+    found = calibration_metrics(margins, 1.7)
     p = 1 / (1 + np.exp(-margins / 1.7))
     assert found["nll"] == pytest.approx(-np.log(p).mean())
     assert found["brier"] == pytest.approx(((1 - p) ** 2).mean())
@@ -143,9 +143,9 @@ def test_accuracy_by_distance_by_brute_force(seed):
 def test_whole_prompts_are_set_apart(seed):
     rng = np.random.default_rng(seed)
     prompts = rng.integers(30, size=100) * 7
-    apart = whole_prompts(prompts, 20, rng)
+    apart = in_whole_prompts(prompts, 20, rng)
     assert not set(prompts[apart]) & set(prompts[~apart])
     sizes = [np.sum(prompts == p) for p in set(prompts[~apart])]
     assert apart.sum() == 20 or min(sizes) > 20 - apart.sum()
-    assert whole_prompts(np.arange(50), 13, rng).sum() == 13
-    assert not whole_prompts(np.zeros(50, int), 13, rng).any()
+    assert in_whole_prompts(np.arange(50), 13, rng).sum() == 13
+    assert not in_whole_prompts(np.zeros(50, int), 13, rng).any()

@@ -30,14 +30,15 @@ from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.config.columns import spec_columns
 from rmsweep.config.launchers import Place
-from rmsweep.evaluation.score import score
+from rmsweep.evaluation.score import score_runs
 from rmsweep.launch import worker
 from rmsweep.launch.worker import run_pack
 from rmsweep.paths import SHIPPED
 from rmsweep.results import dataset, failures, schema
-from rmsweep.training import fit as fitting
-from rmsweep.training.annotate import annotated
-from rmsweep.training.reward_models import mlp
+from rmsweep.training.annotate import annotate_pairs
+from rmsweep.training.fit import fit_runs
+from rmsweep.training.reward_models import mlp_network
+from rmsweep.training.reward_models.interface import reward_model_of
 
 VARIANTS = {
     "bt": ("loss=bt_mlp", *MLP_TINY),
@@ -132,7 +133,9 @@ def test_a_run_that_meets_a_nan_fails_and_its_pack_mates_are_as_without_it(tmp_p
     root = tmp_path / "cache"
     write_files(root, specs[0])
     sound = rows_of(tmp_path / "sound", items_of(specs, root), root=root)
-    used = [set(annotated(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [
+        set(annotate_pairs(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs
+    ]
     response = min(used[1] - used[0] - used[2])
     prompt, k = divmod(response, SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.nan)
@@ -186,7 +189,9 @@ def test_a_loss_that_raises_fails_its_run_alone(own_loss, tmp_path):
     write_files(root, specs[0])
     sound = rows_of(tmp_path / "sound", items_of(specs, root), root=root)
     assert list(sound["status"]) == ["done"] * 3
-    used = [set(annotated(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [
+        set(annotate_pairs(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs
+    ]
     prompt, k = divmod(min(used[0] - used[1] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k), 2000.0)
     rows = rows_of(tmp_path / "rows", items_of(specs, root), root=root)
@@ -321,7 +326,7 @@ def test_losses_meet_the_same_annotations_in_their_rows(tmp_path):
 
 
 def test_precisions_are_those_of_the_engine():
-    assert {spec_of(*TINY, f"precision={name}").precision for name in mlp.DTYPES} == {
+    assert {spec_of(*TINY, f"precision={name}").precision for name in mlp_network.DTYPES} == {
         "bf16",
         "fp32",
     }
@@ -350,7 +355,7 @@ def test_data_that_changed_after_the_plan_is_not_recorded_under_the_old_key(tmp_
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_out_of_memory_a_pack_goes_on_in_halves(error, tmp_path, monkeypatch):
     items = items_of([spec_of(*TINY, *MLP_TINY, f"seed={seed}") for seed in range(5)])
-    expected, sizes, fit = rows_of(tmp_path / "all", items), [], worker.fit
+    expected, sizes, fit = rows_of(tmp_path / "all", items), [], worker.fit_runs
 
     def fit_in_little_memory(runs, inputs, place):
         sizes.append(len(runs))
@@ -358,8 +363,8 @@ def test_out_of_memory_a_pack_goes_on_in_halves(error, tmp_path, monkeypatch):
             raise error("no memory left")
         return fit(runs, inputs, place)
 
-    monkeypatch.setattr(worker, "fit", fit_in_little_memory)
-    monkeypatch.setattr(worker, "_at_once", lambda items, place: len(items))
+    monkeypatch.setattr(worker, "fit_runs", fit_in_little_memory)
+    monkeypatch.setattr(worker, "_runs_between_stops", lambda items, place: len(items))
     found = rows_of(tmp_path / "halved", items)
     assert sizes == [5, 3, 2, 1, 2]
     for spec_id, row in expected.iterrows():
@@ -372,7 +377,7 @@ def test_a_run_that_finds_no_memory_alone_is_a_failed_row(tmp_path, monkeypatch)
     def fit(runs, inputs, place):
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr(worker, "fit", fit)
+    monkeypatch.setattr(worker, "fit_runs", fit)
     rows = rows_of(tmp_path, items)
     assert set(rows["status"]) == {"failed"}
     assert set(rows["error"]) == {"OutOfMemoryError: no memory left"}
@@ -382,7 +387,7 @@ def test_a_gpu_trains_together_what_its_free_memory_holds(monkeypatch):
     def at_once(gib, *overrides, device="cuda"):
         monkeypatch.setattr(machine, "free_bytes", lambda on: gib * 2**30)
         spec = spec_of(*TINY, *overrides)
-        return fitting._at_once(spec, 2048, Place(None, device, 1))
+        return reward_model_of(spec.loss).n_together(spec, 2048, Place(None, device, 1))
 
     assert at_once(80, device="cpu") == at_once(80, "loss=clf_lgb") == at_once(0) == 1
     small, large = "quantity=10000", "quantity=40000"
@@ -397,9 +402,9 @@ def test_a_packs_runs_are_scored_in_one_pass_over_the_test_file(tmp_path):
     write_files(tmp_path, spec, shape={"test_prompts": 800, "test_responses": 40, "dim": 32})
     items = items_of([spec, spec_of(*FILES, *SHORT, *MLP_TINY, "seed=1")], tmp_path)
     inputs, place = open_inputs(spec, str(tmp_path)), Place(str(tmp_path), "cpu", 1)
-    fitted = fitting.fit(items, inputs, place)
+    fitted = fit_runs(items, inputs, place)
     before = bytes_read()
-    assert len(score(fitted, inputs, place)) == 2
+    assert len(score_runs(fitted, inputs, place)) == 2
     stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
     size = embeddings_path(tmp_path, *stems, "test").stat().st_size
     assert 0.99 * size < bytes_read() - before < 1.01 * size

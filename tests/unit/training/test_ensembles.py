@@ -14,9 +14,9 @@ from rmsweep.config.launchers import Local, Place
 from rmsweep.config.random_streams import stream
 from rmsweep.launch import packs
 from rmsweep.results import schema
-from rmsweep.training.annotate import annotated
-from rmsweep.training.fit import CENTRE_PAIRS, fit
-from rmsweep.training.predict import combine, predict, stack
+from rmsweep.training.annotate import annotate_pairs
+from rmsweep.training.fit import CENTRE_PAIRS, fit_runs
+from rmsweep.training.predict import combine_members, predict_rewards, stack_models
 
 PLACE = Place(None, "cpu", 1)
 N = 10
@@ -29,7 +29,7 @@ LOSSES = {
 
 def fitted(*overrides):
     spec = spec_of(*TINY, *overrides)
-    (run,) = fit(items_of([spec]), open_inputs(spec, None), PLACE)
+    (run,) = fit_runs(items_of([spec]), open_inputs(spec, None), PLACE)
     return run
 
 
@@ -54,20 +54,19 @@ def test_members_without_weights_differ_by_their_split(loss):
     ensemble = fitted(f"loss={loss}", "loss.ensemble=2", *(["loss.rounds=3"] * ("lgb" in loss)))
     member = fitted(f"loss={loss}", "loss.member=1", *(["loss.rounds=3"] * ("lgb" in loss)))
     x = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
-    spec = member.item.spec
     first, second = (
-        predict(stack([run]), x, spec, PLACE)
+        predict_rewards(stack_models([run]), x, PLACE)
         for run in (fitted(f"loss={loss}", *(["loss.rounds=3"] * ("lgb" in loss))), member)
     )
     assert (first != second).any()
     expected = (first - ensemble.centres[0] + second - ensemble.centres[1]) / 2
-    np.testing.assert_allclose(predict(stack([ensemble]), x, ensemble.item.spec, PLACE), expected)
+    np.testing.assert_allclose(predict_rewards(stack_models([ensemble]), x, PLACE), expected)
 
 
 def test_members_meet_the_same_annotations_and_other_splits():
     spec = spec_of(*TINY, "loss.ensemble=3")
     cache = open_inputs(spec, None)
-    pairs = [annotated(member, cache)[0] for member in spec.members]
+    pairs = [annotate_pairs(member, cache)[0] for member in spec.members]
     assert all(np.array_equal(pairs[0], other) for other in pairs)
     for purpose in ("validation split", "batches", "weights"):
         draws = {stream(member, purpose).random() for member in spec.members}
@@ -86,10 +85,10 @@ def test_an_ensemble_of_one_is_the_plain_run(tmp_path):
 def test_the_rewards_of_a_run_are_its_centred_members_combined(pick):
     spec = spec_of(*TINY, *MLP_TINY, "loss.ensemble=4", f"loss.pick={pick}")
     cache = open_inputs(spec, None)
-    (run,) = fit(items_of([spec]), cache, PLACE)
+    (run,) = fit_runs(items_of([spec]), cache, PLACE)
     x = cache.train_embeddings().reshape(-1, cache.dim).copy()
-    rewards = predict(stack([run]), x, spec, PLACE)[0]
-    pairs, _ = annotated(spec, cache)
+    rewards = predict_rewards(stack_models([run]), x, PLACE)[0]
+    pairs, _ = annotate_pairs(spec, cache)
     annotated_responses = x[pairs[:CENTRE_PAIRS].ravel()]
     members = []
     for parameters, centre, member in zip(run.models, run.centres, spec.members, strict=True):
@@ -99,7 +98,7 @@ def test_the_rewards_of_a_run_are_its_centred_members_combined(pick):
                 h = (h @ weight + bias).relu()
             own = (h @ parameters[-2] + parameters[-1])[0, :, 0].numpy()
         alone = fitted(*MLP_TINY, *([f"loss.member={member.loss.member}"] * bool(members)))
-        seen = predict(stack([alone]), annotated_responses, member, PLACE)
+        seen = predict_rewards(stack_models([alone]), annotated_responses, PLACE)
         assert centre == pytest.approx(seen.mean(), rel=1e-5)
         members.append(own - seen.mean())
     expected = {
@@ -141,7 +140,9 @@ def test_members_counts_are_added_up(tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 def test_combining_rewards(seed):
     rewards = np.random.default_rng(seed).normal(size=(2, 4, 7))  # (runs, members, rows)
-    mean, least, lower, lower_still = (combine(rewards, p) for p in ("mean", "min", 1.0, 2.0))
+    mean, least, lower, lower_still = (
+        combine_members(rewards, p) for p in ("mean", "min", 1.0, 2.0)
+    )
     assert mean.shape == (2, 7)
     np.testing.assert_allclose(mean, rewards.mean(axis=1))
     np.testing.assert_array_equal(least, rewards.min(axis=1))
@@ -149,10 +150,10 @@ def test_combining_rewards(seed):
     np.testing.assert_allclose(mean - lower, lower - lower_still)
     shuffled = rewards[:, np.random.default_rng(seed).permutation(4)]
     for pick in ("mean", "min", 1.0):
-        np.testing.assert_allclose(combine(shuffled, pick), combine(rewards, pick))
+        np.testing.assert_allclose(combine_members(shuffled, pick), combine_members(rewards, pick))
         same = np.repeat(rewards[:, :1], 4, axis=1)
-        np.testing.assert_allclose(combine(same, pick), rewards[:, 0], atol=1e-12)
-        np.testing.assert_array_equal(combine(rewards[:, :1], pick), rewards[:, 0])
+        np.testing.assert_allclose(combine_members(same, pick), rewards[:, 0], atol=1e-12)
+        np.testing.assert_array_equal(combine_members(rewards[:, :1], pick), rewards[:, 0])
 
 
 def test_a_pack_holds_at_most_as_many_members_as_runs():

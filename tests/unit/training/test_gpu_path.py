@@ -32,8 +32,8 @@ from rmsweep.launch.worker import run_pack
 from rmsweep.paths import CHECKOUT
 from rmsweep.results import dataset
 from rmsweep.training import gpu_embeddings
-from rmsweep.training.annotate import annotated
-from rmsweep.training.reward_models import mlp
+from rmsweep.training.annotate import annotate_pairs
+from rmsweep.training.reward_models import mlp_network
 
 GPU = "cpu:0"
 WIDE = ("loss.hidden=[64,32]",)  # of these widths a run in a pack is the run alone, bit for bit
@@ -81,23 +81,25 @@ def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, mo
 
 def test_training_embeddings_are_copied_once_for_all_packs_of_a_cache():
     found = np.arange(24, dtype=np.float16).reshape(8, 3)
-    held = gpu_embeddings.resident(found, "one", GPU, 8)
+    held = gpu_embeddings.embeddings_on_gpu(found, "one", GPU, 8)
     assert isinstance(held, torch.Tensor) and held.dtype == torch.float16
     np.testing.assert_array_equal(held.numpy(), found)
-    assert gpu_embeddings.resident(found, "one", GPU, 1) is held  # there already, so read there
-    other = gpu_embeddings.resident(found.astype(np.float32), "two", GPU, 8)
+    assert (
+        gpu_embeddings.embeddings_on_gpu(found, "one", GPU, 1) is held
+    )  # there already, so read there
+    other = gpu_embeddings.embeddings_on_gpu(found.astype(np.float32), "two", GPU, 8)
     assert other.dtype == torch.float32 and list(gpu_embeddings._resident) == [("two", GPU)]
 
 
 def test_training_embeddings_stay_in_the_hosts_memory_where_a_copy_does_not_pay(monkeypatch):
     found = np.zeros((8, 3), np.float16)
-    assert gpu_embeddings.resident(found, "few rows wanted", GPU, 7) is found
+    assert gpu_embeddings.embeddings_on_gpu(found, "few rows wanted", GPU, 7) is found
     monkeypatch.setattr(machine, "free_bytes", lambda on: 4 * found.nbytes - 1)
-    assert gpu_embeddings.resident(found, "little memory", GPU, 8) is found
+    assert gpu_embeddings.embeddings_on_gpu(found, "little memory", GPU, 8) is found
     assert not gpu_embeddings._resident
 
 
-@pytest.mark.parametrize("precision", mlp.DTYPES)
+@pytest.mark.parametrize("precision", mlp_network.DTYPES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_rows_read_on_the_device_are_those_read_by_the_host(precision, dtype):
     rng = np.random.default_rng(0)
@@ -107,9 +109,9 @@ def test_rows_read_on_the_device_are_those_read_by_the_host(precision, dtype):
         np.where(rng.random((7, 1)) < 0.5, p * [1, 0] - [0, 1], p * [0, 1] - [1, 0]) for p in pairs
     ]
     for rows in (pairs, singles):
-        by_host = mlp.load(embeddings, rows, precision, "cpu")
-        on_device = mlp.load(torch.from_numpy(embeddings), rows, precision, GPU)
-        assert by_host.x.dtype == on_device.x.dtype == mlp.DTYPES[precision]
+        by_host = mlp_network.gather_rows(embeddings, rows, precision, "cpu")
+        on_device = mlp_network.gather_rows(torch.from_numpy(embeddings), rows, precision, GPU)
+        assert by_host.x.dtype == on_device.x.dtype == mlp_network.DTYPES[precision]
         assert torch.equal(by_host.x, on_device.x)
 
 
@@ -118,7 +120,9 @@ def test_a_nan_is_found_on_the_device_and_fails_its_run_alone(tmp_path):
     specs = [spec_of(*options, f"seed={seed}") for seed in range(3)]
     root = tmp_path / "cache"
     write_files(root, specs[0], "float16")
-    used = [set(annotated(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs]
+    used = [
+        set(annotate_pairs(spec, open_inputs(spec, root))[0].ravel().tolist()) for spec in specs
+    ]
     prompt, k = divmod(min(used[1] - used[0] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.inf)
     rows = gpu_rows(tmp_path / "rows", items_of(specs, root), root)

@@ -11,7 +11,7 @@ from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.paths import SHIPPED
 from rmsweep.results import dataset, schema
 from rmsweep.training import gradients
-from rmsweep.training.reward_models import mlp
+from rmsweep.training.reward_models import mlp_network
 
 LOSS_FILES = sorted((SHIPPED / "conf/loss").glob("*.yaml"))
 LOSSES = {path.stem: spec_of(f"loss={path.stem}").loss for path in LOSS_FILES}
@@ -25,12 +25,12 @@ OBJECTIVES = {
 def batch_of(seed=0, pairs=24, dim=5, hidden=3):
     """Parameters of an MLP of one run and the batch of random pairs through it."""
     rng = np.random.default_rng(seed)
-    parameters = mlp.initial([rng], (dim, hidden, 1), "cpu")
+    parameters = mlp_network.initial_parameters([rng], (dim, hidden, 1), "cpu")
     for p in parameters:
         p.requires_grad_(True)
     x = torch.from_numpy(rng.normal(size=(1, pairs, 2, dim)).astype(np.float32))
     margin = torch.from_numpy(rng.normal(size=(1, pairs)).astype(np.float32))
-    return parameters, mlp.pair_batch(parameters, mlp.Data(x, None, margin))
+    return parameters, mlp_network.pair_batch(parameters, mlp_network.Data(x, None, margin))
 
 
 @pytest.mark.parametrize("loss", OBJECTIVES)
@@ -50,7 +50,7 @@ def test_bradley_terry_scales_with_the_distance_and_normbt_does_not():
     _, batch = batch_of(pairs=100)
     distance = (batch.features_chosen - batch.features_rejected).norm(dim=-1)[0].detach().numpy()
     error = torch.sigmoid(batch.rejected - batch.chosen)[0].detach().numpy()
-    found = {loss: gradients.by_distance(batch, OBJECTIVES[loss]) for loss in OBJECTIVES}
+    found = {loss: gradients.gradients_by_distance(batch, OBJECTIVES[loss]) for loss in OBJECTIVES}
     np.testing.assert_allclose(found["bt_mlp"]["pair_distance"], distance, rtol=1e-6)
     np.testing.assert_allclose(found["bt_mlp"]["pair_error"], error, rtol=1e-5)
     np.testing.assert_allclose(found["bt_mlp"]["pair_gradient_norm"], error * distance, rtol=1e-4)
@@ -61,7 +61,7 @@ def test_bradley_terry_scales_with_the_distance_and_normbt_does_not():
 
 def test_deciles_are_tenths_of_the_pairs_from_near_to_far():
     _, batch = batch_of(pairs=40)
-    found = gradients.by_distance(batch, bradley_terry)
+    found = gradients.gradients_by_distance(batch, bradley_terry)
     order = np.argsort(found["pair_distance"])
     for name in ("distance", "gradient_norm"):
         means = found[f"pair_{name}"][order].reshape(10, 4).mean(axis=1)
@@ -72,7 +72,7 @@ def test_deciles_are_tenths_of_the_pairs_from_near_to_far():
 
 def test_at_most_500_pairs_are_kept():
     _, batch = batch_of(pairs=1203)
-    found = gradients.by_distance(batch, bradley_terry)
+    found = gradients.gradients_by_distance(batch, bradley_terry)
     assert {len(found[name]) for name in schema.DIAGNOSTICS if name.startswith("pair")} == {500}
 
 

@@ -10,7 +10,7 @@ import torch
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.classification import classification
 from rmsweep.objectives.normbt import normbt
-from rmsweep.training.reward_models import mlp
+from rmsweep.training.reward_models import mlp_network, mlp_training
 
 D, N_RESPONSES, N_TRAIN, N_VALIDATION = 48, 400, 150, 40
 HIDDEN = (64, 32)
@@ -49,16 +49,20 @@ def batches_of(seed, size):
 
 def pack_of(seeds, rows_of=pairs_of, hidden=HIDDEN, precision="fp32"):
     rows = [rows_of(seed, N_TRAIN + N_VALIDATION) for seed in seeds]
-    train = mlp.load(EMBEDDINGS, [r[:N_TRAIN] for r in rows], precision, "cpu")
-    held_out = mlp.load(EMBEDDINGS, [r[N_TRAIN:] for r in rows], precision, "cpu")
+    train = mlp_network.gather_rows(EMBEDDINGS, [r[:N_TRAIN] for r in rows], precision, "cpu")
+    held_out = mlp_network.gather_rows(EMBEDDINGS, [r[N_TRAIN:] for r in rows], precision, "cpu")
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    return mlp.Pack(train, held_out, mlp.initial(rngs, (D, *hidden, 1), "cpu"))
+    return mlp_training.Pack(
+        train, held_out, mlp_network.initial_parameters(rngs, (D, *hidden, 1), "cpu")
+    )
 
 
 def fit(pack, seeds, objective=bradley_terry, batch=64, **options):
-    """Train; options: of mlp.fit."""
+    """Train; options: of train_pack."""
     options = {"learning_rate": 1e-3, "max_epochs": 4, "patience": None} | options
-    return mlp.fit(pack, [batches_of(s, batch) for s in seeds], objective, objective, **options)
+    return mlp_training.train_pack(
+        pack, [batches_of(s, batch) for s in seeds], objective, objective, **options
+    )
 
 
 def assert_run_equals(pack, run, alone):
@@ -71,7 +75,7 @@ def assert_run_equals(pack, run, alone):
 def reference(seed, epochs, rate, batch=64, hidden=HIDDEN):
     """The same run in plain torch: nn.Linear layers, torch.optim.Adam, a loop; and its losses."""
     widths = (D, *hidden, 1)
-    start = mlp.initial([np.random.default_rng(seed)], widths, "cpu")
+    start = mlp_network.initial_parameters([np.random.default_rng(seed)], widths, "cpu")
     layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
     with torch.no_grad():
         for layer, weight, bias in zip(layers, start[::2], start[1::2], strict=True):
@@ -109,7 +113,7 @@ def test_engine_agrees_with_plain_torch(hidden):
             same_shape = found[run].T.reshape(own.shape)
             torch.testing.assert_close(same_shape, own, rtol=1e-3, atol=1e-5)
         with torch.no_grad():
-            rewards = mlp.predict([p[run : run + 1] for p in fitted.parameters], x)[0]
+            rewards = mlp_network.predict_mlps([p[run : run + 1] for p in fitted.parameters], x)[0]
             torch.testing.assert_close(rewards, model(x)[:, 0], rtol=1e-3, atol=1e-4)
 
 
@@ -142,7 +146,7 @@ def test_a_run_stops_when_its_loss_is_above_each_of_the_patience_before_it(
     history, patience, stops
 ):
     two_runs = [np.array([loss, 0.0]) for loss in history]
-    assert mlp._stops(two_runs, patience).tolist() == [stops, False]
+    assert mlp_training.stops_early(two_runs, patience).tolist() == [stops, False]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -195,11 +199,11 @@ def test_without_patience_the_number_of_epochs_is_fixed():
 
 
 def test_all_rows_as_one_batch_are_the_same_as_their_positions():
-    whole = mlp.fit(
+    whole = mlp_training.train_pack(
         pack_of([1]), [itertools.repeat([None])], bradley_terry, bradley_terry,
         learning_rate=1e-3, max_epochs=3, patience=None,
     )  # fmt: skip
-    positions = mlp.fit(
+    positions = mlp_training.train_pack(
         pack_of([1]), [itertools.repeat([np.arange(N_TRAIN)])], bradley_terry, bradley_terry,
         learning_rate=1e-3, max_epochs=3, patience=None,
     )  # fmt: skip
@@ -229,7 +233,7 @@ def test_a_loss_that_is_not_finite_in_an_early_batch_alone_is_a_failure():
         first = "seen" not in state and batch.chosen.requires_grad
         return loss + (torch.inf if first else 0.0), {"seen": torch.ones(len(loss))}
 
-    fitted = mlp.fit(
+    fitted = mlp_training.train_pack(
         pack_of([0]), [batches_of(0, 64)], once_infinite, bradley_terry,
         learning_rate=1e-3, max_epochs=3, patience=None,
     )  # fmt: skip
@@ -239,7 +243,7 @@ def test_a_loss_that_is_not_finite_in_an_early_batch_alone_is_a_failure():
 def gradients(pack, columns, objective):
     for p in pack.parameters:
         p.requires_grad_(True)
-    loss, _ = objective(mlp.pair_batch(pack.parameters, pack.train.take(columns)), {})
+    loss, _ = objective(mlp_network.pair_batch(pack.parameters, pack.train.take(columns)), {})
     return torch.autograd.grad(loss.mean(dim=1).sum(), pack.parameters)
 
 
@@ -251,7 +255,7 @@ def test_normbt_moves_a_linear_head_by_its_scale_and_the_probability_alone():
     pack = pack_of([2, 5], hidden=())
     for run in (0, 1):
         alone = [p[run : run + 1].clone().requires_grad_(True) for p in pack.parameters]
-        batch = mlp.pair_batch(alone, mlp.Data(pack.train.x[run : run + 1], None))
+        batch = mlp_network.pair_batch(alone, mlp_network.Data(pack.train.x[run : run + 1], None))
         loss, state = weighted(batch, {})
         plain, _ = bradley_terry(batch, {})
         distance = (batch.features_chosen - batch.features_rejected)[0].norm(dim=-1)
@@ -265,16 +269,18 @@ def test_normbt_moves_a_linear_head_by_its_scale_and_the_probability_alone():
 
 def test_batches_hold_the_rows_embeddings_and_margins():
     rows, golden = pairs_of(1, 20), np.random.default_rng(3).normal(size=N_RESPONSES)
-    data = mlp.load(EMBEDDINGS, [rows, rows[::-1]], "fp32", "cpu", golden)
-    parameters = mlp.initial([np.random.default_rng(s) for s in (0, 1)], (D, 8, 1), "cpu")
+    data = mlp_network.gather_rows(EMBEDDINGS, [rows, rows[::-1]], "fp32", "cpu", golden)
+    parameters = mlp_network.initial_parameters(
+        [np.random.default_rng(s) for s in (0, 1)], (D, 8, 1), "cpu"
+    )
     taken = data.take(torch.tensor([[3, 1, 4], [0, 5, 2]])).keep(torch.tensor([1]))
-    batch = mlp.pair_batch([p[1:] for p in parameters], taken)
+    batch = mlp_network.pair_batch([p[1:] for p in parameters], taken)
     drawn = rows[::-1][[0, 5, 2]]
     np.testing.assert_array_equal(batch.embeddings_chosen[0], EMBEDDINGS[drawn[:, 0]])
     np.testing.assert_array_equal(batch.embeddings_rejected[0], EMBEDDINGS[drawn[:, 1]])
     expected = (golden[drawn[:, 0]] - golden[drawn[:, 1]]).astype(np.float32)
     np.testing.assert_array_equal(batch.margin[0], expected)
-    assert mlp.load(EMBEDDINGS, [rows], "fp32", "cpu").margin is None
+    assert mlp_network.gather_rows(EMBEDDINGS, [rows], "fp32", "cpu").margin is None
 
 
 def test_what_an_objective_counts_is_kept_for_each_run():
@@ -293,7 +299,7 @@ def test_responses_give_the_gradient_of_the_classification_loss_on_the_drawn_row
     found = gradients(pack, torch.from_numpy(drawn[None]), classification)
     x = torch.from_numpy(EMBEDDINGS[rows[drawn].max(axis=1)].astype(np.float32))
     is_chosen = torch.from_numpy((rows[drawn, 0] >= 0).astype(np.float32))
-    rewards, _ = mlp.forward(pack.parameters, x[None])
+    rewards, _ = mlp_network.forward(pack.parameters, x[None])
     loss = torch.nn.functional.binary_cross_entropy_with_logits(rewards[0], is_chosen)
     expected = torch.autograd.grad(loss, pack.parameters)
     assert 0 < is_chosen.mean() < 1
@@ -305,7 +311,7 @@ def test_responses_give_the_gradient_of_the_classification_loss_on_the_drawn_row
 def test_absent_halves_have_zero_features_and_infinite_rewards():
     pack = pack_of([1], responses_of)
     is_chosen = torch.from_numpy(responses_of(1, N_TRAIN + N_VALIDATION)[:N_TRAIN, 0] >= 0)
-    batch = mlp.pair_batch(pack.parameters, pack.train)
+    batch = mlp_network.pair_batch(pack.parameters, pack.train)
     assert torch.equal(torch.isinf(batch.chosen[0]), ~is_chosen)
     assert torch.equal(torch.isinf(batch.rejected[0]), is_chosen)
     assert (batch.chosen[0][~is_chosen] > 0).all() and (batch.rejected[0][is_chosen] < 0).all()
@@ -327,34 +333,34 @@ def test_take_gathers_each_runs_own_rows():
 @pytest.mark.parametrize("hidden", [HIDDEN, (7, 5), ()])
 def test_predictions_of_a_pack_are_those_of_each_run(precision, hidden):
     rngs = [np.random.default_rng(seed) for seed in range(4)]
-    parameters = mlp.initial(rngs, (D, *hidden, 1), "cpu")
-    x = torch.from_numpy(EMBEDDINGS).to(mlp.DTYPES[precision])
-    found = mlp.predict(parameters, x)
+    parameters = mlp_network.initial_parameters(rngs, (D, *hidden, 1), "cpu")
+    x = torch.from_numpy(EMBEDDINGS).to(mlp_network.DTYPES[precision])
+    found = mlp_network.predict_mlps(parameters, x)
     assert found.shape == (4, N_RESPONSES) and found.dtype == torch.float32
-    assert torch.equal(found, mlp.predict(parameters, x.expand(4, -1, -1)))
-    assert torch.equal(found, mlp.forward(parameters, x.expand(4, -1, -1))[0])
+    assert torch.equal(found, mlp_network.predict_mlps(parameters, x.expand(4, -1, -1)))
+    assert torch.equal(found, mlp_network.forward(parameters, x.expand(4, -1, -1))[0])
     for run in range(4):
-        alone = mlp.predict([p[run : run + 1] for p in parameters], x)
+        alone = mlp_network.predict_mlps([p[run : run + 1] for p in parameters], x)
         assert torch.equal(found[run], alone[0])
 
 
 def test_predictions_of_each_runs_own_rows():
     rngs = [np.random.default_rng(seed) for seed in range(2)]
-    parameters = mlp.initial(rngs, (D, *HIDDEN, 1), "cpu")
+    parameters = mlp_network.initial_parameters(rngs, (D, *HIDDEN, 1), "cpu")
     x = torch.from_numpy(EMBEDDINGS.astype(np.float32))
-    found = mlp.predict(parameters, torch.stack([x[:50], x[50:100]]))
-    assert torch.equal(found[0], mlp.predict(parameters, x[:50])[0])
-    assert torch.equal(found[1], mlp.predict(parameters, x[50:100])[1])
+    found = mlp_network.predict_mlps(parameters, torch.stack([x[:50], x[50:100]]))
+    assert torch.equal(found[0], mlp_network.predict_mlps(parameters, x[:50])[0])
+    assert torch.equal(found[1], mlp_network.predict_mlps(parameters, x[50:100])[1])
 
 
 def test_half_precision_leaves_rewards_in_fp32():
-    parameters = mlp.initial([np.random.default_rng(0)], (D, *HIDDEN, 1), "cpu")
+    parameters = mlp_network.initial_parameters([np.random.default_rng(0)], (D, *HIDDEN, 1), "cpu")
     x = torch.from_numpy(EMBEDDINGS).to(torch.bfloat16)
-    assert len(mlp.predict(parameters, x).unique()) > 0.98 * N_RESPONSES
+    assert len(mlp_network.predict_mlps(parameters, x).unique()) > 0.98 * N_RESPONSES
 
 
 def test_initial_weights_are_uniform_in_one_over_root_fan_in():
-    parameters = mlp.initial([np.random.default_rng(0)], (D, 256, 1), "cpu")
+    parameters = mlp_network.initial_parameters([np.random.default_rng(0)], (D, 256, 1), "cpu")
     assert [tuple(p.shape) for p in parameters] == [
         (1, D, 256),
         (1, 1, 256),
@@ -369,8 +375,10 @@ def test_initial_weights_are_uniform_in_one_over_root_fan_in():
 
 
 def test_initial_weights_of_a_run_do_not_depend_on_its_pack_mates():
-    alone = mlp.initial([np.random.default_rng(7)], (D, 8, 1), "cpu")
-    pack = mlp.initial([np.random.default_rng(s) for s in (3, 7)], (D, 8, 1), "cpu")
+    alone = mlp_network.initial_parameters([np.random.default_rng(7)], (D, 8, 1), "cpu")
+    pack = mlp_network.initial_parameters(
+        [np.random.default_rng(s) for s in (3, 7)], (D, 8, 1), "cpu"
+    )
     assert all(torch.equal(own[0], together[1]) for own, together in zip(alone, pack, strict=True))
 
 
@@ -400,7 +408,7 @@ def test_memory_of_a_pack_is_bounded_by_what_is_planned(batch, objective, precis
         fitted = fit(pack, seeds, objective, batch=batch, max_epochs=3)
         assert fitted.epochs.tolist() == [1, 3, 3, 3, 3, 3]
 
-    planned = mlp.bytes_of_a_run(
+    planned = mlp_network.bytes_of_a_run(
         (D, *hidden, 1), 2 * N_TRAIN, 2 * N_VALIDATION, 2 * batch, precision
     )
     assert 0.5 < peak_bytes(work, tmp_path / "trace.json") / len(seeds) / planned <= 1

@@ -8,6 +8,7 @@ import pytest
 from helpers.tiny_runs import TINY, spec_of
 
 from rmsweep.config import losses
+from rmsweep.config.reward_models import Trees
 from rmsweep.results import sweep_record
 from rmsweep.training.reward_models import trees
 
@@ -27,7 +28,9 @@ def trees_of(model):
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_subset_of_binned_rows_is_a_dataset_that_refers_to_them(dtype):
     x = X.astype(dtype)
-    found = trees.fit(x, PAIRS, objective="binary", bins=trees.binned(x, dtype, 1), **FIT)
+    found = trees.fit_trees(
+        x, PAIRS, objective="binary", bins=trees.binned_embeddings(x, dtype, 1), **FIT
+    )
     whole = lightgbm.Dataset(x.astype(np.float32), params=trees.SAME_TREES)
     rows = PAIRS.T.reshape(-1)
     order = np.argsort(rows, kind="stable")
@@ -39,15 +42,17 @@ def test_a_subset_of_binned_rows_is_a_dataset_that_refers_to_them(dtype):
 
 @pytest.mark.parametrize("objective", ["binary", "bradley_terry"])
 def test_no_label_is_lost_among_binned_rows(objective):
-    model = trees.fit(X, PAIRS, objective=objective, bins=trees.binned(X, "x", 1), **FIT)
-    (rewards,) = trees.predict([trees.scorer(model)], X, 1)
+    model = trees.fit_trees(
+        X, PAIRS, objective=objective, bins=trees.binned_embeddings(X, "x", 1), **FIT
+    )
+    (rewards,) = trees.predict_trees([trees.scorer_of(model)], X, 1)
     assert (rewards[PAIRS[:, 0]] > rewards[PAIRS[:, 1]]).mean() > 0.85
 
 
 def test_a_cache_is_binned_once():
-    first = trees.binned(X, "one", 1)
-    assert trees.binned(X, "one", 1) is first
-    assert trees.binned(X, "other", 1) is not first
+    first = trees.binned_embeddings(X, "one", 1)
+    assert trees.binned_embeddings(X, "one", 1) is first
+    assert trees.binned_embeddings(X, "other", 1) is not first
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -55,7 +60,7 @@ def test_a_cache_is_binned_once():
 def test_predicted_rewards_are_those_of_the_booster(objective, dtype):
     x = np.concatenate([X, RNG.normal(size=(300, 12)), np.zeros((2, 12))]).astype(dtype)
     models = [
-        trees.fit(x, pairs, objective=objective, rounds=rounds, seed=0, threads=1)
+        trees.fit_trees(x, pairs, objective=objective, rounds=rounds, seed=0, threads=1)
         for pairs in (
             PAIRS,
             PAIRS[:120],
@@ -63,10 +68,10 @@ def test_predicted_rewards_are_those_of_the_booster(objective, dtype):
         )  # 9: no split
         for rounds in (1, 6)
     ]
-    scorers = [trees.scorer(model) for model in models]
+    scorers = [trees.scorer_of(model) for model in models]
     assert any(1 < len(s.features) < 12 for s in scorers)
     expected = [m.predict(x.astype(np.float32), raw_score=True, num_threads=1) for m in models]
-    np.testing.assert_array_equal(trees.predict(scorers, x, 1), expected)
+    np.testing.assert_array_equal(trees.predict_trees(scorers, x, 1), expected)
 
 
 def test_bins_of_the_cache_are_another_spec_and_bins_of_the_run_the_old_one():
@@ -80,7 +85,7 @@ def test_bins_of_the_cache_are_another_spec_and_bins_of_the_run_the_old_one():
 def test_a_yaml_without_bins_is_one_with_its_own():
     values = {"reward_model": "trees", "objective": "binary", "rounds": 3}
     options = losses.fields_of(json.loads(json.dumps(values)))["options"]
-    assert options == losses.Trees(3, None)
+    assert options == Trees(3, None)
 
 
 def test_other_bins_are_refused():

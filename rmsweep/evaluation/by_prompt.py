@@ -1,0 +1,102 @@
+"""Metrics of several runs by test prompt, filled in block by block, and a row's means of them."""
+
+from typing import Any
+
+import numpy as np
+
+from rmsweep.cache.layout import Cache
+from rmsweep.config.spec import RunSpec
+from rmsweep.evaluation import best_of_n as bon
+from rmsweep.evaluation.risks import risks_by_prompt
+
+N_GROUPS = 10  # of a prompt's pairs by distance
+
+
+class MetricsByPrompt:
+    """The metrics of several runs on every test prompt of a cache.
+
+    Its arrays are made whole, before the first block: small arrays kept from each block would lie
+    in the space that the block before has freed, the next block would not fit there, and the heap
+    would grow with the file.
+    """
+
+    def __init__(self, specs: list[RunSpec], cache: Cache, reward_scale: float):
+        self.specs, self.golden, self.reward_scale = specs, cache.test_golden, reward_scale
+        self.n = specs[0].evaluation.n or cache.test_responses
+        self.ns = _ns(self.n, cache.test_responses)
+        shape, prompts = (len(specs), cache.test_prompts), cache.test_prompts
+        self.best_of_n = np.empty((*shape, len(self.ns)))  # golden reward of the response picked
+        self.oracle = np.empty((prompts, len(self.ns)))  # the same where golden rewards pick
+        self.spearman, self.accuracy = np.empty(shape), np.empty(shape)
+        self.risks = np.empty((*shape, 2))  # truncated KL risk, margin error
+        self.distance = np.empty((prompts, N_GROUPS))  # of pairs, nearest first
+        self.accuracy_by_distance = np.empty((*shape, N_GROUPS))
+
+    def fill(self, prompts: slice, predicted: np.ndarray, x: np.ndarray | None) -> None:
+        """Fill in a block of prompts.
+
+        predicted: (runs, rows) rewards of the block's responses. x: their embeddings, (prompts, M,
+        D), where accuracy by distance is wanted.
+        """
+        golden = self.golden[prompts]
+        predicted = predicted.reshape(len(self.specs), *golden.shape)
+        orders = bon.descending_orders(predicted)
+        self.best_of_n[:, prompts] = bon.best_of_n(predicted, golden, self.ns, orders)
+        self.spearman[:, prompts] = bon.spearman_within_prompt(predicted, golden, orders)
+        self.accuracy[:, prompts] = bon.pairwise_accuracy_within_prompt(predicted, golden, orders)
+        for i, spec in enumerate(self.specs):
+            scaled = golden / self.reward_scale
+            self.risks[i, prompts] = risks_by_prompt(predicted[i], scaled, spec.annotation)
+        self.oracle[prompts] = bon.best_of_n(golden[None], golden, self.ns)[0]
+        if x is not None:
+            self.distance[prompts], self.accuracy_by_distance[:, prompts] = (
+                bon.accuracy_by_distance(predicted, golden, x, N_GROUPS)
+            )
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Return the columns of run i, once every block is filled in."""
+        by_n, spearman, accuracy = self.best_of_n[i], self.spearman[i], self.accuracy[i]
+        at_n, base = by_n[:, self.ns.index(self.n)], by_n[:, self.ns.index(1)]
+        oracle = self.oracle[:, self.ns.index(self.n)]
+        improvement, headroom = at_n - base, oracle - base
+        kl_risk, margin_error = (None if np.isnan(r) else r for r in self.risks[i].mean(axis=0))
+        share = improvement.mean() / headroom.mean() if headroom.mean() > 0 else None
+        return {
+            "bon_golden": at_n.mean(),
+            "base": base.mean(),
+            "oracle": oracle.mean(),
+            "improvement": improvement.mean(),
+            "oracle_share": share,
+            "spearman": None if np.isnan(spearman).all() else np.nanmean(spearman),
+            "spearman_excluded": int(np.isnan(spearman).sum()),
+            "pairwise_accuracy": None if np.isnan(accuracy).all() else np.nanmean(accuracy),
+            "kl_risk": kl_risk,
+            "margin_error": margin_error,
+            "bon_n": self.ns,
+            "bon_golden_by_n": by_n.mean(axis=0),
+            "oracle_by_n": self.oracle.mean(axis=0),
+            "base_by_prompt": base.astype(np.float32),
+            "improvement_by_prompt": improvement.astype(np.float32),
+            "headroom_by_prompt": headroom.astype(np.float32),
+            "spearman_by_prompt": spearman.astype(np.float32),
+            "pairwise_accuracy_by_prompt": accuracy.astype(np.float32),
+            **(self._by_distance(i) if self.specs[i].evaluation.diagnostics else {}),
+        }
+
+    def _by_distance(self, i: int) -> dict[str, np.ndarray]:
+        """Return run i's columns by embedding distance, (N_GROUPS,) each."""
+        return {
+            "test_decile_distance": _mean_over_prompts(self.distance),
+            "test_decile_accuracy": _mean_over_prompts(self.accuracy_by_distance[i]),
+        }
+
+
+def _ns(n: int, m: int) -> list[int]:
+    """Return each n of Best-of-N that a row has: 1, powers of 2, `n`, and all m responses."""
+    return sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
+
+
+def _mean_over_prompts(groups: np.ndarray) -> np.ndarray:
+    """Return the mean of (prompts, N_GROUPS) over prompts, empty groups (nan) left out."""
+    n = (~np.isnan(groups)).sum(axis=0)
+    return np.divide(np.nansum(groups, axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
