@@ -30,7 +30,7 @@ def main() -> None:
     command = [
         sys.executable,
         "-m",
-        "rmsweep.cli.main",
+        "rmsweep",
         "run",
         "-m",
         "sweeps=alpacaeval",

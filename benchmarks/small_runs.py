@@ -31,7 +31,7 @@ BACKBONES = {384: "minilm", 256: "lsa"}
 
 def alone(overrides: list[str], device: str) -> dict[str, float]:
     """Seconds of one process for one run, by each clock."""
-    command = [sys.executable, "-m", "rmsweep.cli.main", "run", *overrides]
+    command = [sys.executable, "-m", "rmsweep", "run", *overrides]
     command += ["pairing=cross_prompt", f"device={device}"]
     with tempfile.TemporaryDirectory() as folder:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()

@@ -47,6 +47,7 @@ def _submit(args: argparse.Namespace) -> int:
     """Enter the texts here, and give the shards that have parts left to Slurm."""
     from rmsweep.cache.building import pipeline
     from rmsweep.config import compose
+    from rmsweep.launch import launchers
     from rmsweep.launch.slurm import arrays, cache_jobs
 
     if wrong := [text for text in args.launcher if not text.lstrip("+").startswith("launcher")]:
@@ -61,7 +62,8 @@ def _submit(args: argparse.Namespace) -> int:
         raise ValueError(f"--shards must be >= 1, got {n}")
     with compose.hydra_at_conf():
         found = compose.compose_one([*args.launcher, compose.search_path(args.config_dir)])
-    launcher, on = cache_jobs.settle(compose.interpolated(found.values)["launcher"], args.device)
+    launcher = launchers.launcher_of(compose.interpolated(found.values)["launcher"], args.device)
+    cluster = cache_jobs.require_cluster(launcher)
     request = _request(argparse.Namespace(**vars(args) | {"device": "cpu"}))
     request.root.mkdir(parents=True, exist_ok=True)
     entered = pipeline.enter_texts(request, SAY)
@@ -71,21 +73,21 @@ def _submit(args: argparse.Namespace) -> int:
     if not shards:
         return _build_here(args, request)
     root = request.root.absolute()
-    made = cache_jobs.submit(root, request.kinds, shards, launcher, on, run_task)
+    jobs = cache_jobs.submit_stages(root, request.kinds, shards, cluster, run_build_task)
     SAY(f"submitted {len(shards)} tasks a stage, and one that joins them: "
-        f"{', '.join(f'{kind} {job}' for kind, job in made.items())}")  # fmt: skip
+        f"{', '.join(f'{kind} {job}' for kind, job in jobs.items())}")  # fmt: skip
     SAY(
-        f"logs: {arrays.logs(request.root)}; when all have ended: rmsweep cache verify "
+        f"logs: {arrays.logs_folder(request.root)}; when all have ended: rmsweep cache verify "
         f"{shlex.quote(args.out)}"
     )
     return 0
 
 
-def run_task(folder: str, array: str, task: int) -> None:
+def run_build_task(folder: str, array: str, task: int) -> None:
     """The part of a build that is an array's task; called on a node, by submitit."""
     from rmsweep.launch.slurm import cache_jobs
 
-    given, kind, shard = cache_jobs.begin(folder, array, task)
+    given, kind, shard = cache_jobs.begin_task(folder, array, task)
     own = [] if kind == cache_jobs.JOIN else ["--until", kind, "--shard", shard]
     parser = argparse.ArgumentParser()
     arguments.add(parser.add_subparsers(), build_cache)

@@ -21,14 +21,19 @@ SUBJECTS = (
 ).split()
 ASKED = ("Tell me about {}.", "What should I know about {}?", "Explain {} to a child.")
 HELPFUL = (
-    "{} have been studied for centuries.", "The best known fact about {} is how they change.",
-    "There are many kinds of {} in the world.", "People often use {} in daily life.",
-    "With patience, anyone can learn about {}.", "Most books on {} begin with their history.",
-)  # fmt: skip
+    "{} have been studied for centuries.",
+    "The best known fact about {} is how they change.",
+    "There are many kinds of {} in the world.",
+    "People often use {} in daily life.",
+    "With patience, anyone can learn about {}.",
+    "Most books on {} begin with their history.",
+)
 RUDE = (
-    "That is a stupid question.", "I do not care about that.", "Look it up yourself.",
+    "That is a stupid question.",
+    "I do not care about that.",
+    "Look it up yourself.",
     "Nobody wants to hear about this.",
-)  # fmt: skip
+)
 WORTH = {"helpful": 1.0, "off_topic": -0.7, "rude": -1.5}  # of a sentence, in golden reward
 NOISE = 0.3
 
@@ -59,10 +64,10 @@ def _response(prompt: str, subject: str, other: str, rng: np.random.Generator) -
     return {"prompt": prompt, "response": " ".join(sentences), "golden_reward": golden}
 
 
-def build() -> int:
-    """Write the texts and embed them, as a user would; the exit status."""
+def build_cache() -> int:
+    """Write the texts and embed them, as a user would; return the exit status."""
     write_texts(CACHE)
-    command = [sys.executable, "-m", "rmsweep.cli.main", "cache", "build", "--backbone", "minilm"]
+    command = [sys.executable, "-m", "rmsweep", "cache", "build", "--backbone", "minilm"]
     command += ["--train", str(CACHE / "texts_train.parquet")]
     command += ["--test", str(CACHE / "texts_test.parquet")]
     command += ["--base-llm-name", "templates", "--dataset", "manners", "--out", str(CACHE)]
@@ -70,8 +75,8 @@ def build() -> int:
     return subprocess.run(command).returncode
 
 
-def overrides() -> list[str]:
-    """The sweep on it: two losses, two noise levels, five seeds."""
+def sweep_overrides() -> list[str]:
+    """Return the overrides of the sweep on them: two losses, two noise levels, five seeds."""
     names = ["base_llm=templates", "backbone=minilm", "dataset=manners"]
     axes = ["loss=bt_mlp,clf_lgb", "annotation.beta=1,10", "seed=range(5)"]
     return [*names, *axes, f"quantity={QUANTITY}", f"cache.root={CACHE}", f"name={NAME}"]

@@ -10,7 +10,7 @@ import sys
 from rmsweep import __version__
 from rmsweep.cli import analysis, sweeps
 from rmsweep.cli import cache as cache_commands
-from rmsweep.cli.arguments import Parser, add_config_dir, import_from_here, require_folders
+from rmsweep.cli.arguments import Parser, add_config_dir, require_folders
 
 EPILOG = """\
 first steps:
@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # | head; a sweep must outlive its workers
     try:
         if command == "run":
-            sys.exit(_run(rest))
+            from rmsweep.cli import run  # here: it loads what composes configs
+
+            sys.exit(run.run_command(rest))
         args = command_parser().parse_args(argv or ["--help"])
         sys.exit(args.call(args))
     except KeyboardInterrupt:
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _status(error: Exception) -> int:
-    """Print what a user can act on; anything else is a bug and goes on as it is."""
+    """Print what a user can act on, and return the exit status; raise anything else, a bug."""
     from rmsweep.errors import LaunchError
 
     by = type(error).__module__.partition(".")[0]
@@ -73,47 +75,11 @@ def _status(error: Exception) -> int:
 
 
 def _without_noise(text: str) -> str:
-    """A message of Hydra, OmegaConf or PyYAML without what does not help here."""
+    """Return a message of Hydra, OmegaConf or PyYAML without what does not help here."""
     lines = [line.strip() for line in text.partition("Config search path:")[0].splitlines()]
     noise = ("To append to your config", "See https://hydra.cc", "object_type=")
     kept = [line for line in lines if line not in ("", "full_key:") and not line.startswith(noise)]
     return "; ".join(kept).replace(":; ", ": ").replace(".;", ";")
-
-
-def _run(argv: list[str]) -> int:
-    """`rmsweep run`: own options here, overrides and Hydra's own flags for Hydra."""
-    from rmsweep.launch import run_one
-
-    parser = Parser("rmsweep run", add_help=False, allow_abbrev=False)
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--plan", action="store_true")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    for name in ("cfg", "package"):
-        parser.add_argument(f"-{name[0]}", f"--{name}")
-    parser.add_argument("-i", "--info", nargs="?", const="all")
-    args, rest = parser.parse_known_args(argv)
-    values = {name: vars(args)[name] for name in ("cfg", "package", "info")}
-    flags = [f"--{name}={value}" for name, value in values.items() if value]
-    flags += [argument for argument in rest if argument.startswith("-")]
-    overrides = [argument for argument in rest if not argument.startswith("-")]
-    require_folders(args.config_dir)
-    if args.multirun:  # one run needs none of it
-        from rmsweep.launch import run_sweep
-    import_from_here()
-    if not args.multirun:
-        if args.plan or args.limit is not None:
-            raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")
-        return run_one.single([*flags, *overrides], args.config_dir)
-    if {"-h", "--help"} & set(flags):
-        return run_one.single(["--help"], args.config_dir)
-    if flags:
-        raise ValueError(
-            f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR"
-        )
-    if args.limit is not None and args.limit < 1:
-        raise ValueError(f"--limit must be >= 1, got {args.limit}")
-    return run_sweep.many(overrides, args.config_dir, plan_only=args.plan, limit=args.limit)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -132,18 +98,16 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    """A small sweep, synthetic or from text, its table and its report."""
-    from rmsweep.cli import demo_text
-    from rmsweep.launch import run_sweep
+    """Run a small sweep, synthetic or from text, and print its table and its report."""
+    from rmsweep.cli import demo_text, run
 
     name, overrides, config_dirs = "demo", ["sweeps=demo"], []
     if args.text:
-        name, overrides = demo_text.NAME, demo_text.overrides()
+        name, overrides = demo_text.NAME, demo_text.sweep_overrides()
         config_dirs = [str(demo_text.CACHE / "conf")]
-        if status := demo_text.build():
+        if status := demo_text.build_cache():
             return status
-    status = run_sweep.many(overrides, config_dirs, plan_only=False, limit=None)
-    if status:
+    if status := run.run_sweep(overrides, config_dirs):
         return status
     for command in ("table", "report"):
         args = command_parser().parse_args([command, name])
@@ -184,7 +148,3 @@ def command_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(call=_demo)
     return parser
-
-
-if __name__ == "__main__":
-    main()

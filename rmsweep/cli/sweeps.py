@@ -1,6 +1,7 @@
 """`rmsweep status`, `retry`, `cancel`: a sweep; `reproduce`, `verify`, `score`: its runs."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,42 +100,68 @@ def _use(config_dirs: list[str]) -> None:
 
 def _status(args: argparse.Namespace) -> int:
     """Print how a sweep goes, or one run of it."""
-    from rmsweep.launch import status_text
+    from rmsweep.cli import show_status
 
     if args.key is not None:
-        return status_text.show_run(args.name, args.key)
+        return show_status.print_run_status(args.name, args.key)
     if args.watch:
-        return status_text.watch(args.name)
-    return status_text.show(args.name, as_json=args.json)
+        return show_status.watch_status(args.name)
+    return show_status.print_status(args.name, as_json=args.json)
 
 
 def _retry(args: argparse.Namespace) -> int:
-    from rmsweep.launch import retry as relaunch
+    from rmsweep.cli import show_sweep
+    from rmsweep.launch import retry
 
     _use(args.config_dir)
-    return relaunch.retry(args.name, args.config_dir, waits=args.wait)
+    return show_sweep.print_launched(retry.retry_sweep(args.name, args.config_dir, waits=args.wait))
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    from rmsweep.launch import retry as relaunch
+    from rmsweep.launch import cancel
 
-    return relaunch.cancel(args.name)
+    if (pid := cancel.stop_launch(args.name)) is not None:
+        print(f"stopped the launch of process {pid}", flush=True)
+    n_tasks = cancel.cancel_jobs(args.name)
+    print(f"cancelled {n_tasks} tasks; what is done is kept, and the same command runs the rest")
+    return 0
 
 
 def _reproduce(args: argparse.Namespace) -> int:
     from rmsweep.launch import reproduce
 
     _use(args.config_dir)
-    return reproduce.show(args.name, args.key, args.config_dir, lock=args.lock)
+    row = reproduce.recorded_row(args.name, args.key)
+    if args.lock:
+        print(reproduce.requirements(row))
+        return 0
+    print(reproduce.shell_command(row, reproduce.recorded_spec(row), args.config_dir))
+    for note in reproduce.differences_here(args.name, row):
+        print(f"note: {note}", file=sys.stderr)
+    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
+    """Run done runs again, and print a verdict a run."""
     from rmsweep.launch import pool, verify
 
     _use(args.config_dir)
     pool.warm_up()
-    asked = {name: vars(args)[name] for name in ("sample", "key", "seed")}
-    return verify.show(args.name, **asked, config_dirs=args.config_dir)
+    if args.key is not None:
+        rows = verify.row_of(args.name, args.key)
+    else:
+        sample = verify.drawn_rows(args.name, args.sample, args.seed)
+        rows = sample.rows
+        print(f"{len(rows)} of {sample.n_done} done runs, drawn with --seed {sample.seed}")
+    verdicts = verify.verify_rows(rows, args.config_dir)
+    for verdict in verdicts:
+        print(verdict.line)
+    counts = {state: sum(v.state == state for v in verdicts) for state in ("match", "differs")}
+    print(
+        f"{counts['match']} of {len(verdicts)} runs match, {counts['differs']} differ, "
+        f"{len(verdicts) - sum(counts.values())} cannot be compared"
+    )
+    return int(counts["match"] < len(verdicts))
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from rmsweep import paths
-from rmsweep.config.launchers import Local, Slurm
 from rmsweep.config.losses import source_of
 from rmsweep.config.spec import RunSpec
 
@@ -32,14 +31,15 @@ def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
         )
 
 
-def require_launcher(launcher: Local | Slurm, config_dirs: Sequence[str]) -> None:
-    """ValueError for what becomes shell in a task's script, and no config file names."""
-    if isinstance(launcher, Local):
-        return
-    if launcher.setup and launcher.setup not in _named("setup", config_dirs):
-        _refuse("setup", launcher.setup)
+def require_shell(setup: list[Any], sbatch: dict[str, Any], config_dirs: Sequence[str]) -> None:
+    """Raise ValueError for what becomes shell in a task's script and no config file names.
+
+    setup, sbatch: these fields of a launcher for a cluster.
+    """
+    if setup and setup not in _named("setup", config_dirs):
+        _refuse("setup", setup)
     known = [named.items() for named in _named("sbatch", config_dirs) if isinstance(named, dict)]
-    for option in launcher.sbatch.items():
+    for option in sbatch.items():
         if not any(option in named for named in known):
             _refuse("sbatch", dict([option]))
 
@@ -58,11 +58,11 @@ def _named(field: str, config_dirs: Sequence[str]) -> list[Any]:
 
 @functools.cache
 def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
-    found: list[Any] = []
+    values: list[Any] = []
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
-            found.extend(inner for name, inner in value.items() if name == field)
+            values.extend(inner for name, inner in value.items() if name == field)
         for inner in value.values() if isinstance(value, dict) else value:
             if isinstance(inner, dict | list):
                 walk(inner)
@@ -70,4 +70,4 @@ def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
     for folder in (paths.SHIPPED / "conf", paths.SHIPPED, *config_dirs):
         for file in (file for group in GROUPS for file in sorted(folder.glob(f"{group}/*.yaml"))):
             walk([yaml.safe_load(file.read_text())])
-    return found
+    return values

@@ -11,9 +11,17 @@ from rmsweep.config.reward_models import options_of_row
 from rmsweep.config.spec import Item
 
 MEASURED = (
-    "loss.reward_model", "loss.options", "loss.ensemble", "training.max_epochs", "quantity", "dim",
-    "test_responses", "device", "threads", "wall_s",
-)  # fmt: skip
+    "loss.reward_model",
+    "loss.options",
+    "loss.ensemble",
+    "training.max_epochs",
+    "quantity",
+    "dim",
+    "test_responses",
+    "device",
+    "threads",
+    "wall_s",
+)
 ALIKE = ["kind", "size", "on", "dim", "quantity", "test_responses", "training.max_epochs"]
 RATE = {"cpu": 1e11, "cuda": 2e13}  # multiply-adds a second, before anything was measured
 
@@ -23,13 +31,24 @@ def device_of(item: Item, device: str) -> str:
     return device if item.spec.loss.options.runs_on_gpu else "cpu"
 
 
-def seconds(items: Sequence[Item], rows: pd.DataFrame, device: str) -> tuple[np.ndarray, int]:
-    """Of each run, and how many of them are alike to runs that were measured.
+def hours(items: Sequence[Item], seconds: np.ndarray, device: str) -> tuple[float, float]:
+    """Return the hours of GPUs and of cores that these runs take.
 
-    rows: the columns MEASURED of done runs. Alike: same ALIKE, their mean. Other runs take their
-    arithmetic at the rate of runs on the same device with the same kind of reward model, or at a
-    RATE if there are none. An ensemble takes as long as its members. A run on a CPU counts its
-    threads' seconds. Items need their shapes.
+    seconds: (runs,) as estimated_seconds has them. device: that of MLPs.
+    """
+    on_gpu = np.array([device_of(item, device) != "cpu" for item in items])
+    return seconds[on_gpu].sum() / 3600, seconds[~on_gpu].sum() / 3600
+
+
+def estimated_seconds(
+    items: Sequence[Item], rows: pd.DataFrame, device: str
+) -> tuple[np.ndarray, int]:
+    """Return the seconds of each run, and how many runs are like some that were measured.
+
+    rows: the columns MEASURED of done runs. Like them are runs of the same ALIKE, which take their
+    mean. Other runs take their arithmetic at the rate of runs on the same device with the same kind
+    of reward model, or at a RATE if there are none. An ensemble takes as long as its members. A run
+    on a CPU counts its threads' seconds. Items need their shapes.
     """
     rows = rows.dropna(subset=["dim", "test_responses", "threads", "wall_s"])
     on = np.where(rows["device"] == "cpu", "cpu", "cuda")
@@ -41,13 +60,13 @@ def seconds(items: Sequence[Item], rows: pd.DataFrame, device: str) -> tuple[np.
     rate = (sums["adds"] / sums["spent"]).to_dict()
     wanted = pd.DataFrame([_described(item, device) for item in items], columns=DESCRIPTION)
     wanted = wanted.assign(adds=_arithmetic(wanted), **_kinds(wanted))
-    found, n_alike = np.empty(len(items)), 0
+    seconds, n_alike = np.empty(len(items)), 0
     for i, row in enumerate(wanted.to_dict("records")):
         mean = alike.get(tuple(row[name] for name in ALIKE))
         by_kind = rate.get((row["kind"], row["on"]), RATE[row["on"]])
-        found[i] = items[i].spec.n_members * (row["adds"] / by_kind if mean is None else mean)
+        seconds[i] = items[i].spec.n_members * (row["adds"] / by_kind if mean is None else mean)
         n_alike += mean is not None
-    return found, n_alike
+    return seconds, n_alike
 
 
 _SIZES = ["loss.options", "training.max_epochs", "quantity", "dim", "test_responses"]

@@ -1,4 +1,4 @@
-"""Runs that go together: items become packs."""
+"""Runs that can share a fit and a pass over the test file become packs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,22 +10,22 @@ from rmsweep.config.spec import Item, RunSpec
 
 
 def packs_of(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[list[Item]]:
-    """Runs that share cache, loss, quantity and training, together; slow kinds first.
+    """Return packs of runs that share cache, loss, quantity and training; slow kinds first.
 
-    most: of runs that could all go together, how many may.
+    most: how many of some runs that could all go together may.
     """
     groups: dict[tuple[Any, ...], list[Item]] = {}
     for item in items:
         groups.setdefault(_shared(item.spec), []).append(item)
     sized = [(runs, most(runs)) for runs in groups.values()]
-    found = [runs[i : i + size] for runs, size in sized for i in range(0, len(runs), size)]
-    return sorted(found, key=lambda p: (p[0].spec.loss.options.runs_on_gpu, -p[0].spec.quantity))
+    packs = [runs[i : i + size] for runs, size in sized for i in range(0, len(runs), size)]
+    return sorted(packs, key=lambda p: (p[0].spec.loss.options.runs_on_gpu, -p[0].spec.quantity))
 
 
 def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[list[Item]]:
-    """At most pack_runs in a pack, of an ensemble its members, which stay together.
+    """Return packs of at most pack_runs runs; an ensemble counts as its members, in one pack.
 
-    On a CPU fewer where that keeps every worker in work to the end.
+    On a CPU packs are smaller where that keeps every worker in work to the end.
     """
     size = launcher.pack_runs
     if device == "cpu":

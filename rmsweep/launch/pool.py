@@ -1,11 +1,11 @@
-"""Packs run: in a process pool that never oversubscribes the cores, on a GPU in this process."""
+"""Packs are run: in a pool that never oversubscribes the cores, or on a GPU in this process."""
 
+import contextlib
 import dataclasses
-import itertools
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
@@ -16,13 +16,15 @@ from rmsweep import machine
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.errors import LaunchError, WorkerDied
-from rmsweep.launch import signals
+from rmsweep.launch import cost, signals
 from rmsweep.results import dataset
+
+ENGINE = ["rmsweep.launch.worker"]  # what the server that forks the workers imports: torch
 
 
 def warm_up() -> None:
     """Start importing the engine in the background, while the sweep is planned."""
-    multiprocessing.set_forkserver_preload(["rmsweep.launch.worker"])
+    multiprocessing.set_forkserver_preload(ENGINE)
     forkserver.ensure_running()
 
 
@@ -37,30 +39,45 @@ def run_packs(
 ) -> None:
     """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
 
-    On a GPU the MLPs run in this process, with the launch's threads for what the GPU does not do,
-    while all else runs in a pool on the CPU: workers of place.threads threads each, one fewer than
-    without a GPU, whose threads this process has.
-    listens: end early, with what is fitted written, when `stopping` is asked for.
+    On a GPU the MLPs run in this process, one pack after the other, while all else runs in a pool
+    on the CPU. listens: end early, with what is fitted written, when a signal asks for a stop.
     """
-    is_on_gpu = [place.device != "cpu" and p[0].spec.loss.options.runs_on_gpu for p in packs]
-    cpu = dataclasses.replace(place, device="cpu")
-    is_shared = any(is_on_gpu) and not all(is_on_gpu)
-    own = place.threads * (1 if is_shared else workers)
-    gpu = dataclasses.replace(place, threads=min(own, machine.cores()))
-    workers = max(1, workers - is_shared)
+    on_gpu = [cost.device_of(pack[0], place.device) != "cpu" for pack in packs]
+    gpu_packs = [pack for pack, is_gpus in zip(packs, on_gpu, strict=True) if is_gpus]
+    cpu_packs = [pack for pack, is_gpus in zip(packs, on_gpu, strict=True) if not is_gpus]
+    workers, gpu_threads = _shared_cores(workers, place.threads, bool(cpu_packs), bool(gpu_packs))
+    on_the_gpu = dataclasses.replace(place, threads=gpu_threads)
+    on_the_cpu = dataclasses.replace(place, device="cpu")
+    with _pool(workers, listens, directory) as pool:
+        pending = {pool.submit(_run_pack, pack, on_the_cpu, directory) for pack in cpu_packs}
+        for pack in gpu_packs:
+            finished(_or_launch_error(_run_pack, pack, on_the_gpu, directory))
+            pending = _report_ended(pending, finished, timeout_s=0)
+        while pending:
+            pending = _report_ended(pending, finished, timeout_s=None)
+
+
+def _shared_cores(workers: int, threads: int, has_cpu: bool, has_gpu: bool) -> tuple[int, int]:
+    """Return the number of worker processes, and the threads beside a GPU for what it does not do.
+
+    Where both have work, a worker fewer runs, and the GPU's process has that one's threads; alone,
+    the GPU's process has the threads of all workers, as far as there are cores.
+    """
+    if has_cpu and has_gpu:
+        return max(1, workers - 1), min(threads, machine.cores())
+    return workers, min(workers * threads, machine.cores())
+
+
+@contextlib.contextmanager
+def _pool(workers: int, listens: bool, directory: Path) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of workers; at an error they are killed, and no unfinished part is left."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rmsweep.launch.worker"])
+    context.set_forkserver_preload(ENGINE)
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_in_worker, initargs=(listens,)
     )
-    others = itertools.compress(packs, [not on_gpu for on_gpu in is_on_gpu])
-    waiting = {pool.submit(_run_pack, pack, cpu, directory) for pack in others}
     try:
-        for pack in itertools.compress(packs, is_on_gpu):
-            finished(_or_launch_error(_run_pack, pack, gpu, directory))
-            waiting = _collect(waiting, finished, 0)
-        while waiting:
-            waiting = _collect(waiting, finished, None)
+        yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         killed = multiprocessing.active_children()
@@ -73,12 +90,16 @@ def run_packs(
     pool.shutdown()
 
 
-def _collect(
-    waiting: set[Future[object]], finished: Callable[[Any], None], timeout: float | None
+def _report_ended(
+    pending: set[Future[object]], finished: Callable[[Any], None], timeout_s: float | None
 ) -> set[Future[object]]:
-    """Call finished with what has ended, once something has or in `timeout` seconds; the rest."""
-    ended, left = wait(waiting, timeout, FIRST_COMPLETED)
-    if signals.asked():
+    """Wait for the next pack to end, call finished with each that has, and return the others.
+
+    timeout_s: give up waiting after so long; None waits as long as it takes. Where a stop was asked
+    for, packs that wait for a worker are taken back.
+    """
+    ended, left = wait(pending, timeout_s, FIRST_COMPLETED)
+    if signals.stop_asked():
         for other in left:
             other.cancel()
     for future in ended:
@@ -88,6 +109,7 @@ def _collect(
 
 
 def _or_launch_error(run: Callable[..., Any], *arguments: object) -> object:
+    """Return run(*arguments); raise what ends a pack as an error that says how to go on."""
     try:
         return run(*arguments)
     except BrokenProcessPool:
@@ -109,9 +131,9 @@ def _run_pack(pack: list[Item], place: Place, directory: Path) -> object:
 
 
 def _in_worker(listens: bool) -> None:
-    """End this worker when the launching process is gone, however it went."""
+    """Have this worker end when the launching process is gone, however it went."""
     if listens:
-        signals.listen()
+        signals.listen_for_stops()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -21,11 +21,19 @@ say = functools.partial(print, flush=True)  # seen at once in a log, too
 
 @contextlib.contextmanager
 def bar(total: int) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar's setter of runs ended and failed; quiet where the output is no terminal."""
+    """Show a progress bar of `total` runs, and yield what sets how many have ended and failed.
+
+    Nothing is shown where the output is no terminal.
+    """
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _RunsPerMinute(),
-        TimeRemainingColumn(), console=ERR, disable=not ERR.is_terminal,
-    ) as progress:  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RunsPerMinute(),
+        TimeRemainingColumn(),
+        console=ERR,
+        disable=not ERR.is_terminal,
+    ) as progress:
         task = progress.add_task("runs", total=total)
 
         def advance(ended: int, failed: int) -> None:

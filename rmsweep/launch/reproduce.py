@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,26 +13,19 @@ from rmsweep.config.spec import GROUPS, SEMANTICS, RunSpec
 from rmsweep.results import dataset, sweep_record
 
 NAMES_CODE = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
-OWN_OPTIONS = ("loss.objective.", "loss.validation_", "loss.estimator.", "loss.reward_model.")
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that Hydra reads as itself
+OWN_OPTIONS = ("loss.objective.", "loss.validation_", "loss.estimator.", "loss.reward_model.")
 READS_AS_ELSE = {"null", "true", "false", "yes", "no", "on", "off", "inf", "nan"}
 
 
-def show(name: str, key: str, config_dirs: Sequence[str], *, lock: bool) -> int:
-    """Print the command, or a requirements file; on stderr, what is not here what it was."""
+def recorded_row(name: str, key: str) -> Mapping[str, Any]:
+    """Return the done row of a sweep with this key, or with these first digits of it."""
     dataset.require_sweep(name)
-    row = provenance.parsed_row(dataset.done_row(name, key))
-    if lock:
-        print(requirements(row))
-        return 0
-    print(command(row, spec_of(row), config_dirs))
-    for note in _notes(name, row):
-        print(f"note: {note}", file=sys.stderr)
-    return 0
+    return provenance.parsed_row(dataset.done_row(name, key))
 
 
-def spec_of(row: Mapping[str, Any]) -> RunSpec:
-    """The spec of a row; ValueError where this version would give other numbers."""
+def recorded_spec(row: Mapping[str, Any]) -> RunSpec:
+    """Return the spec of a row; ValueError where this version would give other numbers."""
     if not isinstance(row["canonical"], str):
         raise ValueError(f"the row of {row['key']} is older than the column `canonical`; run anew")
     if row["semantics"] != SEMANTICS:
@@ -45,21 +37,21 @@ def spec_of(row: Mapping[str, Any]) -> RunSpec:
     return sweep_record.stored_spec(row["canonical"], row["loss.label"], has_diagnostics)
 
 
-def command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> str:
-    """For a shell: a sweep of this one run, in a folder of its own.
+def shell_command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> str:
+    """Return the command, for a shell, of a sweep of this one run in a folder of its own.
 
     config_dirs: where a user's own options are.
     """
     words = ["rmsweep", "run", "-m", *(word for d in config_dirs for word in ("--config-dir", d))]
-    words += overrides(row, spec, config_dirs)
+    words += overrides_of(row, spec, config_dirs)
     words += [f"device={row['device']}", f"name=reproduced-{row['key']}"]
     if isinstance(row["cache_root"], str):
         words.append(f"cache.root={hydra_value(row['cache_root'])}")
     return shlex.join(words)
 
 
-def overrides(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
-    """What composes to a row's spec: the option of each group, and each field that they do not set.
+def overrides_of(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
+    """Return what composes to a row's spec: each group's option, each field that they do not set.
 
     ValueError where nothing does, or where the spec names code that no config file names: specs
     come from data files, which never can. Nor can they name a folder of config files: what a row's
@@ -71,8 +63,8 @@ def overrides(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str])
         then = [] if config_dirs else config_dirs_of(row["command"])
         if not then:
             raise
-        given = shlex.join(word for folder in then for word in ("--config-dir", folder))
-        raise ValueError(f"{error}; its command line had {given!r}") from None
+        typed = shlex.join(word for folder in then for word in ("--config-dir", folder))
+        raise ValueError(f"{error}; its command line had {typed!r}") from None
 
 
 def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
@@ -94,48 +86,49 @@ def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     chosen += [f"{name}={hydra_value(fields[name])}" for name in judged if name in fields]
     with compose.hydra_at_conf():
         base = _parsed(chosen, config_dirs)
-        found = chosen + _differences(_flat(base), _flat(spec))
-        if _parsed(found, config_dirs).canonical != spec.canonical:
+        chosen_and_changed = chosen + _differences(_flat(base), _flat(spec))
+        if _parsed(chosen_and_changed, config_dirs).canonical != spec.canonical:
             raise ValueError(
                 f"{spec.spec_id} cannot be composed here: the source of loss={spec.loss.name} "
                 "has changed since"
             )
     if spec.annotation.source == "labels":  # whose dataset's option changes the others' defaults
-        return found
-    return [o for o in found if o not in _defaults()]
+        return chosen_and_changed
+    return [override for override in chosen_and_changed if override not in _defaults()]
 
 
-def _parsed(found: list[str], config_dirs: Sequence[str]) -> RunSpec:
-    config = compose.compose_one([*found, compose.search_path(config_dirs)])
+def _parsed(overrides: list[str], config_dirs: Sequence[str]) -> RunSpec:
+    config = compose.compose_one([*overrides, compose.search_path(config_dirs)])
     return sweep_specs.config_spec(
         compose.Config(compose.interpolated(config.values), config.choices, ()), "cpu"
     )
 
 
 def _flat(spec: RunSpec) -> dict[str, Any]:
-    """The spec's fields as they are named on the command line."""
+    """Return the spec's fields by their names on the command line."""
     values = json.loads(spec.canonical)
     values["loss"] |= values["loss"].pop("options")
     del values["loss"]["source_sha256"]
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
 
     def walk(inner: Any, path: str) -> None:
         is_leaf = not isinstance(inner, dict) or path == "evaluation.golden"
         if is_leaf:
-            found[path] = inner
+            fields[path] = inner
         for name, value in () if is_leaf else inner.items():
             if path not in GROUPS or name != "name":
                 walk(value, f"{path}.{name}" if path else name)
 
     walk({name: v for name, v in values.items() if name not in ("selection", "pairing")}, "")
-    return found
+    return fields
 
 
 def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Overrides that turn base into wanted. An objective's options may be added or taken away; any
-    other field that is absent is null.
+    """Return the overrides that turn base into wanted.
+
+    An objective's options may be added or taken away; any other field that is absent is null.
     """
-    found = []
+    changes = []
     for name in sorted(base.keys() | wanted.keys()):
         if base.get(name) == wanted.get(name) and (name in base) == (name in wanted):
             continue
@@ -146,11 +139,11 @@ def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
             )
         is_option = name.startswith(OWN_OPTIONS)
         if is_option and name not in wanted:
-            found.append(f"~{name}")
+            changes.append(f"~{name}")
         else:
-            added = "+" * (is_option and name not in base)
-            found.append(f"{added}{name}={hydra_value(wanted.get(name))}")
-    return found
+            added = "+" if is_option and name not in base else ""
+            changes.append(f"{added}{name}={hydra_value(wanted.get(name))}")
+    return changes
 
 
 def hydra_value(value: Any) -> str:
@@ -169,34 +162,36 @@ def hydra_value(value: Any) -> str:
 
 
 def _defaults() -> set[str]:
-    """Choices that need not be written."""
+    """Return the choices that need not be written."""
     with compose.hydra_at_conf():
         return {f"{group}={option}" for group, option in compose.compose_one([]).choices.items()}
 
 
 def config_dirs_of(typed: str | None) -> list[str]:
-    """The --config-dir of a row's command line."""
+    """Return the folders that a row's command line gave with --config-dir."""
     words = shlex.split(typed) if typed is not None else []
     after = [value for word, value in pairwise(words) if word in ("--config-dir", "-cd")]
     return after + [w.partition("=")[2] for w in words if w.startswith(("--config-dir=", "-cd="))]
 
 
-def _notes(name: str, row: Mapping[str, Any]) -> list[str]:
-    """What is not here what it was when the run was made."""
+def differences_here(name: str, row: Mapping[str, Any]) -> list[str]:
+    """Return what is not here what it was when the run was made, a sentence each."""
     here = provenance.provenance()
-    found = provenance.differences(row, machine.device(None) if row["device"] != "cpu" else "cpu")
+    device = machine.device(None) if row["device"] != "cpu" else "cpu"
+    notes = provenance.differences(row, device)
     for column, what in (("git_commit", "commit"), ("git_diff", "changes not committed")):
         if row[column] != here[column]:
-            found.append(f"{what} {row[column] or 'none'} then, {here[column] or 'none'} here")
+            notes.append(f"{what} {row[column] or 'none'} then, {here[column] or 'none'} here")
     if row["git_diff"] is not None:
         path = dataset.folder(name) / "diffs" / f"{row['git_diff']}.diff"
-        found.append(f"`git apply {shlex.quote(str(path))}` makes the changes that it was run with")
-    return found
+        notes.append(f"`git apply {shlex.quote(str(path))}` makes the changes that it was run with")
+    return notes
 
 
 def requirements(row: Mapping[str, Any]) -> str:
-    """A requirements file of the versions that a row was made with; ValueError without them, and
-    where it would install what no row of rmsweep's says.
+    """Return a requirements file of the versions that a row was made with.
+
+    ValueError without them, and where it would install what no row of rmsweep's says.
     """
     versions = dict(row["versions"])
     if absent := [name for name in ("python", "rmsweep", "torch") if name not in versions]:

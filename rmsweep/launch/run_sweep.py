@@ -1,6 +1,8 @@
-"""`rmsweep run -m`: launch a sweep."""
+"""A sweep is asked for, checked and launched: what has no done row is run, or submitted."""
 
 import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,82 +10,97 @@ import yaml
 
 from rmsweep import files
 from rmsweep.cache import inputs
-from rmsweep.config import compose, launchers, loggers, sweep_specs
-from rmsweep.config.launchers import Local, Slurm
-from rmsweep.launch import finish, lock, plan, pool, progress, start
+from rmsweep.config import compose, loggers, sweep_specs
+from rmsweep.config.loggers import Wandb
+from rmsweep.config.spec import RunSpec
+from rmsweep.launch import finish, lock, progress, start
+from rmsweep.launch.launchers import Launcher, launcher_of
 from rmsweep.provenance import provenance, versions
 from rmsweep.results import dataset, sweep_record
 
 
-def many(
-    overrides: list[str], config_dirs: list[str], *, plan_only: bool, limit: int | None
-) -> int:
-    """A sweep: plan it, run or submit what has no done row, and say how it ended."""
-    if not plan_only and not any(given.startswith("launcher=") for given in overrides):
-        pool.warm_up()
+@dataclass(frozen=True)
+class SweepRequest:
+    """What the overrides of a sweep ask for, checked; nothing of it is written yet."""
+
+    axes: compose.Axes
+    specs: Sequence[RunSpec]
+    launcher: Launcher
+    cache_root: str | None
+    waits: bool  # for jobs on a cluster
+    saves: bool  # reward models
+    logger: Wandb | None
+    overrides: list[str]
+    settings: dict[str, Any]  # as sweep.yaml keeps them, for `retry`
+
+
+def sweep_request(overrides: list[str], config_dirs: list[str]) -> SweepRequest:
+    """Return what overrides ask for, as typed after `rmsweep run -m`.
+
+    config_dirs: where a user's own options are. ValueError names what makes no sense.
+    """
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, config_dirs)
         values = compose.interpolated(axes.base.values)
-        launcher, device = launchers.settle(values["launcher"], values.get("device"))
-        if isinstance(launcher, Slurm) and values.get("precision") is None:
+        launcher = launcher_of(values["launcher"], values.get("device"))
+        if not launcher.runs_here and values.get("precision") is None:
             if "precision" not in axes.fields:
                 raise ValueError(
-                    "precision must be given with a Slurm launcher, since this machine cannot know "
-                    "what the nodes have: precision=bf16 or precision=fp32"
+                    f"precision must be given with a {launcher.name} launcher, since this machine "
+                    "cannot know what the nodes have: precision=bf16 or precision=fp32"
                 )
         root, waits = sweep_specs.cache_root(values), sweep_specs.true_or_false(values, "wait")
         saves = sweep_specs.true_or_false(values, "save_model")
         logger = loggers.logger_of(values.get("logger"))
-        specs = sweep_specs.distinct_specs(axes, config_dirs, device)
+        specs = sweep_specs.distinct_specs(axes, config_dirs, launcher.device)
         if saves:
             sweep_specs.require_savable(specs)
-    if plan_only:
-        plan.show(axes, specs[:limit], root, launcher, device)
-        return 0
-    start.require_able(launcher, specs, device)
-    directory = dataset.folder(axes.name)
-    progress.say(
-        f"sweep {axes.name}: {len(specs)} runs on {_where(launcher, device)}, in {directory}"
-    )
-    wanted = inputs.keyed_items(specs, root)
+    settings = {
+        "launcher": values["launcher"],
+        "device": launcher.device,
+        "cache_root": root,
+        "config_dirs": config_dirs,
+        "save_model": saves,
+        "logger": values.get("logger"),
+    }
+    return SweepRequest(axes, specs, launcher, root, waits, saves, logger, overrides, settings)
+
+
+def launch_sweep(request: SweepRequest, limit: int | None = None) -> finish.Launched:
+    """Run or submit what has no done row, and return how that ended.
+
+    limit: launch the first of the runs alone. ValueError before anything is written where the
+    launch cannot be made; LaunchError where it ends with runs missing.
+    """
+    launcher, name = request.launcher, request.axes.name
+    launcher.require_able(request.specs)
+    directory = dataset.folder(name)
+    progress.say(f"sweep {name}: {len(request.specs)} runs on {launcher.where}, in {directory}")
+    wanted = inputs.keyed_items(request.specs, request.cache_root)
     dataset.require_writable(directory)
-    with lock.only_launch(directory, runs=isinstance(launcher, Local)):
-        missing = start.missing_of(directory, wanted[:limit], launcher, saves)
+    with lock.only_launch(directory, runs=launcher.runs_here):
+        missing = start.items_to_start(directory, wanted[:limit], launcher, request.saves)
         sweep_record.add_wanted(directory, wanted)
-        settings = {"launcher": values["launcher"], "device": device, "cache_root": root}
-        settings |= {"config_dirs": config_dirs, "save_model": saves}
-        settings |= {"logger": values.get("logger")}
-        record_launch(directory, axes, overrides, len(wanted), settings)
-        start.start(missing, launcher, device, root, directory, saves)
+        record_launch(directory, request)
+        launcher.start(missing, request.cache_root, directory, request.saves)
     if limit is not None and limit < len(wanted):
         progress.say(
             f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
         )
-    ended = finish.end(directory, wanted[:limit], launcher, waits)
-    finish.mirror_done(axes.name, logger)
-    return ended
+    ends = finish.ends_of(directory, wanted[:limit], launcher, request.waits)
+    return finish.Launched(name, ends, request.logger)
 
 
-def _where(launcher: Local | Slurm, device: str) -> str:
-    return f"Slurm ({device})" if isinstance(launcher, Slurm) else device
-
-
-def record_launch(
-    directory: Path,
-    axes: compose.Axes,
-    overrides: list[str],
-    n_runs: int,
-    settings: dict[str, Any],
-) -> None:
-    """Add this launch to sweep.yaml, for people to read; `retry` reads its settings, too."""
+def record_launch(directory: Path, request: SweepRequest) -> None:
+    """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
     path = directory / "sweep.yaml"
     before = sweep_record.launches(directory)
     launch = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "overrides": overrides,
-        "axes": {name: values for name, values in axes.fields.items()},
-        "runs": n_runs,
-        "settings": settings,
+        "overrides": request.overrides,
+        "axes": {name: values for name, values in request.axes.fields.items()},
+        "runs": len(request.specs),
+        "settings": request.settings,
         "versions": versions(),
         **{k: provenance()[k] for k in ("git_commit", "git_dirty", "host")},
     }

@@ -10,23 +10,24 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)  # before Slurm's time limit; at scan
 _asked: set[int] = set()
 
 
-def asked() -> bool:
-    """Whether this process was asked to end."""
+def stop_asked() -> bool:
+    """Return whether this process was asked to end."""
     return bool(_asked)
 
 
-def asked_by(signum: int) -> bool:
+def stop_asked_by(signum: int) -> bool:
+    """Return whether this process was asked to end by this signal."""
     return signum in _asked
 
 
-def ignore() -> None:
+def ignore_stops() -> None:
     """Let processes that are started now live through the signals, until they listen."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
 
-def listen() -> None:
-    """From now on the signals are noted here, and passed on to this process's workers."""
+def listen_for_stops() -> None:
+    """Note the signals from now on, and pass them on to this process's workers."""
     for signum in SIGNALS:
         signal.signal(signum, _note)
 

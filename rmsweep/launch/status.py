@@ -1,36 +1,29 @@
-"""How a sweep goes: its runs by state, its failures, its pace, and its jobs, from one question."""
+"""How a sweep goes: its runs by state, its failures, its pace and its jobs; and one run of it."""
 
-import contextlib
 import datetime
 import json
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rmsweep import errors, files
+from rmsweep.errors import Unavailable
 from rmsweep.launch import lock
-from rmsweep.launch.slurm import arrays as jobs
-from rmsweep.launch.slurm import scheduler
-from rmsweep.launch.slurm.arrays import Array
+from rmsweep.launch.slurm.arrays import Array, keys_in, submitted_arrays
 from rmsweep.launch.slurm.scheduler import Task
+from rmsweep.launch.slurm.tasks import RUNNING, end_of_log, known_tasks, log_of
 from rmsweep.results import dataset, sweep_record
 from rmsweep.results.failures import failures_by_kind
 
-CACHED_S = 30  # Slurm is not asked again before
 PACE = pd.Timedelta(hours=1)  # what runs per hour are counted over
-RUNNING = {"RUNNING", "COMPLETING", "SIGNALING"}
-KILLED = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
-NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begin
 STATES = ("done", "failed", "running", "queued", "missing")
 
 
-def of_sweep(name: str) -> dict[str, Any]:
-    """What `rmsweep status` shows, as plain values.
+def sweep_status(name: str) -> dict[str, Any]:
+    """Return what `rmsweep status` shows, as plain values.
 
     runs: count by state. failures: by kind of error and place. per_hour, hours_left: null where
     nothing moves. jobs: tasks by Slurm's state, or null and `jobs_unknown`. held: of these, those
@@ -38,116 +31,85 @@ def of_sweep(name: str) -> dict[str, Any]:
     """
     dataset.require_sweep(name)
     directory = dataset.folder(name)
-    arrays = jobs.submitted(directory)
-    known, unknown = None, None
-    if arrays:
-        try:
-            known = asked(directory, arrays)
-        except errors.Unavailable as error:
-            unknown = str(error)
+    arrays = submitted_arrays(directory)
+    tasks, unknown = _tasks_if_known(directory, arrays)
     holder = lock.holder(directory)
-    rows = dataset.read_rows(
-        directory, ["key", "status", "finished_at"]
-    )  # last: what ended has one
+    columns = ["key", "status", "finished_at"]
+    rows = dataset.read_rows(directory, columns)  # last: what ended has a row
     wanted = sweep_record.wanted_keys(name)
     runs_here = holder is not None and holder["runs"]
-    state = _by_state(rows, wanted, arrays, known or [], runs_here)
-    counts = {name: len(state[name]) for name in STATES}
-    per_hour = _per_hour(rows[(rows["status"] == "done") & rows["key"].isin(wanted)])
+    keys = keys_by_state(rows, wanted, arrays, tasks or [], runs_here)
+    counts = {state: len(keys[state]) for state in STATES}
+    per_hour = runs_per_hour(rows[(rows["status"] == "done") & rows["key"].isin(wanted)])
     to_come = counts["running"] + counts["queued"]
     return {
         "sweep": name,
         "wanted": len(wanted),
         "runs": counts,
-        "failures": failures_by_kind(directory, state["failed"]),
+        "failures": failures_by_kind(directory, keys["failed"]),
         "per_hour": per_hour,
         "hours_left": to_come / per_hour if per_hour and to_come else None,
-        "jobs": None if known is None else dict(Counter(task.state for _, task in known)),
+        "jobs": None if tasks is None else dict(Counter(task.state for _, task in tasks)),
         "jobs_unknown": unknown,
-        "held": sum(task.is_held for _, task in known or []),
-        "ended_badly": _ended_badly(directory, known or []),
+        "held": sum(task.is_held for _, task in tasks or []),
+        "ended_badly": _ended_badly(directory, tasks or []),
         "launch": None if holder is None else {k: holder[k] for k in ("pid", "host", "since")},
     }
 
 
-def asked(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
-    """Slurm's tasks of these arrays, by one call at most every CACHED_S seconds.
-
-    Ended tasks are known where the cluster keeps accounts; else only those in the queue.
-    """
-    path = jobs.folder(directory) / ".scheduler.json"
-    before: dict[str, Any] = {}
+def _tasks_if_known(
+    directory: Path, arrays: Sequence[Array]
+) -> tuple[list[tuple[Array, Task]] | None, str | None]:
+    """Return the sweep's tasks; None, and why, where Slurm does not answer or was given none."""
+    if not arrays:
+        return None, None
     try:
-        before = json.loads(path.read_text())
-        kept = [Task(**task) for task in before["tasks"]]
-        is_fresh = 0 <= time.time() - before["at"] < CACHED_S  # < 0: the clock was set back
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole
-        before = {}
-    numbers = sorted(array.job for array in arrays if array.job is not None)
-    if before.get("numbers") == numbers and is_fresh:
-        tasks = kept
-    else:
-        keeps_accounts = before.get("keeps_accounts", True)
-        tasks, keeps_accounts = _ask(numbers, keeps_accounts)
-        said = {"at": time.time(), "numbers": numbers, "keeps_accounts": keeps_accounts}
-        _keep(path, said | {"tasks": [asdict(task) for task in tasks]})
-    return jobs.of_sweep(directory, arrays, tasks)
+        return known_tasks(directory, arrays), None
+    except Unavailable as error:
+        return None, str(error)
 
 
-def _ask(numbers: list[str], keeps_accounts: bool) -> tuple[list[Task], bool]:
-    if keeps_accounts and numbers:
-        try:
-            return _with_held(scheduler.accounted(numbers)), True
-        except errors.Unavailable as error:
-            return scheduler.queued(), "disabled" not in str(error)
-    return scheduler.queued(), keeps_accounts
-
-
-def _with_held(tasks: list[Task]) -> list[Task]:
-    """Accounting does not know who is held: where tasks wait and none runs, the queue is asked."""
-    states = {task.state for task in tasks}
-    if "PENDING" not in states or states & RUNNING:
-        return tasks
-    held = {task.id for task in scheduler.queued() if task.is_held}
-    return [replace(task, is_held=task.id in held) for task in tasks]
-
-
-def _keep(path: Path, said: dict[str, Any]) -> None:
-    """For the next question; a reader of someone else's sweep cannot, and need not."""
-    with contextlib.suppress(OSError), files.whole(path) as unfinished:
-        unfinished.write_text(json.dumps(said))
-
-
-def _by_state(
+def keys_by_state(
     rows: pd.DataFrame,
     wanted: set[str],
     arrays: Sequence[Array],
-    known: Sequence[tuple[Array, Task]],
+    tasks: Sequence[tuple[Array, Task]],
     runs_here: bool,
 ) -> dict[str, set[str]]:
-    """Keys by state: each in one; what is to run again is not failed."""
+    """Return the keys by state, each in one; what is to run again is not failed.
+
+    rows: key, status and finished_at of all parts. runs_here: whether a launch that does its own
+    runs goes on.
+    """
     done = wanted & set(rows.loc[rows["status"] == "done", "key"])
     left = wanted - done
-    running = jobs.keys_of([(a, t) for a, t in known if t.is_live and t.state in RUNNING]) & left
-    queued = jobs.keys_of([(a, t) for a, t in known if t.is_live]) & left - running
-    failed = left & set(rows.loc[rows["status"] == "failed", "key"])
-    since = {array.id: pd.Timestamp(array.launched_at) for array in arrays}
-    newest = max(since.values(), default=None)
-    if newest is not None:  # a run that failed in this launch has failed, though its task runs on
-        again = rows["finished_at"] >= newest
-        failed_now = left & set(rows.loc[(rows["status"] == "failed") & again, "key"])
+    live = [(array, task) for array, task in tasks if task.is_live]
+    running = keys_in([(a, task) for a, task in live if task.state in RUNNING]) & left
+    queued = keys_in(live) & left - running
+    has_failed = rows["status"] == "failed"
+    failed = left & set(rows.loc[has_failed, "key"])
+    if arrays:  # a run that failed in this launch has failed, though its task runs on
+        newest = max(pd.Timestamp(array.launched_at) for array in arrays)
+        failed_now = left & set(rows.loc[has_failed & (rows["finished_at"] >= newest), "key"])
         running, queued = running - failed_now, queued - failed_now
     failed -= running | queued
     if runs_here:  # what has not ended is in the launch's hands
         running = running | (left - failed - queued)
-    missing = left - failed - running - queued
     return {
-        "done": done, "failed": failed, "running": running, "queued": queued, "missing": missing,
-    }  # fmt: skip
+        "done": done,
+        "failed": failed,
+        "running": running,
+        "queued": queued,
+        "missing": left - failed - running - queued,
+    }
 
 
-def _per_hour(done: pd.DataFrame) -> float | None:
-    """Runs that ended in the last hour, or since the first ones did, which are not counted."""
+def runs_per_hour(done: pd.DataFrame) -> float | None:
+    """Return the pace of a sweep; None where it cannot be told.
+
+    done: finished_at of its done runs. Those of the last hour are counted, or those since the first
+    ones, which are not counted.
+    """
     now = pd.Timestamp(datetime.datetime.now(datetime.UTC))
     is_recent = done["finished_at"].between(now - PACE, now)  # later: the clock was set back
     ended = done.loc[is_recent, "finished_at"]
@@ -156,41 +118,59 @@ def _per_hour(done: pd.DataFrame) -> float | None:
     return float(len(later) / ((now - first) / PACE)) if len(later) else None
 
 
-def killed(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
-    """Tasks that were killed by the kernel or by Slurm for what they took; oldest launch first."""
-    path = jobs.folder(directory) / ".scheduler.json"
-    path.unlink(missing_ok=True)  # what happened in the last half minute counts
-    return [
-        (array, task)
-        for array, task in asked(directory, arrays)
-        if task.state == "OUT_OF_MEMORY" or (task.state == "FAILED" and task.exit_code in KILLED)
-    ]
-
-
-def _ended_badly(directory: Path, known: Sequence[tuple[Array, Task]]) -> list[dict[str, Any]]:
-    """Tasks by a state that is neither live nor COMPLETED, with the end of one's log."""
-    found: dict[tuple[str, str], list[tuple[Array, Task]]] = {}
-    for array, task in known:
+def _ended_badly(directory: Path, tasks: Sequence[tuple[Array, Task]]) -> list[dict[str, Any]]:
+    """Return the tasks by a state that is neither live nor COMPLETED, with the end of one's log."""
+    groups: dict[tuple[str, str], list[tuple[Array, Task]]] = {}
+    for array, task in tasks:
         if not task.is_live and task.state != "COMPLETED":
-            found.setdefault((task.state, task.exit_code), []).append((array, task))
-    return [
-        {"n": len(tasks), "state": state, "exit_code": code, "log": log_tail(directory, *tasks[0])}
-        for (state, code), tasks in sorted(found.items())
+            groups.setdefault((task.state, task.exit_code), []).append((array, task))
+    reports = []
+    for (state, exit_code), some in sorted(groups.items()):
+        array, task = some[0]
+        log = end_of_log(directory, array, task.index)
+        reports.append({"n": len(some), "state": state, "exit_code": exit_code, "log": log})
+    return reports
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """All that is known of one run."""
+
+    key: str
+    spec: dict[str, Any] | None  # as it was launched
+    row: pd.Series | None  # the first done one, else the latest; None where it has not ended
+    logs: list[tuple[str, Path | None]]  # of its tasks, with their ids; None before one has started
+
+    @property
+    def state(self) -> str:
+        """Return `done` or `failed`, or that the run has no row."""
+        return "no row: it has not ended" if self.row is None else self.row["status"]
+
+
+def run_status(name: str, start: str) -> RunStatus:
+    """Return all that is known of a run of a sweep; ValueError for a key that is not here.
+
+    start: the run's key, or the first digits of it.
+    """
+    dataset.require_sweep(name)
+    directory = dataset.folder(name)
+    rows = dataset.read_rows(directory)
+    keys = sorted(set(rows["key"]) | sweep_record.wanted_keys(name))
+
+    def refusal(n: int) -> ValueError:
+        rule = f"must be one of the {len(keys)} keys of {name}, or begin just one"
+        return ValueError(f"--key {start} {rule}; it begins {n}")
+
+    key = dataset.only_key(start, keys, refusal)
+    mine = rows[rows["key"] == key].sort_values("finished_at")
+    done = mine[mine["status"] == "done"]
+    row = (done.iloc[0] if len(done) else mine.iloc[-1]) if len(mine) else None
+    item = sweep_record.wanted_items(directory, {key}).get(key)
+    spec = None if item is None else json.loads(item.spec.canonical)
+    logs = [
+        (f"{array.job}_{index}", log_of(directory, array, index))
+        for array in submitted_arrays(directory)
+        for index in range(len(array.tasks))
+        if key in array.keys_of_task(index)
     ]
-
-
-def log_of(directory: Path, array: Array, index: int) -> Path | None:
-    """A task's log; None before it has started."""
-    number = f"{array.job}_{index}" if len(array.tasks) > 1 else f"{array.job}"
-    path = jobs.logs(directory) / f"{number}_0_log.out"
-    return path if path.exists() else None
-
-
-def log_tail(directory: Path, array: Array, task: Task) -> str:
-    """Path and last line of a task's log."""
-    path = log_of(directory, array, task.index)
-    if path is None:
-        return "no log: it never started"
-    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
-    ours = [line for line in lines if line and not line.startswith(NOT_OURS)]
-    return f"{path}: {ours[-1] if ours else 'empty'}"
+    return RunStatus(key, spec, row, logs)

@@ -1,4 +1,4 @@
-"""Runs of a sweep once more, alone and in another pack, compared with their rows."""
+"""Runs of a sweep are done once more, alone and in another pack, and compared with their rows."""
 
 import dataclasses
 import tempfile
@@ -27,66 +27,67 @@ SHOWN = 3  # differences of a run
 
 
 @dataclass
-class Verdict:
-    """Of one row: `differs` and `unlike` (why it need not be equal, or was not run) in words."""
+class RunVerdict:
+    """The comparison of one row with what its run gives now."""
 
     key: str
-    differs: list[str] = field(default_factory=list)
-    unlike: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)  # columns, and from what to what
+    unlike: list[str] = field(default_factory=list)  # why it need not be equal, or was not run
     is_run: bool = False
 
     @property
     def state(self) -> str:
+        """Return `match`, `differs` or `cannot be compared`."""
         if self.is_run and not self.differs:
             return "match"
         return "cannot be compared" if self.unlike else "differs"
 
+    @property
+    def line(self) -> str:
+        """Return the key and the state, with the reasons where it is no match."""
+        reasons = "; ".join([*self.unlike, *self.differs])
+        return f"{self.key}  {self.state}{'' if self.state == 'match' else f': {reasons}'}"
 
-def show(
-    name: str,
-    *,
-    sample: int,
-    key: str | None,
-    seed: int | None,
-    config_dirs: Sequence[str],
-) -> int:
-    """Print a verdict a run; 0 if all match, else 1. ValueError where nothing can be drawn."""
+
+@dataclass(frozen=True)
+class Sample:
+    """Done rows of a sweep, drawn at random."""
+
+    rows: pd.DataFrame
+    n_done: int  # that they were drawn from
+    seed: Any  # which draws the same again
+
+
+def row_of(name: str, key: str) -> pd.DataFrame:
+    """Return the done row of a sweep with this key, or with these first digits of it."""
+    return dataset.done_rows(dataset.folder(name), [dataset.done_row(name, key)["key"]])
+
+
+def drawn_rows(name: str, n_rows: int, seed: int | None) -> Sample:
+    """Return `n_rows` done rows of a sweep at random, each at most once.
+
+    seed: of the draw; None takes another each time. ValueError where nothing can be drawn.
+    """
     dataset.require_sweep(name)
-    if key is not None:
-        rows = dataset.done_rows(dataset.folder(name), [dataset.done_row(name, key)["key"]])
-    else:
-        rows = _drawn(name, sample, np.random.SeedSequence(seed))
-    verdicts = verify(rows, config_dirs)
-    for verdict in verdicts:
-        print(_line(verdict))
-    counts = {state: sum(v.state == state for v in verdicts) for state in ("match", "differs")}
-    print(
-        f"{counts['match']} of {len(verdicts)} runs match, {counts['differs']} differ, "
-        f"{len(verdicts) - sum(counts.values())} cannot be compared"
-    )
-    return int(counts["match"] < len(verdicts))
-
-
-def _drawn(name: str, sample: int, seed: np.random.SeedSequence) -> pd.DataFrame:
-    """Done rows at random, each at most once."""
-    if sample < 1:
-        raise ValueError(f"--sample must be >= 1, got {sample}")
+    drawn_with = np.random.SeedSequence(seed)
+    if n_rows < 1:
+        raise ValueError(f"--sample must be >= 1, got {n_rows}")
     keys = sorted(dataset.load(name, ["key"])["key"])
     if not keys:
         raise ValueError(f"no done runs in {name}; `rmsweep run -m ...` makes some")
-    n = min(sample, len(keys))
-    print(f"{n} of {len(keys)} done runs, drawn with --seed {seed.entropy}")
-    drawn = np.random.default_rng(seed).choice(keys, n, replace=False)
-    return dataset.done_rows(dataset.folder(name), drawn.tolist())
+    n = min(n_rows, len(keys))
+    drawn = np.random.default_rng(drawn_with).choice(keys, n, replace=False)
+    rows = dataset.done_rows(dataset.folder(name), drawn.tolist())
+    return Sample(rows, len(keys), drawn_with.entropy)
 
 
-def verify(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[Verdict]:
-    """Run each row's spec again, twice, in datasets that are removed afterwards.
+def verify_rows(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[RunVerdict]:
+    """Run each row's spec again, twice, in datasets that are removed afterwards; return verdicts.
 
     Once alone, once in a pack with others of these rows that may share one and with a run of
     another seed. Rows of one cache folder and device go together.
     """
-    verdicts = {row["key"]: Verdict(row["key"]) for row in rows.to_dict("records")}
+    verdicts = {row["key"]: RunVerdict(row["key"]) for row in rows.to_dict("records")}
     rows = rows.set_index("key", drop=False)
     for (root, device), group in rows.groupby(["cache_root", "device"], dropna=False):
         place = Place(root if isinstance(root, str) else None, str(device), 1)
@@ -99,20 +100,20 @@ def verify(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[Verdict]:
             for item in items:
                 verdict = verdicts[item.key]
                 verdict.is_run = True
-                found = _compared(rows.loc[item.key], again.get(item.key), place.device)
-                verdict.differs += [f"{text} ({how})" for text in found]
+                texts = _compared(rows.loc[item.key], again.get(item.key), place.device)
+                verdict.differs += [f"{text} ({how})" for text in texts]
     return list(verdicts.values())
 
 
 def _item(
-    row: dict[str, Any], place: Place, config_dirs: Sequence[str], verdict: Verdict
+    row: dict[str, Any], place: Place, config_dirs: Sequence[str], verdict: RunVerdict
 ) -> Item | None:
-    """The run to do again; None, and why in the verdict, where this machine cannot."""
+    """Return the run to do again; None, and why in the verdict, where this machine cannot."""
     try:
         row = provenance.parsed_row(row)
-        spec = reproduce.spec_of(row)
+        spec = reproduce.recorded_spec(row)
         verdict.unlike += provenance.differences(row, machine.device(place.device))
-        reproduce.overrides(row, spec, config_dirs)
+        reproduce.overrides_of(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
         if spec.loss.options.reads_precision:
@@ -127,44 +128,43 @@ def _item(
 
 
 def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]:
-    """Rows by key, of the runs alone and in a pack."""
+    """Return rows by key, of the runs alone and in a pack."""
     if not items:
         return {}
-    launcher, _ = launchers.settle(LOCAL, place.device)
-    assert isinstance(launcher, launchers.Local)
+    launcher, _ = launchers.local_of(LOCAL, place.device)
     together = []
     for pack in packs_of(items, lambda runs: launcher.pack_runs):
         first = pack[0].spec
         mate = dataclasses.replace(first, seed=first.seed + OTHER_SEED)
         together.append([*inputs.keyed_items([mate], place.cache_root), *pack])
     packed = {"alone": [[item] for item in items], "in another pack": together}
-    found = {}
+    rows_by_key = {}
     for how, packs in packed.items():
         with tempfile.TemporaryDirectory() as folder:
             pool.run_packs(packs, place, launcher.workers, Path(folder), _ignore)
             rows = dataset.read_rows(Path(folder))
-        found[how] = {row["key"]: row for _, row in rows.iterrows()}
-    return found
+        rows_by_key[how] = {row["key"]: row for _, row in rows.iterrows()}
+    return rows_by_key
 
 
 def _ignore(outcome: object) -> None:
-    """A pack's counts; the rows are read instead."""
+    """Drop a pack's counts: the rows are read instead."""
 
 
 def _compared(then: pd.Series, now: pd.Series | None, device: str) -> list[str]:
-    """Numbers that differ, in words. A column that the row has not was not recorded then."""
+    """Return in words the numbers that differ; a column that the row lacks was not recorded."""
     if now is None or now["status"] != "done":
         return ["no row now" if now is None else f"it failed now: {now['error']}"]
     exact = device == "cpu"
-    found = []
+    texts = []
     for name in schema.NUMBERS if exact else (*schema.METRICS, *schema.JUDGED):
         was, is_now = then.get(name), now[name]
         if _is_null(was):
             continue
         text = _difference(was, is_now, 0.0 if exact else CUDA_TOLERANCE)
-        found += [f"{name}{text}"] if text else []
-    more = [f"{len(found) - SHOWN} more columns"] if len(found) > SHOWN else []
-    return found[:SHOWN] + more
+        texts += [f"{name}{text}"] if text else []
+    more = [f"{len(texts) - SHOWN} more columns"] if len(texts) > SHOWN else []
+    return texts[:SHOWN] + more
 
 
 def _is_null(value: Any) -> bool:
@@ -172,7 +172,7 @@ def _is_null(value: Any) -> bool:
 
 
 def _difference(was: Any, now: Any, tolerance: float) -> str | None:
-    """Where, and from what to what, a value changed most; None where it did not."""
+    """Return where, and from what to what, a value changed most; None where it did not."""
     if _is_null(now) or np.shape(was) != np.shape(now):
         return f" {was} then, {now} now"
     if np.asarray(was).dtype.kind in "OU":  # names
@@ -188,9 +188,3 @@ def _difference(was: Any, now: Any, tolerance: float) -> str | None:
     where = "" if np.ndim(was) == 0 else f"[{worst}]"
     old, new, off = float(before[worst]), float(after[worst]), float(gap[worst])
     return f"{where} {old!r} then, {new!r} now, off by {off:.2g}"
-
-
-def _line(verdict: Verdict) -> str:
-    if verdict.state == "match":
-        return f"{verdict.key}  match"
-    return f"{verdict.key}  {verdict.state}: {'; '.join([*verdict.unlike, *verdict.differs])}"

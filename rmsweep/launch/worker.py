@@ -30,7 +30,7 @@ FLUSH_S = 60  # after this long what is fitted is scored and written; costs one 
 
 @dataclass
 class Outcome:
-    """Of a pack: counts, and seconds spent in fitting, in scoring, and in all."""
+    """The counts of a pack's runs, and the seconds spent in fitting, in scoring, and in all."""
 
     done: int = 0
     failed: int = 0
@@ -49,14 +49,14 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
     torch.set_num_threads(place.threads)
     machine.keep_freed_memory()
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
-    at_once = _runs_between_stops(items, place)
+    n_together = _runs_between_stops(items, place)
     opened = functools.cache(lambda: _open(items[0], place))
-    while remaining and not signals.asked():
+    while remaining and not signals.stop_asked():
         started = time.perf_counter()
         fitted: list[FittedRun] = []
         failed: list[dict[str, Any]] = []
-        while remaining and time.perf_counter() - started < FLUSH_S and not signals.asked():
-            chunk, remaining = remaining[:at_once], remaining[at_once:]
+        while remaining and time.perf_counter() - started < FLUSH_S and not signals.stop_asked():
+            chunk, remaining = remaining[:n_together], remaining[n_together:]
             for run in _attempt(fit_runs, chunk, opened, place, failed):
                 if run.error is None:
                     fitted.append(run)
@@ -86,12 +86,12 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
 
 
 def _runs_between_stops(items: list[Item], place: Place) -> int:
-    """Runs handed to `fit` together; between them a stop that was asked for is heard."""
+    """Return how many runs are fitted in one call; between calls a request to stop is heard."""
     return 1 if place.device == "cpu" else len(items)
 
 
 def _open(item: Item, place: Place) -> Inputs:
-    """What the pack reads; ValueError where data or objective are not those of the key."""
+    """Return what the pack reads; ValueError where data or objective are not those of the key."""
     if item.spec.loss.options.reads_precision:
         machine.require_native(item.spec.precision, place.device)
     inputs = open_inputs(item.spec, place.cache_root)
@@ -109,9 +109,8 @@ def _attempt(
     place: Place,
     failed: list[dict[str, Any]],
 ) -> list[Any]:
-    """work(runs); if it raises, each run alone, and a failed row for each that raises again.
-
-    Where memory was too small halves are tried first.
+    """Return work(runs); if it raises, try each run alone, and add a row to `failed` for each that
+    raises again. Where memory was too small halves are tried first.
     """
     if not runs:
         return []
@@ -128,13 +127,13 @@ def _attempt(
         torch.cuda.empty_cache()  # without a GPU nothing
         size = -(-len(runs) // 2) if is_too_large else 1
         parts = [runs[i : i + size] for i in range(0, len(runs), size)]
-        return [found for part in parts for found in _attempt(work, part, opened, place, failed)]
+        return [result for part in parts for result in _attempt(work, part, opened, place, failed)]
     item = runs[0].item if isinstance(runs[0], FittedRun) else runs[0]
     failed.append(run_row(item, place, "failed", what))
     return []
 
 
-def run_row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dict[str, Any]:
+def run_row(item: Item, place: Place, status: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the row of a run that ended, done with its metrics or failed with its error."""
     return {
         "key": item.key,
@@ -143,7 +142,7 @@ def run_row(item: Item, place: Place, status: str, found: dict[str, Any]) -> dic
         "semantics": specs.SEMANTICS,
         "status": status,
         **columns.spec_columns(item.spec),
-        **found,
+        **facts,
         "finished_at": datetime.datetime.now(datetime.UTC),
         **provenance(),
         "device": place.device,

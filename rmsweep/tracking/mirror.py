@@ -30,7 +30,6 @@ def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str
     It raises nothing of W&B's, nor an OSError or ValueError of what is prepared for it: the results
     are in files, whatever happens.
     """
-    print("sending to W&B" if logger.mode == "online" else "writing for W&B", flush=True)
     try:
         return _mirror(name, logger, keys)
     except (OSError, ValueError) as error:  # such as a full disk

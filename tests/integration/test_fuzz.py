@@ -38,7 +38,7 @@ from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.launch import lock
-from rmsweep.launch.slurm import arrays as jobs
+from rmsweep.launch.slurm.arrays import Array, submitted_arrays, write_array
 from rmsweep.results import dataset, parquet, schema, sweep_record
 from rmsweep.results.sweep_record import stored_spec
 from rmsweep.training import saved_models
@@ -132,10 +132,9 @@ def launches(root):
 
 
 def arrays(root):
-    array = jobs.Array("a-0", [[["k1", "k2"]], [["k3"]]], "now", launchers.Place(None, "cpu", 1), 1,
-                       ".", {"mem_gb": 1}, ["run"])  # fmt: skip
-    jobs.write(root, array)
-    return [root / "jobs/a-0.parquet"], lambda: jobs.submitted(root)
+    tasks, place = [[["k1", "k2"]], [["k3"]]], launchers.Place(None, "cpu", 1)
+    write_array(root, Array("a-0", tasks, "now", place, 1, ".", {"mem_gb": 1}, ["run"]))
+    return [root / "jobs/a-0.parquet"], lambda: submitted_arrays(root)
 
 
 def a_lock(root):

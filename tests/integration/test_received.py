@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from rmsweep import paths
 from rmsweep.cli import main
-from rmsweep.config import launchers, targets, trusted_code
+from rmsweep.config import targets, trusted_code
+from rmsweep.launch import launchers
 from rmsweep.results import dataset, parquet, schema, sweep_record
 
 LOSS = "label: {1}\nobjective: {{_target_: {0}, _partial_: true}}\nreward_model: mlp\nhidden: [4]\n"
@@ -110,8 +111,8 @@ def test_folders_that_hold_results_name_no_code(tiny_run, here, capsys):
 
 
 def slurm(**given):
-    found = yaml.safe_load((paths.SHIPPED / "conf/launcher/slurm.yaml").read_text())
-    return launchers.settle(found | given, None)[0]
+    values = yaml.safe_load((paths.SHIPPED / "conf/launcher/slurm.yaml").read_text())
+    return launchers.launcher_of(values | given, None)
 
 
 def test_no_shell_that_a_folder_names(tmp_path):
@@ -119,8 +120,8 @@ def test_no_shell_that_a_folder_names(tmp_path):
     (tmp_path / "launcher/mine.yaml").write_text("setup: [touch a]\nsbatch: {exclude: node7}\n")
     mine, others = [str(tmp_path)], [str(tmp_path / "others")]
     own = slurm(setup=["touch a"], sbatch={"exclude": "node7"})
-    trusted_code.require_launcher(slurm(), [])
-    trusted_code.require_launcher(own, mine)
+    slurm().require_trusted([])
+    own.require_trusted(mine)
     for launcher, folders, field in (
         (own, others, "launcher.setup"),
         (slurm(setup=["touch b"]), mine, "launcher.setup"),
@@ -128,7 +129,7 @@ def test_no_shell_that_a_folder_names(tmp_path):
         (slurm(sbatch={"export": "LD_PRELOAD=a.so"}), mine, "launcher.sbatch"),
     ):
         with pytest.raises(ValueError, match=field):
-            trusted_code.require_launcher(launcher, folders)
+            launcher.require_trusted(folders)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_no_shell_that_a_folder_names(tmp_path):
 )  # fmt: skip
 def test_an_option_of_sbatch_is_one_line(given):
     if "gpu_tasks" in given:
-        given = {"gpu_tasks": dict(vars(slurm().gpu_tasks)) | given["gpu_tasks"]}
+        given = {"gpu_tasks": dict(vars(slurm().fields.gpu_tasks)) | given["gpu_tasks"]}
     with pytest.raises(ValueError, match="launcher"):
         slurm(**given)
 

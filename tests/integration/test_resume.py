@@ -133,9 +133,10 @@ def take_lock(folder):
 def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "diff", lambda: b"a diff")
     axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
+    request = run_sweep.SweepRequest(axes, [], None, None, False, False, None, [], {})
     for write in (
         take_lock,
-        lambda folder: run_sweep.record_launch(folder, axes, [], 0, {}),
+        lambda folder: run_sweep.record_launch(folder, request),
         provenance.write_diff,
         lambda folder: results.write_part(folder, [{"key": "a", "status": "done"}]),
     ):

@@ -14,7 +14,7 @@ from rmsweep.cli import main
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.evaluation.best_of_n import best_of_n
-from rmsweep.launch.reproduce import spec_of
+from rmsweep.launch.reproduce import recorded_spec
 from rmsweep.results import dataset
 from rmsweep.training.fit import fit_runs
 from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
@@ -54,7 +54,7 @@ def call(*arguments):
 
 def test_embeddings(row):
     """The test embeddings of a row's cache and their golden rewards."""
-    cache = open_inputs(spec_of(row), None).scored
+    cache = open_inputs(recorded_spec(row), None).scored
     return cache.read_test(0, cache.test_prompts), cache.test_golden
 
 
@@ -84,7 +84,7 @@ def test_predictions_are_those_of_the_sweep(kind, here, capsys):
 
 def test_predictions_are_those_of_a_model_never_saved():
     row = dataset.load("ensemble").iloc[0]
-    spec = spec_of(row)
+    spec = recorded_spec(row)
     place, cache = Place(None, "cpu", 1), open_inputs(spec, None)
     fitted = fit_runs([Item(row["key"], spec)], cache, place)
     x = test_embeddings(row)[0][:, :7].reshape(-1, cache.dim)

@@ -36,29 +36,31 @@ class Array:
 
     @property
     def n_runs(self) -> int:
+        """Return the number of runs in all tasks."""
         return sum(len(pack) for task in self.tasks for pack in task)
 
+    def keys_of_task(self, index: int) -> set[str]:
+        """Return the keys of the runs of one task."""
+        return {key for pack in self.tasks[index] for key in pack}
 
-def folder(directory: Path) -> Path:
+
+def jobs_folder(directory: Path) -> Path:
+    """Return the folder of a sweep in which its arrays are recorded."""
     return directory / "jobs"
 
 
-def logs(directory: Path) -> Path:
-    """Where submitit keeps scripts, pickles and logs."""
-    return folder(directory) / "submitit"
+def logs_folder(directory: Path) -> Path:
+    """Return the folder of a sweep in which submitit keeps scripts, pickles and logs."""
+    return jobs_folder(directory) / "submitit"
 
 
 def job_name(directory: Path, array: str) -> str:
-    """Of an array in Slurm: tells people the sweep, and us the array."""
+    """Return an array's name in Slurm, which tells people the sweep and rmsweep the array."""
     return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', directory.name)}-{array}"
 
 
-def write(directory: Path, array: Array) -> None:
+def write_array(directory: Path, array: Array) -> None:
     """Record an array that is, or is about to be, Slurm's."""
-    _write(array, _path(directory, array.id))
-
-
-def _write(array: Array, path: Path) -> None:
     rows = [
         {"task": t, "pack": p, "key": key}
         for t, packs in enumerate(array.tasks)
@@ -70,33 +72,35 @@ def _write(array: Array, path: Path) -> None:
     fields["place"] = vars(array.place)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     table = table.replace_schema_metadata({"array": json.dumps(fields)})
-    parquet.write_table(table, path)
+    parquet.write_table(table, _path(directory, array.id))
 
 
-def remove(directory: Path, array: str) -> None:
+def remove_array(directory: Path, array: str) -> None:
+    """Remove the record of an array that Slurm has refused."""
     _path(directory, array).unlink(missing_ok=True)
 
 
-def read(directory: Path, array: str) -> Array:
-    return _read(_path(directory, array))
+def read_array(directory: Path, array: str) -> Array:
+    """Return the array of this id; ValueError where its record is not as a launch wrote it."""
+    return _read_file(_path(directory, array))
 
 
-def submitted(directory: Path) -> list[Array]:
-    """Every array that was, or is about to be, given to Slurm; in order of launch."""
-    found = []
-    names = os.listdir(folder(directory)) if folder(directory).is_dir() else []
+def submitted_arrays(directory: Path) -> list[Array]:
+    """Return every array that was, or is about to be, given to Slurm, in order of launch."""
+    arrays = []
+    names = os.listdir(jobs_folder(directory)) if jobs_folder(directory).is_dir() else []
     for name in names:
         if name.endswith(".parquet") and not name.startswith("."):
             with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
-                found.append(_read(folder(directory) / name))
-    return sorted(found, key=lambda array: (array.launched_at, array.id))
+                arrays.append(_read_file(jobs_folder(directory) / name))
+    return sorted(arrays, key=lambda array: (array.launched_at, array.id))
 
 
 def _path(directory: Path, array: str) -> Path:
-    return folder(directory) / f"{array}.parquet"
+    return jobs_folder(directory) / f"{array}.parquet"
 
 
-def _read(path: Path) -> Array:
+def _read_file(path: Path) -> Array:
     try:
         return _array(parquet.read_table(path, kind="array"))
     except FileNotFoundError:
@@ -107,7 +111,7 @@ def _read(path: Path) -> Array:
 
 
 def _array(table: pa.Table) -> Array:
-    """An array as its file has it; raises what its content makes the readers raise."""
+    """Return an array as its file has it; raise what its content makes the readers raise."""
     fields = json.loads((table.schema.metadata or {})[b"array"])
     tasks: list[list[list[str]]] = []
     for row in table.to_pylist():
@@ -119,25 +123,25 @@ def _array(table: pa.Table) -> Array:
     return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
 
 
-def of_sweep(
+def tasks_of(
     directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]
 ) -> list[tuple[Array, Task]]:
-    """Slurm's tasks that belong to these arrays, with their arrays.
+    """Return those of Slurm's tasks that belong to these arrays, with their arrays.
 
     Accounting has one line, under the array's number alone, for tasks that were cancelled before
     they started, and for a moment for one that has just started: these are the array's others.
     """
     by_name = {job_name(directory, array.id): array for array in arrays}
     ours = [(by_name[task.name], task) for task in tasks if task.name in by_name]
-    found = [(a, task) for a, task in ours if task.is_single == (len(a.tasks) == 1)]
-    named = {(a.id, task.index) for a, task in found}
+    pairs = [(a, task) for a, task in ours if task.is_single == (len(a.tasks) == 1)]
+    named = {(a.id, task.index) for a, task in pairs}
     for array, task in ours:
         if task.is_single and len(array.tasks) > 1:
             others = (i for i in range(len(array.tasks)) if (array.id, i) not in named)
-            found += [(array, replace(task, index=i, is_single=False)) for i in others]
-    return found
+            pairs += [(array, replace(task, index=i, is_single=False)) for i in others]
+    return pairs
 
 
-def keys_of(found: Sequence[tuple[Array, Task]]) -> set[str]:
-    """Keys of the runs in these tasks."""
-    return {key for array, task in found for pack in array.tasks[task.index] for key in pack}
+def keys_in(tasks: Sequence[tuple[Array, Task]]) -> set[str]:
+    """Return the keys of the runs in these tasks."""
+    return {key for array, task in tasks for key in array.keys_of_task(task.index)}

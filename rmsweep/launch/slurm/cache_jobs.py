@@ -1,93 +1,76 @@
 """A build on Slurm: an array for each stage, a task for each shard, then a job that joins them."""
 
-import datetime
 import os
-import secrets
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
 
 from submitit.core.utils import FailedJobError
 
 from rmsweep import errors
-from rmsweep.config import launchers
-from rmsweep.config.launchers import Place, Slurm
+from rmsweep.config.launchers import Place
 from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import lock
-from rmsweep.launch.slurm import arrays as jobs
-from rmsweep.launch.slurm import scheduler
-from rmsweep.launch.slurm import submit as slurm
+from rmsweep.launch.slurm import arrays, scheduler, submit, tasks
+from rmsweep.launch.slurm.launcher import SlurmLauncher
 from rmsweep.provenance import slurm_job
 
 JOIN = "join"
 
 
-def settle(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
-    """The launcher of a config, and what its tasks run models on; ValueError for another one."""
-    launcher, on = launchers.settle(values, device)
-    if not isinstance(launcher, Slurm):
+def require_cluster(launcher: object) -> SlurmLauncher:
+    """Return a launcher that can take a build; ValueError for one that cannot, or not here."""
+    if not isinstance(launcher, SlurmLauncher):
         raise ValueError("a build takes launcher=slurm or one like it; without, it runs here")
-    try:
-        scheduler.max_array_size()
-    except errors.Unavailable as error:
-        raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
-    return launcher, on
+    scheduler.require_commands()
+    return launcher
 
 
-def submit(
+def submit_stages(
     root: Path,
     kinds: Sequence[str],
     shards: Sequence[tuple[int, int]],
-    launcher: Slurm,
-    device: str,
-    run: slurm.Run,
+    cluster: SlurmLauncher,
+    work: submit.Work,
 ) -> dict[str, str]:
-    """Job ids by stage. A shard's task waits for that shard's task of the stage before.
+    """Submit an array for each stage and a job that joins the parts; return job ids by stage.
 
-    run(folder, array, task) is called on the node. ValueError while jobs of a build in root live;
-    LaunchError, with nothing submitted, where sbatch refuses one.
+    A shard's task waits for that shard's task of the stage before. work(folder, array, task) is
+    called on the node. ValueError while jobs of a build in root live; LaunchError, with nothing
+    submitted, where sbatch refuses one.
     """
     if len(shards) > scheduler.max_array_size() - 1:
         raise ValueError(f"--shards must be below MaxArraySize, {scheduler.max_array_size()}")
-    launch, made = secrets.token_hex(4), dict[str, str]()
+    launch, jobs = token_hex(4), dict[str, str]()
     with lock.only_launch(root, runs=False):
         require_none_live(root)
         for kind in [*kinds, JOIN]:
-            asked = launcher.for_gpu() if device != "cpu" and kind != JOIN else launcher
-            asked = replace(asked, sbatch=asked.sbatch | _dependency(kind, [*made.values()]))
+            on = "cpu" if kind == JOIN else cluster.device
+            fields = cluster.fields if on == "cpu" else cluster.fields.for_gpu()
+            fields = replace(fields, sbatch=fields.sbatch | _dependency(kind, [*jobs.values()]))
             names = [JOIN] if kind == JOIN else [f"{i}/{n}" for i, n in shards]
-            array = _array(f"{launch}-{kind}", names, asked, "cpu" if kind == JOIN else device)
+            place = Place(None, on, fields.cpus)
+            array = submit.new_array(f"{launch}-{kind}", [[[n]] for n in names], fields, place)
             try:
-                made[kind] = slurm.sbatch(root, array, run)
+                jobs[kind] = submit.submit_array(root, replace(array, workers=1), work)
             except FailedJobError as error:
-                scheduler.cancel([scheduler.Task(job, 0, "", "PENDING") for job in made.values()])
+                scheduler.cancel([scheduler.Task(job, 0, "", "PENDING") for job in jobs.values()])
                 raise LaunchError(
                     f"sbatch refused a job: {one_line(error)}; nothing is submitted. "
                     "Fewer --shards are fewer tasks"
                 ) from None
-    return made
-
-
-def _array(name: str, shards: list[str], asked: Slurm, on: str) -> jobs.Array:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    return jobs.Array(
-        id=name,
-        tasks=[[[shard]] for shard in shards],
-        launched_at=now,
-        place=Place(None, on, asked.cpus),
-        workers=1,
-        cwd=str(Path.cwd()),
-        launcher=slurm.plain(asked),
-        command=sys.argv[1:],
-    )
+    return jobs
 
 
 def _dependency(kind: str, before: list[str]) -> dict[str, str]:
-    """sbatch's options: a task after its counterpart; what can never start is cancelled."""
+    """Return sbatch's options by which a task waits for its counterpart of the stage before.
+
+    What can never start is cancelled.
+    """
     if not before:
         return {}
     after = "afterok" if kind == JOIN else "aftercorr"
@@ -95,35 +78,35 @@ def _dependency(kind: str, before: list[str]) -> dict[str, str]:
 
 
 def require_none_live(root: Path) -> None:
-    """ValueError while Slurm has tasks of a build in root; where there is no Slurm, it has none."""
-    arrays = jobs.submitted(root)
+    """Raise ValueError while Slurm has tasks of a build in root; without a Slurm it has none."""
     try:
-        found = jobs.of_sweep(root, arrays, scheduler.queued()) if arrays else []
+        live = tasks.live_tasks(root)
     except errors.Unavailable as error:
         if shutil.which("squeue") is None:  # a cache that was copied from a cluster
             return
         raise ValueError(f"whether a build in {root} still runs cannot be told: {error}") from None
-    if found:
-        ids = sorted({task.job for _, task in found})
+    if live:
+        ids = sorted({task.job for _, task in live})
         raise ValueError(
-            f"{len(found)} tasks of a build in {root} are queued or running: wait for them, or "
+            f"{len(live)} tasks of a build in {root} are queued or running: wait for them, or "
             f"scancel {' '.join(ids)}"
         )
 
 
-def begin(folder: str, array: str, task: int) -> tuple[jobs.Array, str, str]:
-    """On a node: the array, its kind and the task's shard; where it was launched, with its cores.
+def begin_task(folder: str, array: str, task: int) -> tuple[arrays.Array, str, str]:
+    """Prepare this process of a node for a task of a build, which starts with all its cores.
 
-    At Slurm's warning before the time limit the task is queued again, and goes on from its parts.
+    Returns the array, its kind and the task's shard. At Slurm's warning before the time limit the
+    task is queued again, and goes on from its parts.
     """
     import torch
 
-    given = jobs.read(Path(folder), array)
-    os.chdir(given.cwd)
+    record = arrays.read_array(Path(folder), array)
+    os.chdir(record.cwd)
     signal.signal(signal.SIGUSR2, _queue_again)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit lives through it
-    torch.set_num_threads(given.place.threads)
-    return given, array.partition("-")[2], given.tasks[task][0][0]
+    torch.set_num_threads(record.place.threads)
+    return record, array.partition("-")[2], record.tasks[task][0][0]
 
 
 def _queue_again(signum: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""What Slurm is asked: which tasks there are, its limits; and to cancel or requeue."""
+"""What Slurm is asked: which tasks there are, its limits; and to cancel, release or requeue."""
 
 import functools
 import re
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from rmsweep.errors import Unavailable
 
-LIVE = {
-    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD",
-    "REQUEUE_FED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "PREEMPTED", "SPECIAL_EXIT",
-}  # fmt: skip
+LIVE = frozenset(
+    "PENDING CONFIGURING RUNNING COMPLETING SUSPENDED REQUEUED REQUEUE_HOLD REQUEUE_FED RESIZING "
+    "SIGNALING STAGE_OUT STOPPED PREEMPTED SPECIAL_EXIT".split()
+)
 TIMEOUT_S = 60
 
 
@@ -29,77 +29,94 @@ class Task:
 
     @property
     def id(self) -> str:
+        """Return the task's id as Slurm's commands take it."""
         return self.job if self.is_single else f"{self.job}_{self.index}"
 
     @property
     def is_live(self) -> bool:
+        """Return whether the task waits or runs."""
         return self.state in LIVE
 
 
 def queued() -> list[Task]:
-    """This user's tasks that have not ended: one squeue call."""
-    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%j")
+    """Return this user's tasks that have not ended, by one call of squeue."""
+    text = _answer_to("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%j")
     lines = [line.split("|", 3) for line in text.splitlines()]  # a name may hold a |
     return [
         task
         for job_id, state, reason, name in lines
-        for task in _tasks(job_id, name, state, reason=reason)
+        for task in _tasks_of_line(job_id, name, state, reason=reason)
     ]
 
 
 def accounted(jobs: Sequence[str]) -> list[Task]:
-    """All tasks of these jobs, ended ones too: one sacct call. Needs Slurm's accounting.
+    """Return all tasks of these jobs, ended ones too, by one call of sacct.
 
-    A task whose step ran out of memory is OUT_OF_MEMORY, though Slurm calls the task FAILED.
+    It needs Slurm's accounting. A task whose step ran out of memory is OUT_OF_MEMORY, though Slurm
+    calls the task FAILED.
     """
-    columns = "JobID,JobName,State,ExitCode"
-    text = _ask("sacct", "--noheader", "--parsable2", f"--format={columns}", "-j", ",".join(jobs))
+    columns = "--format=JobID,JobName,State,ExitCode"
+    text = _answer_to("sacct", "--noheader", "--parsable2", columns, "-j", ",".join(jobs))
     lines = [line.split("|") for line in text.splitlines()]
     starved = {line[0].partition(".")[0] for line in lines if line[2] == "OUT_OF_MEMORY"}
-    found = [task for line in lines if "." not in line[0] for task in _tasks(*line)]
-    return [replace(t, state="OUT_OF_MEMORY") if t.id in starved else t for t in found]
+    tasks = [task for line in lines if "." not in line[0] for task in _tasks_of_line(*line)]
+    return [replace(t, state="OUT_OF_MEMORY") if t.id in starved else t for t in tasks]
 
 
-def _tasks(job_id: str, name: str, state: str, exit_code: str = "", reason: str = "") -> list[Task]:
-    """Of a line of squeue or sacct; tasks that wait share one: 12_[0-3,7%4]."""
+def _tasks_of_line(
+    job_id: str, name: str, state: str, exit_code: str = "", reason: str = ""
+) -> list[Task]:
+    """Return the tasks that a line of squeue or sacct states.
+
+    Tasks that wait share a line, as in 12_[0-3,7%4].
+    """
     from submitit.slurm.slurm import read_job_id  # here: whoever has no jobs starts without it
 
-    found = []
+    tasks = []
     for job, *ends in read_job_id(job_id):
         numbers = range(int(ends[0]), int(ends[-1]) + 1) if ends else [0]
         state = state.split()[0]
         is_held = state == "PENDING" and "held" in reason.lower()  # JobHeldUser, ... requeued held
-        found += [Task(job, i, name, state, exit_code, not ends, is_held) for i in numbers]
-    return found
+        tasks += [Task(job, i, name, state, exit_code, not ends, is_held) for i in numbers]
+    return tasks
 
 
 @functools.cache
 def max_array_size() -> int:
-    """Most tasks in an array; asked once."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
-    if found is None:
+    """Return the largest number of tasks in an array; Slurm is asked once."""
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", _answer_to("scontrol", "show", "config"))
+    if match is None:
         raise Unavailable("scontrol show config does not name MaxArraySize")
-    return int(found.group(1))
+    return int(match.group(1))
+
+
+def require_commands() -> None:
+    """Raise ValueError where Slurm's commands do not answer on this machine."""
+    try:
+        max_array_size()
+    except Unavailable as error:
+        raise ValueError(f"launcher=slurm needs Slurm's commands here: {error}") from None
 
 
 def cancel(tasks: Sequence[Task]) -> None:
     """End the arrays of these tasks, running ones too."""
     if tasks:
-        _ask("scancel", *sorted({task.job for task in tasks}))
+        _answer_to("scancel", *sorted({task.job for task in tasks}))
 
 
 def release(tasks: Sequence[Task]) -> None:
     """Let held tasks wait for their turn again."""
     if tasks:
-        _ask("scontrol", "release", ",".join(task.id for task in tasks))
+        _answer_to("scontrol", "release", ",".join(task.id for task in tasks))
 
 
 def requeue(job_id: str) -> None:
     """Let a job, or an array's task (JOB_INDEX), start again from its beginning."""
-    _ask("scontrol", "requeue", job_id)
+    _answer_to("scontrol", "requeue", job_id)
 
 
-def _ask(*command: str) -> str:
+def _answer_to(*command: str) -> str:
+    """Run a command of Slurm's and return what it prints; Unavailable where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except FileNotFoundError:

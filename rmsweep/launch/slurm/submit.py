@@ -5,8 +5,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,30 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import _make_sbatch_string
 
 from rmsweep.cache import inputs
-from rmsweep.config import launchers
 from rmsweep.config.launchers import Place, Slurm
 from rmsweep.config.spec import Item
 from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import cost
 from rmsweep.launch.packs import packs_of
-from rmsweep.launch.slurm import arrays as jobs
+from rmsweep.launch.slurm import arrays
+from rmsweep.launch.slurm.arrays import Array
 
-Run = Callable[[str, str, int], None]  # what a task does: the sweep's folder, array, its number
-# How sbatch says that this user has too many jobs in the queue, and not that a job is wrong.
+Work = Callable[[str, str, int], None]  # of a task: the sweep's folder, array, the task's number
 UNSENT = re.compile(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]{32}\.sh")  # submitit's, refused
+# How sbatch says that this user has too many jobs in the queue, and not that a job is wrong.
 FULL = re.compile(r"submit ?job|job submit limit|temporarily", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of arrays."""
+    """The arrays that Slurm accepted."""
 
     jobs: list[str]
     n_tasks: int
     refusal: str | None  # what sbatch said of more tasks, if it did
 
 
-def plan(
+def plan_arrays(
     items: Sequence[Item],
     launcher: Slurm,
     device: str,
@@ -46,48 +45,49 @@ def plan(
     cache_root: str | None,
     max_array_size: int,
     save_models: bool = False,
-) -> list[jobs.Array]:
-    """Arrays of tasks of about target_minutes each: MLPs on GPUs and all on CPUs apart.
+) -> list[Array]:
+    """Return arrays of tasks of about target_minutes each: those for GPUs and for CPUs apart.
 
-    seconds: of each key, as cost.seconds has them.
+    seconds: by key, as cost.estimated_seconds has them.
     """
-    launch, number, found = secrets.token_hex(4), count(), []
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    planned: list[Array] = []
+    launch = secrets.token_hex(4)
     for on in sorted({cost.device_of(item, device) for item in items}):
         here = [item for item in items if cost.device_of(item, device) == on]
-        asked = launcher if on == "cpu" else launcher.for_gpu()
-        tasks = _tasks(here, asked, on, seconds)
-        threads = asked.threads if on == "cpu" else asked.cpus
+        fields = launcher if on == "cpu" else launcher.for_gpu()
+        tasks = _tasks(here, fields, on, seconds)
+        threads = fields.threads if on == "cpu" else fields.cpus
+        place = Place(cache_root, on, threads, save_models)
         for first in range(0, len(tasks), max_array_size):
-            found.append(
-                jobs.Array(
-                    id=f"{launch}-{next(number)}",
-                    tasks=tasks[first : first + max_array_size],
-                    launched_at=now,
-                    place=Place(cache_root, on, threads, save_models),
-                    workers=asked.workers if on == "cpu" else 1,  # threads are all it has
-                    cwd=str(Path.cwd()),
-                    launcher=plain(asked),
-                    command=sys.argv[1:],
-                )
-            )
-    return found
+            some = tasks[first : first + max_array_size]
+            planned.append(new_array(f"{launch}-{len(planned)}", some, fields, place))
+    return planned
 
 
-def plain(launcher: Slurm) -> dict[str, Any]:
-    return vars(launcher) | {"gpu_tasks": vars(launcher.gpu_tasks)}
+def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place) -> Array:
+    """Return an array that this process launches now, from its working directory."""
+    return Array(
+        id=id,
+        tasks=tasks,
+        launched_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+        place=place,
+        workers=fields.workers if place.device == "cpu" else 1,  # on a GPU threads are all it has
+        cwd=str(Path.cwd()),
+        launcher=asdict(fields),
+        command=sys.argv[1:],
+    )
 
 
 def _tasks(
-    items: Sequence[Item], asked: Slurm, on: str, seconds: dict[str, float]
+    items: Sequence[Item], fields: Slurm, on: str, seconds: dict[str, float]
 ) -> list[list[list[str]]]:
-    """Packs of at most half a task's work, those of one cache together in tasks."""
-    at_once = asked.workers if on == "cpu" else 1
-    limit_s = 60 * asked.target_minutes * (asked.threads if on == "cpu" else 1)
+    """Return tasks of packs, each pack at most half a task's work; those of one cache together."""
+    n_packs_at_a_time = fields.workers if on == "cpu" else 1
+    limit_s = 60 * fields.target_minutes * (fields.threads if on == "cpu" else 1)
 
     def most(runs: Sequence[Item]) -> int:
         mean_s = sum(seconds[item.key] for item in runs) / len(runs)
-        n_runs = launchers.pack_runs(asked, on) // runs[0].spec.n_members
+        n_runs = fields.most_in_pack(on) // runs[0].spec.n_members
         return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
     packs = packs_of(items, most)
@@ -97,7 +97,7 @@ def _tasks(
     for pack in packs:
         keys = [item.key for item in pack]
         pack_s = sum(seconds[key] for key in keys)
-        if filled_s + pack_s / 2 > limit_s * at_once:
+        if filled_s + pack_s / 2 > limit_s * n_packs_at_a_time:
             tasks.append([])
             filled_s = 0.0
         tasks[-1].append(keys)
@@ -105,23 +105,23 @@ def _tasks(
     return tasks
 
 
-def header(directory: Path, array: jobs.Array) -> str:
-    """The script that sbatch gets for an array, without running it."""
-    executor_text = _make_sbatch_string(
+def script_of(directory: Path, array: Array) -> str:
+    """Return the script that sbatch would get for an array."""
+    text = _make_sbatch_string(
         command="python -m submitit.core._submit ...",
-        folder=jobs.logs(directory).absolute(),
+        folder=arrays.logs_folder(directory).absolute(),
         map_count=len(array.tasks) if len(array.tasks) > 1 else None,
         **_parameters(directory, array),
     )
-    return executor_text.strip()
+    return text.strip()
 
 
-def _parameters(directory: Path, array: jobs.Array) -> dict[str, Any]:
-    """An array's resources, as submitit names them."""
+def _parameters(directory: Path, array: Array) -> dict[str, Any]:
+    """Return an array's resources, as submitit names them."""
     asked = array.launcher
-    given = {name: asked[name] for name in ("partition", "account", "qos", "gres", "constraint")}
-    return {name: value for name, value in given.items() if value is not None} | {
-        "job_name": jobs.job_name(directory, array.id),
+    optional = {name: asked[name] for name in ("partition", "account", "qos", "gres", "constraint")}
+    return {name: value for name, value in optional.items() if value is not None} | {
+        "job_name": arrays.job_name(directory, array.id),
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": asked["cpus"],
@@ -137,22 +137,22 @@ def _parameters(directory: Path, array: jobs.Array) -> dict[str, Any]:
 
 
 def signal_delay_s(time_min: int) -> int:
-    """Seconds before the time limit at which a task is told to write what it has."""
+    """Return the seconds before the time limit at which a task is told to write what it has."""
     return min(90, 12 * time_min)
 
 
-def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted:
+def submit_arrays(directory: Path, planned: Sequence[Array], work: Work) -> Submitted:
     """Give arrays to Slurm; where it accepts no more jobs, as fewer tasks with more work each.
 
     Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job for
     another reason than how many there are, or accepts none.
     """
     accepted, n_tasks, refusal = [], 0, None
-    for array in sorted(arrays, key=lambda array: len(array.tasks)):  # every kind gets a task
+    for array in sorted(planned, key=lambda array: len(array.tasks)):  # every kind gets a task
         left = array
         while True:
             try:
-                accepted.append(sbatch(directory, left, run))
+                accepted.append(submit_array(directory, left, work))
                 break
             except FailedJobError as error:
                 refusal = one_line(error)
@@ -166,27 +166,30 @@ def submit(directory: Path, arrays: Sequence[jobs.Array], run: Run) -> Submitted
     return Submitted(accepted, n_tasks, refusal)
 
 
-def _merged(array: jobs.Array, n_tasks: int) -> jobs.Array:
-    """The same packs in so many tasks, of as many packs each as can be."""
+def _merged(array: Array, n_tasks: int) -> Array:
+    """Return an array of the same packs in `n_tasks` tasks of as equal numbers as can be."""
     packs = [pack for task in array.tasks for pack in task]
     edges = [len(packs) * i // n_tasks for i in range(n_tasks + 1)]
     return replace(array, tasks=[packs[a:b] for a, b in zip(edges, edges[1:], strict=False)])
 
 
-def sbatch(directory: Path, array: jobs.Array, run: Run) -> str:
-    """Submit one array, recorded before Slurm knows of it; its job id."""
-    jobs.write(directory, array)
-    executor = SlurmExecutor(jobs.logs(directory))
+def submit_array(directory: Path, array: Array, work: Work) -> str:
+    """Submit one array, recorded before Slurm knows of it, and return its job id.
+
+    FailedJobError, and no record is left, where sbatch refuses it.
+    """
+    arrays.write_array(directory, array)
+    executor = SlurmExecutor(arrays.logs_folder(directory))
     executor.update_parameters(**_parameters(directory, array))
     n = len(array.tasks)
     try:
-        done = executor.map_array(run, [str(directory.absolute())] * n, [array.id] * n, range(n))
+        tasks = executor.map_array(work, [str(directory.absolute())] * n, [array.id] * n, range(n))
     except FailedJobError:
-        jobs.remove(directory, array.id)
+        arrays.remove_array(directory, array.id)
         for path in executor.folder.iterdir():
             if UNSENT.fullmatch(path.name):
                 path.unlink()
         raise
-    job = done[0].job_id.partition("_")[0]
-    jobs.write(directory, replace(array, job=job))
+    job = tasks[0].job_id.partition("_")[0]
+    arrays.write_array(directory, replace(array, job=job))
     return job

@@ -1,4 +1,4 @@
-"""What an array's task does on its node: run its packs, and end in time."""
+"""What a task of an array does on its node: it runs its packs, and ends in time."""
 
 import sys
 from pathlib import Path
@@ -21,33 +21,33 @@ KILLED = 137  # the exit status of what the kernel kills, most often for memory
 
 
 def run_task(folder: str, array: str, task: int) -> None:
-    """Run the packs of one task of an array and write their rows; called on a node, by submitit.
+    """Run the packs of one task of an array and write their rows; submitit calls it on a node.
 
     Told that the time limit is near (SIGUSR2), it writes what is fitted and has itself queued
     again: then it starts from here, with what is left. SIGTERM (scancel, preemption) ends it.
     """
     directory = Path(folder)
-    given = arrays.read(directory, array)
-    sys.path.insert(0, given.cwd)
-    sys.argv[1:] = given.command  # which rows say made them
-    signals.ignore()
+    record = arrays.read_array(directory, array)
+    sys.path.insert(0, record.cwd)
+    sys.argv[1:] = record.command  # which rows say made them
+    signals.ignore_stops()
     pool.warm_up()
-    signals.listen()
-    left = _left(directory, given, task)
+    signals.listen_for_stops()
+    left = _packs_left(directory, record, task)
     print(f"{sum(map(len, left))} runs in {len(left)} packs are left", flush=True)
     try:
-        pool.run_packs(left, given.place, given.workers, directory, _tell, listens=True)
+        pool.run_packs(left, record.place, record.workers, directory, _tell, listens=True)
     except errors.WorkerDied as error:
         print(error, flush=True)
         sys.exit(KILLED)
-    if signals.asked_by(SIGUSR2) and _left(directory, given, task):
+    if signals.stop_asked_by(SIGUSR2) and _packs_left(directory, record, task):
         job = slurm_job()
         assert job is not None
         print("the time limit is near: queued again, to go on with what is left", flush=True)
         scheduler.requeue(job)
-    elif signals.asked():
+    elif signals.stop_asked():
         print("told to end: what was fitted is written", flush=True)
-    signals.ignore()  # Python would die of a signal while it ends, its work done
+    signals.ignore_stops()  # Python would die of a signal while it ends, its work done
 
 
 def _tell(outcome: "Outcome") -> None:
@@ -55,14 +55,14 @@ def _tell(outcome: "Outcome") -> None:
     print(f"{text} (fit {outcome.fit_s:.1f} s, score {outcome.score_s:.1f} s)", flush=True)
 
 
-def _left(directory: Path, given: arrays.Array, task: int) -> list[list[Item]]:
-    """A task's packs without the runs that are done, or that failed since the launch."""
+def _packs_left(directory: Path, record: arrays.Array, task: int) -> list[list[Item]]:
+    """Return a task's packs without the runs that are done, or that failed since the launch."""
     rows = dataset.read_rows(directory, ["key", "status", "finished_at"])
-    ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(given.launched_at))
+    ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(record.launched_at))
     over = set(rows.loc[ended, "key"])
-    if given.place.save_models:  # what was done without has to be done again
+    if record.place.save_models:  # what was done without has to be done again
         without = set(rows.loc[rows["status"] == "done", "key"]) - dataset.saved_keys(directory)
         over -= without
-    wanted = [[key for key in pack if key not in over] for pack in given.tasks[task]]
-    items = sweep_record.wanted_items(directory, {key for pack in wanted for key in pack})
-    return [[items[key] for key in pack] for pack in wanted if pack]
+    packs = [[key for key in pack if key not in over] for pack in record.tasks[task]]
+    items = sweep_record.wanted_items(directory, {key for pack in packs for key in pack})
+    return [[items[key] for key in pack] for pack in packs if pack]

@@ -1,26 +1,13 @@
 """What `rmsweep status` shows without a cluster: pace and states."""
 
 import datetime
-import json
 import shutil
-import time
 
 import pyarrow as pa
 import pytest
 
-from rmsweep import errors
 from rmsweep.launch import lock, status
-from rmsweep.launch.slurm import arrays
 from rmsweep.results import dataset, parquet, schema
-
-
-def test_slurm_is_asked_again_after_a_clock_was_set_back(tmp_path, monkeypatch):
-    arrays.folder(tmp_path).mkdir(parents=True)
-    kept = {"at": time.time() + 3600, "numbers": [], "keeps_accounts": False, "tasks": []}
-    (arrays.folder(tmp_path) / ".scheduler.json").write_text(json.dumps(kept))
-    monkeypatch.setenv("PATH", "")  # so that Slurm cannot answer
-    with pytest.raises(errors.Unavailable):
-        status.asked(tmp_path, [])
 
 
 @pytest.fixture
@@ -43,7 +30,7 @@ def sweep(tmp_path, monkeypatch):
         ended = [(k, s, now - datetime.timedelta(seconds=ago), "E: bad") for k, s, ago in rows]
         if rows:
             dataset.write_part(directory, [dict(zip(names, row, strict=True)) for row in ended])
-        return status.of_sweep("made_up")
+        return status.sweep_status("made_up")
 
     return write
 
@@ -79,5 +66,5 @@ def test_states_are_disjoint_and_exhaustive(sweep, monkeypatch):
     assert counts == expected, "b failed once and is done; c has failed; d never ran"
     holder = {"pid": 1, "host": "here", "runs": True}
     monkeypatch.setattr(lock, "holder", lambda directory: holder)
-    counts = status.of_sweep("made_up")["runs"]
+    counts = status.sweep_status("made_up")["runs"]
     assert counts == expected | {"running": 1, "missing": 0}, "d is in the hands of the launch"

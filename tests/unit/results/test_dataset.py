@@ -187,7 +187,7 @@ def test_what_may_not_be_read_is_not_absent(not_root):
         dataset.read_done(folder)
     with pytest.raises(PermissionError, match="runs"):
         dataset.done_rows(folder, ["a"])
-    arrays.folder(folder).mkdir()
-    arrays.folder(folder).chmod(0o333)
+    arrays.jobs_folder(folder).mkdir()
+    arrays.jobs_folder(folder).chmod(0o333)
     with pytest.raises(PermissionError, match="jobs"):
-        arrays.submitted(folder)
+        arrays.submitted_arrays(folder)

@@ -1,0 +1,63 @@
+"""What `rmsweep run` prints of one run: its metrics, or its failure."""
+
+import sys
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from rmsweep.analysis.bootstrap import wilson_interval
+from rmsweep.cache import rewardbench_subsets
+from rmsweep.cli.show_sweep import print_mirrored
+from rmsweep.evaluation.best_of_n import kl_upper_bound
+from rmsweep.launch.progress import say
+from rmsweep.launch.run_one import RunEnded
+from rmsweep.results import dataset, schema
+
+OUT = Console(highlight=False)
+
+
+def print_run(run: RunEnded) -> int:
+    """Print how a run ended, and mirror it where that is asked for; return the exit status."""
+    if not run.is_done:
+        print(f"rmsweep: the run failed: {run.row['error']}", file=sys.stderr)
+        print(run.row["traceback"], file=sys.stderr)
+        return 1
+    _print_row(run.row)
+    print_mirrored("single", run.logger, [run.key])
+    return 0
+
+
+def _print_row(row: pd.Series) -> None:
+    if row["bon_n"] is not None:
+        table = Table("n", "KL bound (nats)", "golden reward", title="Best-of-N, exact")
+        for n, golden in zip(row["bon_n"], row["bon_golden_by_n"], strict=True):
+            table.add_row(str(n), f"{kl_upper_bound(n):.3f}", f"{golden:.4f}")
+        OUT.print(table)
+    if row["subset"] is not None:
+        _print_subsets(row)
+    for name in (*schema.METRICS, *schema.JUDGED):
+        if not pd.isna(row[name]):
+            _print_field(name, f"{row[name]:.4f}")
+    if not pd.isna(row["epochs"]):
+        _print_field("epochs", f"{row['epochs']:g}")
+    if isinstance(row["objective_counts"], str):
+        _print_field("objective_counts", row["objective_counts"])
+    if row["subset"] is not None:
+        for section, subsets in rewardbench_subsets.missing_subsets(row["subset"]).items():
+            _print_field(section, f"without {', '.join(subsets)}, which are not here")
+    _print_field("key", f"{row.name}  (row in {dataset.folder('single')})")
+
+
+def _print_field(name: str, text: str) -> None:
+    say(f"{name:>20}  {text}")
+
+
+def _print_subsets(row: pd.Series) -> None:
+    table = Table("subset", "pairs", "accuracy", "95 % interval", title="Labelled pairs")
+    for name, n, accuracy in zip(
+        row["subset"], row["subset_pairs"], row["subset_accuracy"], strict=True
+    ):
+        low, high = wilson_interval(round(accuracy * n), n)
+        table.add_row(name, str(n), f"{accuracy:.4f}", f"[{low:.3f}, {high:.3f}]")
+    OUT.print(table)

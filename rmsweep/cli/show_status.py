@@ -1,0 +1,129 @@
+"""What `rmsweep status` prints: a sweep's state, or one run with its row, traceback and log."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from rich.console import Console
+from rich.live import Live
+
+from rmsweep.config.columns import column_types
+from rmsweep.launch import status
+
+NOTES = {
+    "missing": "in no job: the launch command, or `rmsweep retry {sweep}`, runs them",
+    "failed": "`rmsweep retry {sweep}` runs them again",
+}
+LOG_LINES = 20
+WATCH_S = 5
+
+
+def print_status(name: str, *, as_json: bool) -> int:
+    """Print how a sweep goes; return 0 if all is done, else 1."""
+    report = status.sweep_status(name)
+    print(json.dumps(report, indent=2) if as_json else status_text(report))
+    return int(report["runs"]["done"] < report["wanted"])
+
+
+def watch_status(name: str) -> int:
+    """Redraw how a sweep goes until nothing moves any more, or Ctrl-C."""
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            report = status.sweep_status(name)
+            live.update(status_text(report), refresh=True)
+            runs = report["runs"]
+            if not runs["running"] + runs["queued"]:
+                return int(runs["done"] < report["wanted"])
+            time.sleep(WATCH_S)
+
+
+def status_text(report: dict[str, Any]) -> str:
+    """Return the lines of a report of status.sweep_status."""
+    sweep = report["sweep"]
+    lines = [f"sweep {sweep}: {report['runs']['done']} of {report['wanted']} runs done"]
+    return "\n".join([*lines, *_of_runs(report), *_of_jobs(report)])
+
+
+def _of_runs(report: dict[str, Any]) -> Iterator[str]:
+    sweep = report["sweep"]
+    for state, n in report["runs"].items():
+        if n or state == "done":
+            yield f"  {state:<8} {n:>7}   {NOTES.get(state, '').format(sweep=sweep)}".rstrip()
+    if report["per_hour"] is not None:
+        pace = f"{report['per_hour']:,.0f} runs an hour"
+        left = report["hours_left"]
+        yield pace if left is None else f"{pace}; {_duration(left)} left at this pace"
+    for failure in report["failures"]:
+        yield f"{failure['n']} failed: {failure['error']}"
+        where = f"at {failure['at']}; " if failure["at"] else ""
+        yield f"    {where}see rmsweep status {sweep} --key {failure['key']}"
+
+
+def _of_jobs(report: dict[str, Any]) -> Iterator[str]:
+    if report["launch"] is not None:
+        yield f"launch: process {report['launch']['pid']} on {report['launch']['host']}"
+    if report["jobs"] is not None:
+        counts = ", ".join(f"{state} {n}" for state, n in sorted(report["jobs"].items()))
+        yield f"Slurm's tasks: {counts or 'none in the queue'}"
+    if report["held"]:
+        yield (
+            f"Slurm holds {report['held']} of them, as after a failed start: `rmsweep retry "
+            f"{report['sweep']}` lets them go on"
+        )
+    if report["jobs_unknown"] is not None:
+        yield (
+            f"Slurm does not answer ({report['jobs_unknown']}): runs that are queued or running "
+            "there are counted as missing"
+        )
+    for bad in report["ended_badly"]:
+        yield f"{bad['n']} {bad['state']} (exit code {bad['exit_code']}): {bad['log']}"
+
+
+def _duration(hours: float) -> str:
+    minutes = max(1, round(60 * hours))
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def print_run_status(name: str, start: str) -> int:
+    """Print all that is known of one run; return 0 if it is done, else 1.
+
+    start: the run's key, or the first digits of it.
+    """
+    run = status.run_status(name, start)
+    print(f"run {run.key} of {name}: {run.state}")
+    if run.spec is not None:
+        print("\nspec:\n" + _indented(yaml.safe_dump(run.spec)))
+    if run.row is not None:
+        print("row:\n" + _indented(_scalars(run.row)))
+        if isinstance(run.row["traceback"], str):
+            print("traceback:\n" + _indented(run.row["traceback"]))
+    for task, path in run.logs:
+        _print_log(task, path)
+    return int(run.state != "done")
+
+
+def _scalars(row: pd.Series) -> str:
+    """Return the scalars of a row, a line each, without the spec's own columns."""
+    own = {*column_types(), "traceback", "key", "status"}
+    return "\n".join(
+        f"{name}: {value}"
+        for name, value in row.items()
+        if name not in own and pd.api.types.is_scalar(value) and not pd.isna(value)
+    )
+
+
+def _print_log(task: str, path: Path | None) -> None:
+    if path is None:
+        print(f"\njob {task}: no log, it has not started")
+        return
+    lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    print(f"\nlog, the last {len(lines)} lines of {path}:\n" + _indented("\n".join(lines)))
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())

@@ -1,0 +1,42 @@
+"""A sweep is stopped: its launch on this machine, and its jobs; what is done is kept."""
+
+import os
+import signal
+import time
+
+from rmsweep.launch import lock
+from rmsweep.launch.launchers import LAUNCHERS
+from rmsweep.results import dataset
+
+PATIENCE_S = 15  # for a launch to end at Ctrl-C
+
+
+def stop_launch(name: str) -> int | None:
+    """End the launch of a sweep that runs on this machine; return its process, None if none does.
+
+    ValueError for a launch that runs on another machine.
+    """
+    dataset.require_sweep(name)
+    directory = dataset.folder(name)
+    holder = lock.holder(directory)
+    if holder is None:
+        return None
+    if not lock.is_here(holder):
+        raise ValueError(
+            f"process {holder['pid']} on {holder['host']} launches this sweep; cancel it there"
+        )
+    pid: int = holder["pid"]
+    os.kill(pid, signal.SIGINT)
+    end = time.monotonic() + PATIENCE_S
+    while lock.holder(directory) is not None and time.monotonic() < end:
+        time.sleep(0.1)
+    if lock.holder(directory) is not None:  # started by a script, which ignores SIGINT
+        os.kill(pid, signal.SIGTERM)
+    return pid
+
+
+def cancel_jobs(name: str) -> int:
+    """End the jobs of a sweep, of every launcher; return how many tasks that were."""
+    dataset.require_sweep(name)
+    directory = dataset.folder(name)
+    return sum(kind.cancel(directory) for kind in LAUNCHERS.values())

@@ -1,0 +1,191 @@
+"""The launcher for a Slurm cluster: runs become arrays of tasks, which outlive the launch."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.config import launchers, trusted_code
+from rmsweep.config.launchers import Slurm
+from rmsweep.config.spec import Item, RunSpec
+from rmsweep.errors import Unavailable
+from rmsweep.launch import cost, progress
+from rmsweep.launch.slurm import scheduler, tasks
+from rmsweep.launch.slurm.arrays import Array, submitted_arrays
+from rmsweep.launch.slurm.task import run_task
+from rmsweep.results import dataset
+
+POLL_S = 5  # of a launch that waits for its jobs
+USUAL_ARRAY_SIZE = 1001  # Slurm's default MaxArraySize
+
+
+@dataclass(frozen=True)
+class SlurmLauncher:
+    """A launcher whose runs are tasks on the nodes of a Slurm cluster."""
+
+    fields: Slurm
+    device: str
+    name: ClassVar[str] = "Slurm"
+    runs_here: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, values: dict[str, Any], device: str | None) -> Self:
+        """Return the launcher of these values of `launcher`; ValueError names a wrong field."""
+        return cls(*launchers.slurm_of(values, device))
+
+    @property
+    def where(self) -> str:
+        """Return where the runs are done, as a launch's first line says it."""
+        return f"{self.name} ({self.device})"
+
+    def require_able(self, specs: Sequence[RunSpec]) -> None:
+        """Raise ValueError where Slurm's commands do not answer here."""
+        scheduler.require_commands()
+
+    def require_trusted(self, config_dirs: Sequence[str]) -> None:
+        """Raise ValueError for shell in a task's script that no config file names."""
+        trusted_code.require_shell(self.fields.setup, self.fields.sbatch, config_dirs)
+
+    @staticmethod
+    def live_keys(directory: Path) -> set[str]:
+        """Return the keys of the sweep's runs in tasks that wait or run; Unavailable if unknown."""
+        return tasks.live_keys(directory)
+
+    def start(
+        self, items: Sequence[Item], cache_root: str | None, directory: Path, saves: bool
+    ) -> None:
+        """Submit the runs as arrays of tasks, and say as what."""
+        from rmsweep.launch.slurm import submit  # here: submitit takes a while to load
+
+        if not items:
+            return
+        root = cache_root and str(Path(cache_root).absolute())
+        most = scheduler.max_array_size()
+        measured = dataset.load_all(list(cost.MEASURED))
+        seconds, _ = cost.estimated_seconds(items, measured, self.device)
+        by_key = {item.key: float(s) for item, s in zip(items, seconds, strict=True)}
+        arrays = submit.plan_arrays(items, self.fields, self.device, by_key, root, most, saves)
+        submitted = submit.submit_arrays(directory, arrays, run_task)
+        progress.say(
+            f"submitted {len(items)} runs in {submitted.n_tasks} tasks: jobs "
+            f"{', '.join(submitted.jobs) or 'none'}"
+        )
+        if submitted.refusal is not None:
+            progress.say(
+                f"fewer and longer tasks than planned, since sbatch said: {submitted.refusal}"
+            )
+
+    def follow(self, directory: Path, keys: set[str]) -> None:
+        """Wait until all these runs have ended, or no task is left that could end them."""
+        launched = [array.launched_at for array in submitted_arrays(directory)]
+        since = pd.Timestamp(max(launched, default="1970-01-01T00Z"))
+        asked_at, is_over = float("-inf"), False
+        with progress.bar(len(keys)) as advance:
+            while True:
+                done, failed = _ended(directory, keys, since)
+                advance(len(done) + len(failed), len(failed))
+                if is_over or done == keys:
+                    return
+                all_ended = len(done) + len(failed) == len(keys)
+                if all_ended or time.monotonic() - asked_at > tasks.CACHED_S:
+                    asked_at = time.monotonic()
+                    with contextlib.suppress(Unavailable):  # it restarts; the jobs go on
+                        is_over = not tasks.live_tasks(directory)
+                if not is_over:
+                    time.sleep(POLL_S)
+
+    @staticmethod
+    def cancel(directory: Path) -> int:
+        """Cancel the sweep's tasks that wait or run, and return their number."""
+        live = [task for _, task in tasks.live_tasks(directory)]
+        scheduler.cancel(live)
+        return len(live)
+
+    def describe(
+        self, items: Sequence[Item], seconds: np.ndarray, cache_root: str | None, directory: Path
+    ) -> list[str]:
+        """Return what `--plan` says of these runs: arrays, hours, and the script of each array.
+
+        seconds: (runs,) of a core or a GPU, as cost.estimated_seconds has them.
+        """
+        from rmsweep.launch.slurm import submit  # here: submitit takes a while to load
+
+        lines = []
+        try:
+            most = scheduler.max_array_size()
+        except Unavailable as error:
+            most = USUAL_ARRAY_SIZE
+            lines = [f"MaxArraySize: unknown ({error}); {most}, Slurm's default, is assumed"]
+        by_key = {item.key: float(s) for item, s in zip(items, seconds, strict=True)}
+        arrays = submit.plan_arrays(items, self.fields, self.device, by_key, cache_root, most)
+        n_tasks = sum(len(array.tasks) for array in arrays)
+        n_packs = sum(len(task) for array in arrays for task in array.tasks)
+        gpu_h, cpu_h = cost.hours(items, seconds, self.device)
+        lines.append(f"arrays: {len(arrays)}, tasks: {n_tasks}, packs: {n_packs}")
+        lines.append(f"GPU hours: {gpu_h:.2f}, CPU hours: {cpu_h:.2f} (of one core)")
+        for array in arrays:
+            cores = 1 if array.place.device != "cpu" else array.launcher["cpus"]
+            keys = [key for task in array.tasks for pack in task for key in pack]
+            minutes = sum(by_key[key] for key in keys) / len(array.tasks) / 60 / cores
+            lines.append(
+                f"\narray of {len(array.tasks)} tasks, {len(keys)} runs, about {minutes:.1f} "
+                f"minutes a task:\n{submit.script_of(directory, array)}"
+            )
+        return lines
+
+    def release(self, directory: Path) -> None:
+        """Let those of the sweep's tasks go on that Slurm holds, as after a failed start."""
+        held = [task for _, task in tasks.live_tasks(directory) if task.is_held]
+        scheduler.release(held)
+        if held:
+            progress.say(f"released {len(held)} tasks that Slurm held")
+
+    def retuned(self, directory: Path, items: Sequence[Item]) -> list[tuple[list[Item], Self]]:
+        """Return the runs with the launchers they need to be tried again.
+
+        Those of tasks that were killed get half the runs in a pack and twice the memory of the
+        last time.
+        """
+        arrays = submitted_arrays(directory)
+        if not arrays:
+            return [(list(items), self)]
+        groups, left = [], list(items)
+        for (pack_runs, mem_gb), keys in _after_kills(directory, arrays).items():
+            part = [item for item in left if item.key in keys]
+            left = [item for item in left if item.key not in keys]
+            if part:
+                gpu_tasks = replace(self.fields.gpu_tasks, mem_gb=mem_gb)
+                fields = replace(
+                    self.fields, pack_runs=pack_runs, mem_gb=mem_gb, gpu_tasks=gpu_tasks
+                )
+                groups.append((part, replace(self, fields=fields)))
+                progress.say(
+                    f"{len(part)} runs were in tasks that were killed, most likely for memory: now "
+                    f"in packs of at most {pack_runs}, with {mem_gb:g} GB"
+                )
+        return [*groups, (left, self)] if left else groups
+
+
+def _ended(directory: Path, keys: set[str], since: pd.Timestamp) -> tuple[set[str], set[str]]:
+    """Return which of these runs are done, and which have failed since then."""
+    rows = dataset.read_rows(directory, ["key", "status", "finished_at"])
+    done = keys & set(rows.loc[rows["status"] == "done", "key"])
+    return done, keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
+
+
+def _after_kills(directory: Path, arrays: Sequence[Array]) -> dict[tuple[int, float], set[str]]:
+    """Return the keys of killed tasks by the runs in a pack and the memory to try next, in GB."""
+    groups: dict[tuple[int, float], set[str]] = {}
+    for array, task in tasks.killed_tasks(directory, arrays):
+        keys = array.keys_of_task(task.index)
+        largest = max(len(pack) for pack in array.tasks[task.index])
+        smaller = (max(1, largest // 2), 2 * array.launcher["mem_gb"])
+        for others in groups.values():
+            others -= keys  # the last time counts
+        groups.setdefault(smaller, set()).update(keys)
+    return groups

@@ -1,0 +1,132 @@
+"""What a sweep's tasks do, by one question to Slurm a half minute; and what their logs say."""
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rmsweep import files
+from rmsweep.errors import Unavailable
+from rmsweep.launch.slurm import scheduler
+from rmsweep.launch.slurm.arrays import (
+    Array,
+    jobs_folder,
+    keys_in,
+    logs_folder,
+    submitted_arrays,
+    tasks_of,
+)
+from rmsweep.launch.slurm.scheduler import Task
+
+CACHED_S = 30  # Slurm is not asked again before
+RUNNING = {"RUNNING", "COMPLETING", "SIGNALING"}
+KILLED = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
+NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begin
+
+
+def live_tasks(directory: Path) -> list[tuple[Array, Task]]:
+    """Return a sweep's tasks that wait or run, with their arrays, by one call of squeue.
+
+    Unavailable where Slurm does not answer; a sweep that gave it nothing does not ask.
+    """
+    arrays = submitted_arrays(directory)
+    return tasks_of(directory, arrays, scheduler.queued()) if arrays else []
+
+
+def live_keys(directory: Path) -> set[str]:
+    """Return the keys of the runs in a sweep's tasks that wait or run."""
+    return keys_in(live_tasks(directory))
+
+
+def known_tasks(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
+    """Return Slurm's tasks of these arrays, by one call at most every CACHED_S seconds.
+
+    Ended tasks are known where the cluster keeps accounts; else only those in the queue.
+    """
+    numbers = sorted(array.job for array in arrays if array.job is not None)
+    answer = _last_answer(directory)
+    age_s = time.time() - answer.get("at", float("-inf"))
+    if answer.get("numbers") != numbers or not 0 <= age_s < CACHED_S:  # < 0: a clock set back
+        answer = _new_answer(numbers, answer.get("keeps_accounts", True))
+        _keep_answer(directory, answer)
+    return tasks_of(directory, arrays, answer["tasks"])
+
+
+def _last_answer(directory: Path) -> dict[str, Any]:
+    """Return what Slurm said last; empty where that is not there, or not whole."""
+    try:
+        answer: dict[str, Any] = json.loads(_answer_file(directory).read_text())
+        return answer | {
+            "tasks": [Task(**task) for task in answer["tasks"]],
+            "at": answer["at"] + 0,
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _new_answer(numbers: list[str], keeps_accounts: bool) -> dict[str, Any]:
+    """Ask Slurm for the tasks of these jobs: its accounts if it keeps any, else its queue."""
+    tasks = None
+    if keeps_accounts and numbers:
+        try:
+            tasks = _with_held(scheduler.accounted(numbers))
+        except Unavailable as error:
+            keeps_accounts = "disabled" not in str(error)
+    if tasks is None:
+        tasks = scheduler.queued()
+    return {
+        "at": time.time(),
+        "numbers": numbers,
+        "keeps_accounts": keeps_accounts,
+        "tasks": tasks,
+    }
+
+
+def _with_held(tasks: list[Task]) -> list[Task]:
+    """Mark who is held, which accounts do not say; ask the queue where tasks wait and none runs."""
+    states = {task.state for task in tasks}
+    if "PENDING" not in states or states & RUNNING:
+        return tasks
+    held = {task.id for task in scheduler.queued() if task.is_held}
+    return [replace(task, is_held=task.id in held) for task in tasks]
+
+
+def _keep_answer(directory: Path, answer: dict[str, Any]) -> None:
+    """Keep an answer for the next question; who may not write to the sweep need not."""
+    text = json.dumps(answer | {"tasks": [asdict(task) for task in answer["tasks"]]})
+    with contextlib.suppress(OSError), files.whole(_answer_file(directory)) as unfinished:
+        unfinished.write_text(text)
+
+
+def _answer_file(directory: Path) -> Path:
+    return jobs_folder(directory) / ".scheduler.json"
+
+
+def killed_tasks(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
+    """Return the tasks that the kernel or Slurm killed for what they took, oldest launch first."""
+    _answer_file(directory).unlink(missing_ok=True)  # what happened in the last half minute counts
+    return [
+        (array, task)
+        for array, task in known_tasks(directory, arrays)
+        if task.state == "OUT_OF_MEMORY" or (task.state == "FAILED" and task.exit_code in KILLED)
+    ]
+
+
+def log_of(directory: Path, array: Array, index: int) -> Path | None:
+    """Return the file of a task's log; None before the task has started."""
+    number = f"{array.job}_{index}" if len(array.tasks) > 1 else f"{array.job}"
+    path = logs_folder(directory) / f"{number}_0_log.out"
+    return path if path.exists() else None
+
+
+def end_of_log(directory: Path, array: Array, index: int) -> str:
+    """Return the path of a task's log and the last line that the task itself wrote."""
+    path = log_of(directory, array, index)
+    if path is None:
+        return "no log: it never started"
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    ours = [line for line in lines if line and not line.startswith(NOT_OURS)]
+    return f"{path}: {ours[-1] if ours else 'empty'}"
