@@ -1,4 +1,4 @@
-"""Code that a data file asks for is run only where a config file names it, too."""
+"""The refusal of code that a data file asks for and that no config file names."""
 
 import functools
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ GROUPS = ("loss", "launcher", "sweeps")  # whose files name code
 
 
 def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
-    """ValueError, before anything is imported, for a `_target_` that no config file names; then
-    for one whose source has changed.
+    """Raise ValueError for a loss whose code no config file names, before it is imported.
+
+    Then raise it for one whose source has changed.
     """
     loss = spec.loss
     for code in (loss.objective, loss.validation_objective, *loss.options.code):
@@ -33,7 +34,7 @@ def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
 
 
 def require_launcher(launcher: Local | Slurm, config_dirs: Sequence[str]) -> None:
-    """ValueError for what becomes shell in a task's script, and no config file names."""
+    """Raise ValueError for what becomes shell in a task's script and no config file names."""
     if isinstance(launcher, Local):
         return
     if launcher.setup and launcher.setup not in _named("setup", config_dirs):
@@ -52,17 +53,17 @@ def _refuse(name: str, value: object) -> None:
 
 
 def _named(field: str, config_dirs: Sequence[str]) -> list[Any]:
-    """Every value of a field in rmsweep's and the user's config files."""
+    """Return every value of a field in rmsweep's and the user's config files."""
     return _named_in(field, tuple(map(Path, config_dirs)))
 
 
 @functools.cache
 def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
-    found: list[Any] = []
+    values: list[Any] = []
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
-            found.extend(inner for name, inner in value.items() if name == field)
+            values.extend(inner for name, inner in value.items() if name == field)
         for inner in value.values() if isinstance(value, dict) else value:
             if isinstance(inner, dict | list):
                 walk(inner)
@@ -70,4 +71,4 @@ def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
     for folder in (paths.SHIPPED / "conf", paths.SHIPPED, *config_dirs):
         for file in (file for group in GROUPS for file in sorted(folder.glob(f"{group}/*.yaml"))):
             walk([yaml.safe_load(file.read_text())])
-    return found
+    return values
