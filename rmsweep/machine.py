@@ -1,4 +1,4 @@
-"""What this machine can do: device, native precision, cores."""
+"""The means of this machine: its device, native precision, cores and memory."""
 
 import ctypes
 import functools
@@ -14,7 +14,10 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and Arm, as the kernel n
 
 
 def device(requested: str | None) -> str:
-    """As requested, else cuda where there is one, else cpu; ValueError where it is absent."""
+    """Return the requested device, else cuda where there is one, else cpu.
+
+    ValueError for a device that is not there.
+    """
     if requested is None and not Path("/dev/nvidiactl").exists():
         return "cpu"
     if requested is None or str(requested).startswith("cuda"):
@@ -31,12 +34,12 @@ def device(requested: str | None) -> str:
 
 
 def precision(requested: str | None, on: str) -> str:
-    """As requested, else bf16 where it is native, else fp32."""
+    """Return the requested precision, else bf16 where it is native on a device, else fp32."""
     return requested or ("bf16" if has_native_bf16(on) else "fp32")
 
 
 def require_native(precision: str, on: str) -> None:
-    """ValueError where the device would emulate this precision."""
+    """Raise ValueError where the device would emulate this precision."""
     if precision == "bf16" and not has_native_bf16(on):
         raise ValueError(
             f"precision=bf16 must be native; {on} of {platform.node()} would emulate it, "
@@ -45,7 +48,7 @@ def require_native(precision: str, on: str) -> None:
 
 
 def has_native_bf16(on: str) -> bool:
-    """Whether bf16 matrix products run in hardware on this device."""
+    """Tell whether bf16 matrix products run in hardware on this device."""
     if on != "cpu":
         import torch
 
@@ -58,7 +61,7 @@ def has_native_bf16(on: str) -> bool:
 
 
 def cores() -> int:
-    """Cores that this process may use: its affinity and its container's quota."""
+    """Return how many cores this process may use, by its affinity and its container's quota."""
     import joblib  # here: most commands do not ask, and would start later for it
 
     return joblib.cpu_count()
@@ -66,8 +69,9 @@ def cores() -> int:
 
 @functools.cache
 def cpu() -> str:
-    """Model of this machine's CPU, such as "AMD EPYC (AuthenticAMD 26/2)"; numbers on it depend on
-    its instructions, which a marketing name alone does not tell.
+    """Return the model of this machine's CPU, such as "AMD EPYC (AuthenticAMD 26/2)".
+
+    Numbers on it depend on its instructions, which a marketing name alone does not tell.
     """
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""
@@ -80,7 +84,7 @@ def cpu() -> str:
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Have glibc keep what is freed for what comes next, in this process; False where it cannot.
+    """Make glibc keep what is freed for what comes next, in this process; False where it cannot.
 
     By default it gives arrays of over 32 MB back at once, and the page faults of having them again
     at each step are 8 % of a fit of 40,000 pairs (benchmarks/README.md).
@@ -92,7 +96,10 @@ def keep_freed_memory() -> bool:
 
 
 def free_bytes(on: str) -> int:
-    """Memory of a CUDA device that this process could still take, what torch holds unused too."""
+    """Return the bytes of a CUDA device that this process could still take.
+
+    What torch holds and does not use counts, too.
+    """
     import torch
 
     device = torch.device(on)
@@ -102,7 +109,7 @@ def free_bytes(on: str) -> int:
 
 @functools.cache
 def gpu(on: str) -> str | None:
-    """Model of a CUDA device; None for the CPU."""
+    """Return the model of a CUDA device, or None for the CPU."""
     if on == "cpu":
         return None
     import torch

@@ -1,4 +1,4 @@
-"""Where files lie: the checkout or the wheel that this package belongs to."""
+"""The places of files: of the checkout or the wheel that this package belongs to."""
 
 from pathlib import Path
 

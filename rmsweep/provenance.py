@@ -1,4 +1,4 @@
-"""What ran where: code, versions, machine."""
+"""The provenance of a run: the code, versions and machine that made its numbers."""
 
 import functools
 import hashlib
@@ -27,16 +27,17 @@ SOURCES = ("rmsweep", "conf", "sweeps", "claims")  # whose new files belong to t
 
 
 def provenance() -> dict[str, Any]:
-    """Columns of a row that are this process's: git_commit, git_dirty, git_diff (SHA-256 of what
-    `diff` returns; all null from a wheel), versions (JSON by package), host, cpu, slurm_job,
-    command.
+    """Return the columns of a row that are this process's.
+
+    They are git_commit, git_dirty, git_diff (SHA-256 of what `diff` returns; all three null from a
+    wheel), versions (JSON by package), host, cpu, slurm_job and command.
     """
     return {**_asked_once(), "command": typed_command()}
 
 
 @functools.cache
 def _asked_once() -> dict[str, Any]:
-    """All but the command: 40 ms."""
+    """Return all of `provenance` but the command; asking takes 40 ms."""
     has_git = (CHECKOUT / ".git").exists()
     commit = _git("rev-parse", "HEAD") if has_git else None
     return {
@@ -52,9 +53,9 @@ def _asked_once() -> dict[str, Any]:
 
 @functools.cache
 def diff() -> bytes:
-    """What rmsweep's checkout has that its commit has not, for `git apply`; empty from a wheel.
+    """Return what the checkout has beyond its commit, for `git apply`; empty from a wheel.
 
-    Changes of tracked files, and new files in SOURCES.
+    It holds the changes of tracked files, and the new files in SOURCES.
     """
     if not (CHECKOUT / ".git").exists():
         return b""
@@ -66,7 +67,7 @@ def diff() -> bytes:
 
 
 def write_diff(directory: Path) -> None:
-    """Write the diff, once a sweep: directory/diffs/SHA256.diff."""
+    """Write the diff to directory/diffs/SHA256.diff, once in a sweep; nothing where it is empty."""
     if not diff():
         return
     path = directory / "diffs" / f"{provenance()['git_diff']}.diff"
@@ -77,27 +78,28 @@ def write_diff(directory: Path) -> None:
 
 
 def typed_command() -> str:
-    """What was typed, for a shell; in a worker process, what its launch was given."""
+    """Return the command as typed, for a shell; in a worker process that of its launch."""
     return shlex.join(["rmsweep", *sys.argv[1:]])
 
 
 def parsed_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with what `provenance` has said of it read: absent is None, versions are a dict, which
-    is empty in older rows. ValueError names a column that a run of rmsweep cannot have written:
-    rows come from files, and what they say is shown, printed as a command and installed.
+    """Return a row whose columns of `provenance` are read: absent is None, versions are a dict.
+
+    versions is empty in older rows. ValueError names a column that a run of rmsweep cannot have
+    written: rows come from files, and what they say is printed as a command, and installed.
     """
-    found = {
+    parsed = {
         name: None if isinstance(value, float) and value != value else value
         for name, value in row.items()
     }
     for name, (rule, holds) in RECORDED.items():
-        value = found[name]
+        value = parsed[name]
         if not (value is None and name not in ("key", "device")) and not holds(value):
             raise ValueError(
-                f"{name} of run {found['key']!r} must be {rule}, got {value!r}: its row is "
+                f"{name} of run {parsed['key']!r} must be {rule}, got {value!r}: its row is "
                 "damaged, or not of rmsweep; run the sweep anew"
             )
-    return found | {"versions": json.loads(found["versions"] or "{}")}
+    return parsed | {"versions": json.loads(parsed["versions"] or "{}")}
 
 
 def _is(pattern: str) -> Callable[[object], bool]:
@@ -105,13 +107,13 @@ def _is(pattern: str) -> Callable[[object], bool]:
 
 
 def are_versions(value: object) -> bool:
-    """Whether text is JSON of versions by package."""
+    """Tell whether a value is JSON of versions by package."""
     try:
-        found = json.loads(value) if isinstance(value, str) else None
+        stored = json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):
         return False
     is_version = _is(r"[A-Za-z0-9][A-Za-z0-9.+!_-]*")
-    return isinstance(found, dict) and all(map(is_version, (*found, *found.values())))
+    return isinstance(stored, dict) and all(map(is_version, (*stored, *stored.values())))
 
 
 def _is_command(value: object) -> bool:
@@ -133,14 +135,16 @@ RECORDED: dict[str, tuple[str, Callable[[object], bool]]] = {
 
 
 def differences(row: Mapping[str, Any], on: str) -> list[str]:
-    """What a number hangs on beside its spec, and is not here what the row, as `recorded` gives it,
-    says: versions of NUMERIC packages; device; CPU or GPU model. on: the device here.
+    """Return what numbers hang on beside a spec and is not here what a row says, in words.
+
+    These are the versions of NUMERIC packages, the device, and the model of CPU or GPU. row: as
+    `parsed_row` returns it; on: the device here.
     """
     pairs: list[tuple[str, object, str | None]]
     pairs = [(name, row["versions"].get(name), versions()[name]) for name in NUMERIC]
     pairs.append(("device", row["device"].partition(":")[0], on.partition(":")[0]))
-    here = machine.cpu() if on == "cpu" else machine.gpu(on)
-    pairs.append(("CPU" if on == "cpu" else "GPU", row["cpu" if on == "cpu" else "gpu"], here))
+    kind, model = ("cpu", machine.cpu()) if on == "cpu" else ("gpu", machine.gpu(on))
+    pairs.append((kind.upper(), row[kind], model))
     return [
         f"{name} {was if isinstance(was, str) else 'not recorded'} then, {now} here"
         for name, was, now in pairs
@@ -149,19 +153,21 @@ def differences(row: Mapping[str, Any], on: str) -> list[str]:
 
 
 def slurm_job() -> str | None:
-    """Of this process: JOB, or ARRAY_TASK; null outside Slurm."""
+    """Return the Slurm job of this process, JOB or ARRAY_TASK; None outside Slurm."""
     array, task = map(os.environ.get, ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"))
     return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
 
 
 def versions() -> dict[str, str]:
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version()} | found
+    """Return the versions of Python and of PACKAGES, by name."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | packages
 
 
 def _git(*command: str) -> bytes | None:
-    """Output of git in rmsweep's checkout; None where it fails, as without git. A diff's 1 is none
-    of its failures.
+    """Return the output of git in rmsweep's checkout, or None where it fails, as without git.
+
+    A diff's exit status 1 is none of its failures.
     """
     words = ["git", "--no-optional-locks", "-C", str(CHECKOUT), *command]
     try:

@@ -1,4 +1,4 @@
-"""Checks at the door: the header of a .npy file, shapes that belong together, golden rewards."""
+"""Checks of cached files before they are used: headers, shapes and golden rewards."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_hea
 
 @dataclass(frozen=True)
 class Header:
-    """What a .npy file says of itself, found to agree with its size; offset in bytes."""
+    """The header of a .npy file, which agrees with the file's size; offset in bytes."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -26,22 +26,21 @@ class Header:
 
 
 def require_file(path: Path, what: str) -> None:
-    """FileNotFoundError where nothing is at path, ValueError where it is not a file."""
+    """Raise FileNotFoundError where nothing is at path, ValueError where it is not a file."""
     if not path.exists():
-        there = sorted(file.name for file in path.parent.glob("embd_*.npy"))
-        found = f" (the folder has {', '.join(there[:4])}{', ...' * (len(there) > 4)})" * bool(
-            there
-        )
+        others = sorted(file.name for file in path.parent.glob("embd_*.npy"))
+        listed = ", ".join([*others[:4], *(["..."] if len(others) > 4 else [])])
+        hint = f" (the folder has {listed})" if others else ""
         raise FileNotFoundError(
             f"no {what} at {path}; put the file there or set cache.root (or base_llm, backbone)"
-            f"{found}"
+            f"{hint}"
         )
     if not path.is_file():
         raise _error(path, "kind", "a file", "a folder or device", "put the file in its place")
 
 
 def read_header(path: Path, dtypes: tuple[np.dtype, ...]) -> Header:
-    """Header of a C-ordered .npy file with three axes and one of dtypes; reads no data.
+    """Return the header of a C-ordered .npy file with three axes and one of dtypes; read no data.
 
     ValueError where the file is no such array, or its size is not what the header claims.
     """
@@ -66,7 +65,7 @@ def read_header(path: Path, dtypes: tuple[np.dtype, ...]) -> Header:
 
 
 def check_split(embeddings: Header, rewards: Header) -> None:
-    """ValueError unless the two files of a split hold the same K >= 2 responses to each prompt."""
+    """Raise ValueError unless both files of a split hold the same K >= 2 responses to a prompt."""
     path, (n_prompts, n_responses, _) = embeddings.path, embeddings.shape
     if n_responses < 2:
         fix = "use a cache with more responses to each prompt"
@@ -78,7 +77,7 @@ def check_split(embeddings: Header, rewards: Header) -> None:
 
 
 def check_dims(train: Header, test: Header) -> None:
-    """ValueError unless train and test embeddings have the same D."""
+    """Raise ValueError unless train and test embeddings have the same D."""
     if test.shape[2] != train.shape[2]:
         expected = f"{train.shape[2]} as in {train.path.name}"
         fix = "take both splits from the same backbone"
@@ -86,8 +85,9 @@ def check_dims(train: Header, test: Header) -> None:
 
 
 def read_rewards(header: Header) -> np.ndarray:
-    """Golden rewards, (prompts, K) float64, read-only; ValueError unless finite and not all equal.
+    """Return golden rewards, (prompts, K) float64, read-only.
 
+    ValueError unless they are finite and not all equal.
     header: of a file (prompts, K, 1), see check_split.
     """
     n_values = math.prod(header.shape)
@@ -96,19 +96,19 @@ def read_rewards(header: Header) -> np.ndarray:
     bad = np.argwhere(~np.isfinite(golden))
     if len(bad):
         prompt, response = bad[0]
-        found = f"{golden[prompt, response]} at prompt {prompt}, response {response}"
+        value = f"{golden[prompt, response]} at prompt {prompt}, response {response}"
         fix = f"{len(bad)} of {golden.size} are not: score these responses again"
-        raise _error(header.path, "golden rewards", "finite", found, fix)
+        raise _error(header.path, "golden rewards", "finite", value, fix)
     if np.all(golden == golden[0, 0]):
-        found = f"{golden[0, 0]} for all {golden.size}"
+        value = f"{golden[0, 0]} for all {golden.size}"
         fix = "nothing can be learnt from it: check the scorer"
-        raise _error(header.path, "golden rewards", "more than one value", found, fix)
+        raise _error(header.path, "golden rewards", "more than one value", value, fix)
     golden.flags.writeable = False
     return golden
 
 
 def first_nonfinite(block: np.ndarray) -> tuple[int, int] | None:
-    """First (prompt, response) within the block whose embedding holds NaN or inf; None if none.
+    """Return the first (prompt, response) of a block whose embedding holds NaN or inf, or None.
 
     block: (p, M, D) float16 or float32. Read as integers, inf and NaN are the largest values of
     either sign, so two integer maxima decide: float16 arithmetic would take several times longer.
@@ -123,7 +123,7 @@ def first_nonfinite(block: np.ndarray) -> tuple[int, int] | None:
 
 
 def _parse_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, Fortran order, dtype and offset of the data, as the header claims them."""
+    """Return shape, Fortran order, dtype and offset of the data, as a header claims them."""
     try:
         with open(path, "rb") as file:
             reader = _HEADER_READERS[npy.read_magic(file)]
@@ -132,14 +132,14 @@ def _parse_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     except OSError:
         raise
     except Exception as error:  # numpy lets many kinds through for a header that is not one
-        found = f"{type(error).__name__}: {one_line(error, 160)}"
+        reason = f"{type(error).__name__}: {one_line(error, 160)}"
         fix = "save it again with np.save"
-        raise _error(path, "header", "that of a .npy file, version 1 or 2", found, fix) from error
+        raise _error(path, "header", "that of a .npy file, version 1 or 2", reason, fix) from error
 
 
 def _names(dtypes: tuple[np.dtype, ...]) -> str:
     return " or ".join(f"{dtype.name} ({dtype.str})" for dtype in dtypes)
 
 
-def _error(path: Path, field: str, expected: object, found: object, fix: str) -> ValueError:
-    return ValueError(f"{path}: {field} must be {expected}, found {found}; {fix}")
+def _error(path: Path, field: str, expected: object, value: object, fix: str) -> ValueError:
+    return ValueError(f"{path}: {field} must be {expected}, found {value}; {fix}")

@@ -1,4 +1,4 @@
-"""Fingerprint of files: what they hold, whatever their path and time of change."""
+"""The fingerprint of files: a hash of what they hold, whatever their path and age."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ N_DIGITS = 32
 
 
 def fingerprint(embeddings: Sequence[Header], whole: Sequence[Path]) -> str:
-    """First 32 hex digits of a SHA-256 over embedding files, sampled, and other files, whole.
+    """Return 32 hex digits of a SHA-256 over embedding files, sampled, and other files, whole.
 
-    Of an embedding file: header, size and 64 evenly spaced blocks of 64 KiB (all of its data where
-    that is less), so an edit between blocks goes unseen. Of the others: size and every byte.
-    The order of the files counts.
+    An embedding file enters with its header, its size and 64 evenly spaced blocks of 64 KiB (all
+    of its data where that is less), so an edit between blocks goes unseen. The others enter with
+    their size and every byte. The order of the files counts.
     """
     digest = hashlib.sha256()
     for header in embeddings:
         with open(header.path, "rb") as file:
             size = _add_size(digest, header.path)
             digest.update(file.read(header.offset))
-            for start, n_bytes in _blocks(size - header.offset):
+            for start, n_bytes in _sampled_blocks(size - header.offset):
                 file.seek(header.offset + start)
                 digest.update(file.read(n_bytes))
     for path in whole:
@@ -40,8 +40,8 @@ def _add_size(digest: "hashlib._Hash", path: Path) -> int:
     return size
 
 
-def _blocks(n_bytes: int) -> list[tuple[int, int]]:
-    """(start, length) of the blocks sampled from n_bytes, the first and the last bytes included."""
+def _sampled_blocks(n_bytes: int) -> list[tuple[int, int]]:
+    """Return (start, length) of the blocks sampled from n_bytes; both ends are among them."""
     if n_bytes <= N_BLOCKS * BLOCK_BYTES:
         return [(0, n_bytes)]
     last = n_bytes - BLOCK_BYTES

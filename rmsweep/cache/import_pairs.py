@@ -1,4 +1,4 @@
-"""Labelled pairs from elsewhere, as RewardBench publishes them, into the layout of the cache."""
+"""Bringing labelled pairs, as RewardBench publishes them, into the layout of the cache."""
 
 import contextlib
 import json

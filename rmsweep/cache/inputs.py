@@ -1,4 +1,4 @@
-"""What a spec reads: cached embeddings or labelled pairs, checked at the door, and large enough."""
+"""The data that a spec reads, opened and checked: golden rewards or labelled pairs."""
 
 import dataclasses
 import hashlib
@@ -15,14 +15,16 @@ from rmsweep.cache.layout import Cache, LabelledPairs, open_files, open_pairs
 from rmsweep.cache.synthetic import SyntheticSource, synthetic_cache
 from rmsweep.config.spec import Item, RunSpec, Shape, Synthetic
 
+NamedPairs = list[tuple[str, LabelledPairs]]  # sets to judge, one of which may be named twice
+
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that a run reads.
+    """The data that a run reads.
 
-    golden: what annotations are simulated from, or None; trained: labelled pairs to train on, or
-    None, of which `trainable` (positions) are not held out; prompts: (pairs,) integers, equal where
-    their prompts' texts are. scored: whose test split Best-of-N is scored on, or None.
+    golden: what annotations are simulated from, or None. trained: labelled pairs to train on, or
+    None, of which `trainable` (positions) are not held out. prompts: (pairs,) integers, equal where
+    their prompts' texts are. scored: the cache whose test split Best-of-N is scored on, or None.
     """
 
     fingerprint: str
@@ -36,13 +38,16 @@ class Inputs:
 
     @property
     def n_test(self) -> int:
-        """Responses whose reward is predicted."""
+        """The number of responses whose reward is predicted."""
         of_pairs = sum(2 * len(judged.rows) for judged in self.judged)
         own = 0 if self.scored is None else self.scored.test_prompts * self.scored.test_responses
         return own + of_pairs
 
     def train_embeddings(self) -> np.ndarray:
-        """(prompts, K, D), or of labelled pairs (pairs, 2, D), chosen first; a memory map."""
+        """Return the embeddings trained on, a memory map.
+
+        (prompts, K, D), or of labelled pairs (pairs, 2, D), chosen first.
+        """
         if self.golden is not None:
             return self.golden.train_embeddings()
         assert self.trained is not None
@@ -50,63 +55,89 @@ class Inputs:
 
 
 def open_inputs(spec: RunSpec, root: str | None) -> Inputs:
-    """What a spec reads under root; ValueError or FileNotFoundError where it is not sound."""
+    """Return what a spec reads under root; ValueError or FileNotFoundError if it is not sound.
+
+    root: the folder of the cache; null will do where all is synthetic.
+    """
     if spec.dataset.synthetic is None and root is None:
         raise FileNotFoundError(
             f"cache.root must be the folder of the embeddings for dataset={spec.dataset.name}, "
             "got null; only dataset=synthetic needs none"
         )
-    folder, backbone, e = Path(root or "."), spec.backbone.stem, spec.evaluation
-    judged = [(name, open_pairs(folder, name, backbone)) for name in e.pairs or ()]
+    folder, backbone = Path(root or "."), spec.backbone.stem
+    sets = [(name, open_pairs(folder, name, backbone)) for name in spec.evaluation.pairs or ()]
     if spec.annotation.source == "simulated":
-        golden = cache_of(spec, root)
-        found = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in judged]
-        require_apart(found)
-        prints = [golden.fingerprint, *(pairs.fingerprint for _, pairs in judged)]
-        _check_dims(golden.dim, [pairs for _, pairs in judged])
-        none = np.arange(0)
-        return Inputs(_together(prints), golden.dim, golden, None, none, none, golden, tuple(found))
-    trained = open_pairs(folder, spec.dataset.stem, backbone)
-    _check_dims(trained.dim, [pairs for _, pairs in judged])
-    scored = None
-    if e.golden is not None:
-        scored = open_files(folder, e.golden.base_llm, backbone, e.golden.dataset)
-        if scored.dim != trained.dim:
-            raise ValueError(
-                f"evaluation.golden: D must be {trained.dim} as in {trained.path}, found "
-                f"{scored.dim}; take embeddings of the same backbone"
-            )
-    prompts = trained.table["prompt"].astype("category").cat.codes.to_numpy()
-    held_out = held_out_pairs(spec, prompts)
-    found = (
-        [judged_pairs(spec.dataset.stem, trained, np.flatnonzero(held_out))] if e.held_out else []
-    )
-    found += [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in judged]
-    require_apart(found)
-    for name, pairs in judged:
-        require_unseen(name, pairs, set(trained.table["prompt"][~held_out]))
-    prints = [trained.fingerprint, *(pairs.fingerprint for _, pairs in judged)]
-    prints += [] if scored is None else [scored.fingerprint]
-    return Inputs(
-        _together(prints), trained.dim, None, trained, np.flatnonzero(~held_out), prompts, scored,
-        tuple(found),
-    )  # fmt: skip
+        return _golden_inputs(spec, folder, sets)
+    return _labelled_inputs(spec, folder, sets)
 
 
-def cache_of(spec: RunSpec, root: str | None) -> Cache:
-    """The cache that a spec's annotations are simulated from; errors as above."""
+def _golden_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
+    """Return a cache whose golden rewards are annotated, and sets of labelled pairs to judge."""
     assert spec.base_llm is not None, "only labelled pairs have none"
     stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
-    return open_cache(Path(root or "."), *stems, spec.dataset.synthetic)
+    cache = open_cache(folder, *stems, spec.dataset.synthetic)
+    judged = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in sets]
+    require_apart(judged)
+    _require_dim(cache.dim, sets)
+    return Inputs(
+        fingerprint=_joint_fingerprint([cache, *(pairs for _, pairs in sets)]),
+        dim=cache.dim,
+        golden=cache,
+        trained=None,
+        trainable=np.arange(0),
+        prompts=np.arange(0),
+        scored=cache,
+        judged=tuple(judged),
+    )
+
+
+def _labelled_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
+    """Return labelled pairs to train on, and what is judged: held-out ones, others, Best-of-N."""
+    trained = open_pairs(folder, spec.dataset.stem, spec.backbone.stem)
+    _require_dim(trained.dim, sets)
+    scored = _scored_cache(spec, folder, trained)
+    prompts = trained.table["prompt"].astype("category").cat.codes.to_numpy()
+    held_out = held_out_pairs(spec, prompts)
+    judged = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in sets]
+    if spec.evaluation.held_out:
+        judged.insert(0, judged_pairs(spec.dataset.stem, trained, np.flatnonzero(held_out)))
+    require_apart(judged)
+    for name, pairs in sets:
+        require_unseen(name, pairs, set(trained.table["prompt"][~held_out]))
+    others = [] if scored is None else [scored]
+    return Inputs(
+        fingerprint=_joint_fingerprint([trained, *(pairs for _, pairs in sets), *others]),
+        dim=trained.dim,
+        golden=None,
+        trained=trained,
+        trainable=np.flatnonzero(~held_out),
+        prompts=prompts,
+        scored=scored,
+        judged=tuple(judged),
+    )
+
+
+def _scored_cache(spec: RunSpec, folder: Path, trained: LabelledPairs) -> Cache | None:
+    """Return the cache of evaluation.golden, on which Best-of-N is scored; None without."""
+    golden = spec.evaluation.golden
+    if golden is None:
+        return None
+    cache = open_files(folder, golden.base_llm, spec.backbone.stem, golden.dataset)
+    if cache.dim != trained.dim:
+        raise ValueError(
+            f"evaluation.golden: D must be {trained.dim} as in {trained.path}, found "
+            f"{cache.dim}; take embeddings of the same backbone"
+        )
+    return cache
 
 
 def require_enough(spec: RunSpec, inputs: Inputs) -> None:
-    """ValueError where what there is, is too small for the spec."""
+    """Raise ValueError where the data of a spec are fewer than it asks for."""
     if inputs.golden is not None:
-        cache, selection, met = inputs.golden, str(spec.selection), str(spec.pairing)
-        most = pairing.most_pairs(cache.train_prompts, cache.train_responses, selection, met)
+        cache, selection, kind = inputs.golden, str(spec.selection), str(spec.pairing)
+        most = pairing.most_pairs(cache.train_prompts, cache.train_responses, selection, kind)
         what = (
-            f"the distinct {met} pairs of {cache.train_prompts} prompts x {cache.train_responses} "
+            f"the distinct {kind} pairs of {cache.train_prompts} prompts x {cache.train_responses} "
             f"responses under selection={selection}"
         )
     else:
@@ -126,8 +157,8 @@ def require_enough(spec: RunSpec, inputs: Inputs) -> None:
         )
 
 
-def _check_dims(dim: int, others: list[LabelledPairs]) -> None:
-    for pairs in others:
+def _require_dim(dim: int, sets: NamedPairs) -> None:
+    for _, pairs in sets:
         if pairs.dim != dim:
             raise ValueError(
                 f"{pairs.path}: D must be {dim} as of the embeddings trained on, found {pairs.dim};"
@@ -135,29 +166,29 @@ def _check_dims(dim: int, others: list[LabelledPairs]) -> None:
             )
 
 
-def _together(fingerprints: list[str]) -> str:
-    """One fingerprint of several; of one, itself."""
-    if len(fingerprints) == 1:
-        return fingerprints[0]
-    return hashlib.sha256(":".join(fingerprints).encode()).hexdigest()[: len(fingerprints[0])]
+def _joint_fingerprint(sources: Sequence[Cache | LabelledPairs]) -> str:
+    """Return one fingerprint of several sources, in this order; of one, its own."""
+    prints = [source.fingerprint for source in sources]
+    if len(prints) == 1:
+        return prints[0]
+    return hashlib.sha256(":".join(prints).encode()).hexdigest()[: len(prints[0])]
 
 
 def keyed_items(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
-    """Specs with their keys; opens each cache once and checks that it is large enough."""
-    read: dict[tuple[Any, ...], Inputs] = {}
-    found = []
+    """Return specs with their keys; each cache is opened once, and must be large enough."""
+    opened: dict[tuple[Any, ...], Inputs] = {}
+    items = []
     for spec in specs:
-        if (source := input_files(spec)) not in read:
-            read[source] = open_inputs(spec, root)
-        inputs = read[source]
+        if (files := input_files(spec)) not in opened:
+            opened[files] = open_inputs(spec, root)
+        inputs = opened[files]
         require_enough(spec, inputs)
-        shape = Shape(inputs.dim, inputs.n_test)
-        found.append(Item(spec.key(inputs.fingerprint), spec, shape))
-    return found
+        items.append(Item(spec.key(inputs.fingerprint), spec, Shape(inputs.dim, inputs.n_test)))
+    return items
 
 
 def input_files(spec: RunSpec) -> tuple[Any, ...]:
-    """Which files a spec reads."""
+    """Return what tells apart specs that read different files, or parts of files."""
     e, base_llm = spec.evaluation, spec.base_llm and spec.base_llm.stem
     return base_llm, spec.backbone.stem, spec.dataset, e.held_out, e.pairs, e.golden
 

@@ -1,4 +1,4 @@
-"""Labelled pairs that reward models are judged on: which pairs, of which subsets."""
+"""The labelled pairs that reward models are judged on, and their subsets."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from rmsweep.config.spec import RunSpec
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Labelled pairs that reward models are judged on, in the order of their subsets.
+    """A set of labelled pairs that reward models are judged on, in the order of its subsets.
 
     rows: (pairs,) positions in `labelled`. subsets: name and number of pairs of each, in order; the
     set's own name where it has no subsets.
@@ -26,7 +26,10 @@ class Judged:
 
 
 def held_out_pairs(spec: RunSpec, prompts: np.ndarray) -> np.ndarray:
-    """Which pairs are judged, not trained on; whole prompts, the same at every seed: (pairs,)."""
+    """Return which pairs are judged and not trained on, (pairs,) bool.
+
+    These are whole prompts, the same at every seed.
+    """
     share, n = spec.evaluation.held_out, len(prompts)
     if share is None:
         return np.zeros(n, bool)
@@ -40,7 +43,7 @@ def held_out_pairs(spec: RunSpec, prompts: np.ndarray) -> np.ndarray:
 
 
 def require_unseen(name: str, pairs: LabelledPairs, trained: set[str]) -> None:
-    """ValueError where a set to judge has prompts that are trained on."""
+    """Raise ValueError where a set to judge has prompts that are trained on."""
     is_seen = pairs.table["prompt"].isin(trained)
     if is_seen.any():
         raise ValueError(
@@ -50,7 +53,7 @@ def require_unseen(name: str, pairs: LabelledPairs, trained: set[str]) -> None:
 
 
 def require_apart(judged: list[Judged]) -> None:
-    """ValueError where two sets to judge have a subset in common, whose accuracy would be two."""
+    """Raise ValueError where two sets to judge share a subset, which would have two accuracies."""
     names = [name for one in judged for name in one.subsets]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(
@@ -60,6 +63,7 @@ def require_apart(judged: list[Judged]) -> None:
 
 
 def judged_pairs(name: str, pairs: LabelledPairs, rows: np.ndarray) -> Judged:
+    """Return a set to judge; rows: (n,) positions in pairs. ValueError for an unknown subset."""
     if "subset" not in pairs.table:
         return Judged(name, pairs, rows, {name: len(rows)})
     subset = pairs.table["subset"].iloc[rows].astype(str)

@@ -1,4 +1,4 @@
-"""The released layout of cached embeddings, and what a run reads from it."""
+"""The released layout of cached embeddings: names of files, and reading them."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """Embeddings with golden rewards, from files or synthetic; pickles.
+    """A cache of embeddings with golden rewards, from files or synthetic, which can be pickled.
 
     train_golden (prompts, K), test_golden (prompts, M): golden rewards, float64, read-only.
     train_embeddings(): (prompts, K, D) float16 or float32, read-only, a memory map for files.
@@ -44,8 +44,9 @@ class Cache:
 
 @dataclass(frozen=True, eq=False)
 class LabelledPairs:
-    """Pairs that people labelled. embeddings(): (n_pairs, 2, D), chosen first, a memory map.
+    """Pairs that people labelled, with their embeddings.
 
+    embeddings(): (n_pairs, 2, D), chosen first, a memory map.
     table: a row per pair, columns prompt, chosen, rejected and, where the file has it, subset.
     path: of the embeddings, for messages.
     """
@@ -59,29 +60,33 @@ class LabelledPairs:
 
 
 def embeddings_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
+    """Return the path of a split's embeddings, (prompts, K, D)."""
     files.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
     return Path(root) / f"embd_{base_llm}_{backbone}_{dataset}_{split}.npy"
 
 
 def rewards_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
+    """Return the path of a split's golden rewards, (prompts, K, 1)."""
     files.require_stems(base_llm=base_llm, backbone=backbone, dataset=dataset)
     return Path(root) / f"reward_{base_llm}_{backbone}_{dataset}_{split}.npy"
 
 
 def pair_embeddings_path(root: Path, dataset: str, backbone: str) -> Path:
+    """Return the path of the embeddings of labelled pairs, (pairs, 2, D)."""
     files.require_stems(dataset=dataset, backbone=backbone)
     return Path(root) / f"embd_pairs_{dataset}_{backbone}.npy"
 
 
 def pair_table_path(root: Path, dataset: str) -> Path:
+    """Return the path of the table of labelled pairs, a row a pair."""
     files.require_stems(dataset=dataset)
     return Path(root) / f"pairs_{dataset}.parquet"
 
 
 def open_files(root: Path, base_llm: str, backbone: str, dataset: str) -> Cache:
-    """Cache in the released layout under root, checked and fingerprinted.
+    """Return the cache of three file stems under root, checked and fingerprinted.
 
-    base_llm, backbone, dataset: file stems. Reads headers, the reward files and at most 8 MiB of
+    Reads headers, the reward files and at most 8 MiB of
     embeddings. FileNotFoundError for a missing file, ValueError for one that is not sound.
     """
     embeddings, rewards = [], []
@@ -111,7 +116,7 @@ def open_files(root: Path, base_llm: str, backbone: str, dataset: str) -> Cache:
 
 
 def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
-    """Labelled pairs under root, checked and fingerprinted; dataset, backbone: file stems.
+    """Return the labelled pairs of two file stems under root, checked and fingerprinted.
 
     FileNotFoundError for a missing file, ValueError for one that is not sound.
     """
@@ -143,7 +148,10 @@ def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
 
 
 def read_texts(path: Path) -> pd.DataFrame:
-    """Text columns of a pairs file; ValueError where one is missing, not text, or has nulls."""
+    """Return the text columns of a file of pairs.
+
+    ValueError where one is missing, is not text, or has nulls.
+    """
     try:
         available = pq.read_schema(path).names
         wanted = ["prompt", "chosen", "rejected", *(["subset"] if "subset" in available else [])]
@@ -170,7 +178,7 @@ def read_texts(path: Path) -> pd.DataFrame:
 
 
 def check_texts(table: pd.DataFrame, path: Path) -> None:
-    """ValueError for a pair of equal responses, which has no label."""
+    """Raise ValueError for a pair of equal responses, which has no label."""
     is_same = (table["chosen"] == table["rejected"]).to_numpy()
     if is_same.any():
         raise ValueError(
@@ -184,7 +192,7 @@ def _memory_map(header: Header) -> np.ndarray:
 
 
 def _read_block(header: Header, first: int, last: int) -> np.ndarray:
-    """Embeddings of prompts [first, last) by plain reads: mapped pages would add to the RSS."""
+    """Return embeddings of prompts [first, last), read, not mapped: the pages would stay."""
     n_prompts, *rest = header.shape
     assert 0 <= first < last <= n_prompts, (first, last, n_prompts)
     block = np.empty((last - first, *rest), header.dtype)

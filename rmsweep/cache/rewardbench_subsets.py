@@ -1,4 +1,4 @@
-"""RewardBench's subsets, its four sections and prior sets.
+"""The names of RewardBench's subsets, of its four sections and of its prior sets.
 
 Lambert et al. 2024 (arXiv:2403.13787); numbers of allenai/reward-bench 05a9005.
 """
@@ -38,7 +38,7 @@ SUBSETS = (*(name for section in SECTIONS.values() for name in section), *PRIOR_
 
 
 def check_subsets(names: Iterable[str], where: object) -> None:
-    """ValueError names the first subset that is none of RewardBench's, and the nearest one."""
+    """Raise ValueError, which names the nearest, for a subset that is none of RewardBench's."""
     for name in names:
         if name not in SUBSETS:
             raise ValueError(
@@ -47,10 +47,10 @@ def check_subsets(names: Iterable[str], where: object) -> None:
 
 
 def missing_subsets(subsets: Iterable[str]) -> dict[str, list[str]]:
-    """Of each section that has some of its subsets: those that it lacks."""
-    there = set(subsets)
+    """Return the subsets that are missing of each section that has some of its subsets."""
+    present = set(subsets)
     return {
-        section: [name for name in weights if name not in there]
+        section: [name for name in weights if name not in present]
         for section, weights in SECTIONS.items()
-        if there & set(weights) and not set(weights) <= there
+        if present & set(weights) and not set(weights) <= present
     }

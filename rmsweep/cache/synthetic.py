@@ -65,19 +65,19 @@ class SyntheticSource(Synthetic):
         _require("intrinsic_dim", rule, self.intrinsic_dim, 2 * self.intrinsic_dim <= self.dim)
 
     def shape(self, split: str) -> tuple[int, int]:
-        """(prompts, responses) of a split."""
+        """Return the number of prompts of a split, and of responses to each."""
         if split == "train":
             return self.train_prompts, self.train_responses
         return self.test_prompts, self.test_responses
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of a SHA-256 of all parameters and VERSION; generates nothing."""
+        """The identity of the data, 32 hex digits of a SHA-256 of all parameters and VERSION."""
         return _sha256("cache", asdict(self)).hex()[:N_DIGITS]
 
 
 class World(NamedTuple):
-    """What a (dataset, seed) rewards. Directions are orthonormal columns over the d latents."""
+    """The golden reward of a dataset and seed; directions: orthonormal columns over d latents."""
 
     centres: np.ndarray  # (clusters, d) float32, over clusters mean 0 and variance 1
     cluster_effects: np.ndarray  # (clusters,), mean 0 and variance 1
@@ -87,7 +87,7 @@ class World(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """Of one chunk; all standard normal but clusters."""
+    """The latents of one chunk of prompts, all standard normal but the clusters."""
 
     clusters: np.ndarray  # (CHUNK_PROMPTS,) int
     places: np.ndarray  # (CHUNK_PROMPTS, d) float32, place of the prompt in its cluster
@@ -97,7 +97,7 @@ class Latents(NamedTuple):
 
 @lru_cache(maxsize=8)
 def synthetic_cache(source: SyntheticSource) -> Cache:
-    """The cache of these parameters: golden rewards now, embeddings (float16) when asked for."""
+    """Return the cache of these parameters; its float16 embeddings are made when asked for."""
     return Cache(
         fingerprint=source.fingerprint,
         train_prompts=source.train_prompts,
@@ -120,7 +120,7 @@ def _train_embeddings(source: SyntheticSource) -> np.ndarray:
 
 
 def synthetic_embeddings(source: SyntheticSource, split: str, first: int, last: int) -> np.ndarray:
-    """Embeddings of prompts [first, last) of a split: (last - first, K, D) float16."""
+    """Return embeddings of prompts [first, last) of a split, (last - first, K, D) float16."""
     n_prompts, n_responses = source.shape(split)
     assert 0 <= first < last <= n_prompts, (first, last, n_prompts)
     centres = _world(source.dataset, source.seed, source.n_clusters, source.intrinsic_dim).centres
@@ -149,7 +149,7 @@ def synthetic_embeddings(source: SyntheticSource, split: str, first: int, last: 
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
-    """Uniform noise of 256 levels, mean 0, float32: seven times faster to draw than normal."""
+    """Return uniform noise of 256 levels, mean 0, float32: it is drawn in a seventh of the time."""
     levels = np.frombuffer(rng.bytes(math.prod(shape)), np.uint8).reshape(shape)
     noise = levels - np.float32(127.5)
     noise *= np.float32(std * math.sqrt(12 / (256**2 - 1)))
@@ -157,7 +157,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.n
 
 
 def synthetic_rewards(source: SyntheticSource, split: str) -> np.ndarray:
-    """Golden rewards of a split, (prompts, K) float64, read-only, exact in float32."""
+    """Return golden rewards of a split, (prompts, K) float64, read-only, exact in float32."""
     n_prompts, n_responses = source.shape(split)
     golden = np.empty((n_prompts, n_responses))
     for chunk in range(-(-n_prompts // CHUNK_PROMPTS)):
@@ -168,7 +168,7 @@ def synthetic_rewards(source: SyntheticSource, split: str) -> np.ndarray:
 
 
 def _chunk_golden(source: SyntheticSource, latents: Latents) -> np.ndarray:
-    """Golden rewards of a chunk, (CHUNK_PROMPTS, K) float32."""
+    """Return golden rewards of a chunk, (CHUNK_PROMPTS, K) float32."""
     world = _world(source.dataset, source.seed, source.n_clusters, source.intrinsic_dim)
     prompt = np.einsum("pd,dn->pn", latents.places, world.prompt_directions)
     response = np.einsum("pkd,dn->pkn", latents.responses, world.response_directions)
@@ -191,9 +191,9 @@ def _chunk_golden(source: SyntheticSource, latents: Latents) -> np.ndarray:
 
 
 def _curved(normal: np.ndarray) -> np.ndarray:
-    """Second Hermite polynomials of (..., n) independent standard normals, summed.
+    """Return second Hermite polynomials of (..., n) independent standard normals, summed.
 
-    Mean 0, variance 1, uncorrelated with any linear function of them.
+    The sum has mean 0 and variance 1, and is uncorrelated with any linear function of them.
     """
     return (normal**2 - 1).sum(axis=-1) / math.sqrt(2 * normal.shape[-1])
 
@@ -228,7 +228,7 @@ def _world(dataset: str, seed: int, n_clusters: int, d: int) -> World:
 
 @lru_cache(maxsize=2)
 def _backbone(backbone: str, d: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Maps of prompt and response latents, each (d, D) float32 with mean squared column norm 1."""
+    """Return maps of prompt and response latents, (d, D) float32, mean squared column norm 1."""
     maps = _rng("backbone", backbone, d, dim).standard_normal((2, d, dim))
     maps *= np.sqrt(dim / np.square(maps).sum(axis=(1, 2), keepdims=True))
     between_map, within_map = maps.astype(np.float32)
@@ -240,7 +240,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 
 def _rng(purpose: str, *fields: object) -> np.random.Generator:
-    """Stream of its own for a purpose and the fields it depends on."""
+    """Return a stream of random numbers of its own for a purpose and the fields it depends on."""
     entropy = int.from_bytes(_sha256(purpose, fields)[:16], "little")
     return np.random.default_rng(np.random.SeedSequence(entropy))
 

@@ -1,4 +1,4 @@
-"""Writes the synthetic source as files in the released layout."""
+"""Writing a synthetic cache as files in the released layout."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ BLOCK_ROWS = 4096  # responses embedded at a time
 def write_cache(
     root: Path, source: SyntheticSource, dtype: str, progress: Callable[[int], None]
 ) -> None:
-    """Writes the four files of generate(source) under root, made where it is absent.
+    """Write the four files of a synthetic cache under root, a folder that is made where absent.
 
     dtype: of the embeddings, float16 or float32 (the same values); golden rewards are float32.
     progress(n): called after each block with the bytes written since the last call.
@@ -56,7 +56,7 @@ def _write_npy(
     blocks: Iterable[np.ndarray],
     progress: Callable[[int], None],
 ) -> None:
-    """A .npy file of shape and dtype whose data are the blocks, one after the other."""
+    """Write a .npy file of shape and dtype whose data are the blocks, one after the other."""
     with open(path, "wb") as file:
         header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)

@@ -13,48 +13,51 @@ from rmsweep.config.spec import RunSpec, canonical_fields
 
 
 def spec_columns(spec: RunSpec) -> dict[str, Any]:
-    """The spec as flat columns, named as on the command line; a loss's own fields are one JSON."""
+    """Return a spec as flat columns, named as on the command line.
+
+    The fields that only one loss has are one JSON text, loss.options.
+    """
     return {name: _at(spec, path) for name, path, _ in _leaves()}
 
 
 def column_types() -> dict[str, type]:
-    """Name and type (int, float, str) of each of `columns`."""
+    """Return the type (int, float or str) of each column of `spec_columns`, by name."""
     return {name: hint for name, _, hint in _leaves()}
 
 
 def loss_options(loss: losses.Loss) -> str:
-    """JSON of the loss's fields that shape its numbers, named as on the command line."""
-    plain = canonical_fields(loss)
-    kept = {k: plain[k] for k in ("objective", "validation_objective", "rows")}
-    return json.dumps(kept | plain["options"], sort_keys=True)
+    """Return JSON of a loss's fields that shape its numbers, named as on the command line."""
+    fields = canonical_fields(loss)
+    kept = {name: fields[name] for name in ("objective", "validation_objective", "rows")}
+    return json.dumps(kept | fields["options"], sort_keys=True)
 
 
 @functools.cache
 def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
-    """Column name, attribute path and scalar type of each scalar field of a spec."""
-    found = []
+    """Return column name, attribute path and scalar type of each scalar field of a spec."""
+    leaves = []
 
     def walk(cls: type, path: tuple[str, ...]) -> None:
         for name, hint in typing.get_type_hints(cls).items():
-            here = (*path, name)
+            inner = (*path, name)
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
             kind: Any = next(o for o in options if o is not types.NoneType)
-            column = ".".join(path if name == "name" else here)
+            column = ".".join(path if name == "name" else inner)
             if cls is losses.Loss and name in ("objective", "validation_objective", "rows"):
                 continue  # in loss.options
             if kind is bool:
                 continue  # evaluation.diagnostics
             if kind is Options:
-                found.append((column, here, str))
+                leaves.append((column, inner, str))
             elif typing.get_origin(kind) is tuple:
-                found.append((column, here, str))
+                leaves.append((column, inner, str))
             elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
-                walk(kind, here)
+                walk(kind, inner)
             else:
-                found.append((column, here, str if len(options) > 1 and str in options else kind))
+                leaves.append((column, inner, str if len(options) > 1 and str in options else kind))
 
     walk(RunSpec, ())
-    return tuple(found)
+    return tuple(leaves)
 
 
 def _at(spec: RunSpec, path: tuple[str, ...]) -> Any:

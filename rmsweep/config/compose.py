@@ -1,4 +1,4 @@
-"""Hydra composes: from overrides to plain configs, once per combination of group choices."""
+"""Composing with Hydra: overrides and sweep files become plain configs."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from rmsweep import files as naming
+from rmsweep import files
 from rmsweep.config.spec import NOT_IN_SPEC
 from rmsweep.errors import nearest, one_line
 from rmsweep.paths import SHIPPED
@@ -47,25 +47,26 @@ class Axes:
 
 @contextlib.contextmanager
 def hydra_at_conf() -> Iterator[None]:
-    """Hydra initialised on conf/, for `read_axes` and `expand`."""
+    """Initialise Hydra on conf/, for `compose_one`, `read_axes` and `expand`."""
     with initialize_config_dir(str(SHIPPED / "conf"), job_name="rmsweep", version_base="1.3"):
         yield
 
 
 def search_path(config_dirs: Sequence[str]) -> str:
-    """The override with which Hydra finds sweeps/ and the user's own groups."""
+    """Return the override with which Hydra finds sweeps/ and the user's own groups."""
     folders = [SHIPPED, *(Path(d).resolve() for d in config_dirs)]
     quoted = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in folders]
     return f"hydra.searchpath=[{','.join(quoted)}]"
 
 
 def compose_one(overrides: Sequence[str]) -> Config:
+    """Return the config that Hydra composes of these overrides, interpolations left as they are."""
     cfg = compose("config", list(overrides), return_hydra_config=True)
     return as_config(cfg, dict(cfg.hydra.runtime.choices))
 
 
 def as_config(cfg: DictConfig, choices: dict[str, str]) -> Config:
-    """As plain containers, interpolations unresolved."""
+    """Return Hydra's config as plain containers, interpolations left as they are."""
     with flag_override(cfg, ["struct", "readonly"], False):
         cfg.pop("hydra", None)
     values: Any = OmegaConf.to_container(cfg, resolve=False)
@@ -73,15 +74,15 @@ def as_config(cfg: DictConfig, choices: dict[str, str]) -> Config:
 
 
 def interpolated(values: dict[str, Any]) -> dict[str, Any]:
-    """Interpolations replaced by what they stand for."""
+    """Return values with each interpolation replaced by what it stands for."""
     if "${" not in json.dumps(values):
         return values
-    found: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
-    return found
+    resolved: Any = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    return resolved
 
 
 def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
-    """The sweep that the command line and its sweep file ask for; the command line wins.
+    """Return the sweep that command line and sweep file ask for; the command line wins.
 
     overrides: `field=value` fixes a field, also one that the sweep file sweeps; `field=a,b`,
     `field=range(5)` and so on sweep it. ValueError names what is wrong.
@@ -97,31 +98,37 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
         raise ValueError(
             f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude"
         )
-    _check_sweep(sweep)
-    given = {o.get_key_element() for o in parsed}
+    _require_kinds(sweep)
+    overridden = {o.get_key_element() for o in parsed}
     fields = {
         name: _values(_parser().parse_override(f"{name}={_text(value)}"))
         for name, value in (sweep.get("axes") or {}).items()
-        if name not in given
+        if name not in overridden
     } | swept
     if empty := [name for name, values in fields.items() if not values]:
         raise ValueError(f"{empty[0]} has no values to sweep; give at least one")
-    zipped = [[name for name in names if name in fields] for names in sweep.get("zip") or []]
-    for names, all_names in zip(zipped, sweep.get("zip") or [], strict=True):
-        lengths = {name: len(fields[name]) for name in names}
-        if len(set(lengths.values())) > 1 or 0 < len(names) < len(all_names):
-            raise ValueError(
-                f"sweep.zip: fields that advance together need as many values each, got {lengths}"
-                f" of {all_names}"
-            )
+    zipped = _zipped_fields(sweep.get("zip") or [], fields)
     name = base.values.get("name") or sweep.get("name") or _name_of(fields, fixed)
-    if not naming.is_name(name):
-        raise ValueError(f"name must be {naming.RULE}; got {name!r}")
+    if not files.is_name(name):
+        raise ValueError(f"name must be {files.RULE}; got {name!r}")
     return Axes(name, base, fixed, fields, zipped, sweep.get("exclude") or [])
 
 
-def _check_sweep(sweep: dict[str, Any]) -> None:
-    """ValueError where a field of `sweep` is of another kind."""
+def _zipped_fields(groups: list[list[str]], fields: dict[str, list[str]]) -> list[list[str]]:
+    """Return the swept fields of each group that advances together; ValueError if none can."""
+    zipped = [[name for name in group if name in fields] for group in groups]
+    for names, group in zip(zipped, groups, strict=True):
+        lengths = {name: len(fields[name]) for name in names}
+        if len(set(lengths.values())) > 1 or 0 < len(names) < len(group):
+            raise ValueError(
+                f"sweep.zip: fields that advance together need as many values each, got {lengths}"
+                f" of {group}"
+            )
+    return zipped
+
+
+def _require_kinds(sweep: dict[str, Any]) -> None:
+    """Raise ValueError where a field of `sweep` is of another kind."""
     zipped, exclude = sweep.get("zip") or [], sweep.get("exclude") or []
     is_lists = isinstance(zipped, list) and all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in zipped
@@ -140,7 +147,7 @@ def _check_sweep(sweep: dict[str, Any]) -> None:
 
 
 def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
-    """Every config of the sweep, the last axis fastest; what `exclude` matches is left out.
+    """Yield every config of the sweep, the last axis fastest, but those that `exclude` matches.
 
     Hydra composes once per combination of the group options that hold anything; options that are
     but a name (selection, pairing) and plain values are put in afterwards.
@@ -172,7 +179,7 @@ def _compose(axes: Axes, overrides: tuple[str, ...], path: str) -> Config:
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
-    """One list an independent axis, at the place of its first field; an entry sets its fields."""
+    """Return a list for each independent axis, in order of first fields; an entry sets fields."""
     dimensions, seen = [], set()
     for name in axes.fields:
         together = next((names for names in axes.zipped if name in names), [name])
@@ -194,7 +201,7 @@ def _values(override: Override) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """An axis in Hydra's syntax; a YAML list is a choice between its items."""
+    """Return an axis in Hydra's syntax; a YAML list is a choice between its items."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -208,7 +215,10 @@ def _text_of_item(value: Any) -> str:
 
 @functools.lru_cache(maxsize=65536)
 def _kind(override: str, config_dirs: tuple[str, ...]) -> str:
-    """Who puts it in: "compose", Hydra; "name", a group's option without content; "value", we."""
+    """Return how an override enters a config.
+
+    "compose": by Hydra. "name": as a group's option that holds nothing. "value": put in by us.
+    """
     parsed = _parser().parse_override(override)
     key, value = parsed.get_key_element(), parsed.value()
     folders = [folder / key for folder in (SHIPPED / "conf", SHIPPED, *map(Path, config_dirs))]
@@ -231,7 +241,7 @@ def _assignment(override: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dict[str, Any]:
-    """A copy of nested dicts with one value replaced; what it shares is not copied."""
+    """Return a copy of nested dicts with one value replaced; what they share is not copied."""
     if not isinstance(values, dict) or path[0] not in values:
         raise ValueError(f"{field} is an unknown field; {nearest(path[0], values or ())}")
     inner = value if len(path) == 1 else _replaced(values[path[0]], path[1:], value, field)
@@ -239,21 +249,21 @@ def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dic
 
 
 def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, Any]) -> bool:
-    """Whether a config has all of a rule's values; a group is named by its option."""
+    """Tell whether a config has all of a rule's values; a group is named by its option."""
     for name, wanted in rule.items():
-        found = choices.get(name, values)
+        value = choices.get(name, values)
         if name not in choices:
             for part in name.split("."):
-                if not isinstance(found, dict) or part not in found:
+                if not isinstance(value, dict) or part not in value:
                     raise ValueError(f"sweep.exclude: {name} is an unknown field")
-                found = found[part]
-        if found != wanted:
+                value = value[part]
+        if value != wanted:
             return False
     return True
 
 
 def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
-    """Of an unnamed sweep: its axes and a hash, so that the same command resumes."""
+    """Return the name of an unnamed sweep: its axes and a hash, so that its command resumes it."""
     kept = sorted(o for o in fixed if o.partition("=")[0].partition(".")[0] not in NOT_IN_SPEC)
     text = json.dumps([fields, kept])
     short = "-".join(name.rpartition(".")[2] for name in fields) or "sweep"
@@ -261,7 +271,7 @@ def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
 
 
 def _comment(file: Path) -> str:
-    """What a file says of itself: the first line of comment, after a `# @package` line."""
+    """Return the comment that a file begins with, after a `# @package` line."""
     for line in file.read_text().splitlines():
         if not line.startswith("# @"):
             return line.removeprefix("#").strip() if line.startswith("#") else ""
@@ -269,11 +279,11 @@ def _comment(file: Path) -> str:
 
 
 def options_by_group(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Groups, their options, and the comment that each option's file begins with."""
-    found: dict[str, dict[str, str]] = {}
+    """Return the comment that each option's file begins with, by group and option."""
+    options: dict[str, dict[str, str]] = {}
     for folder in [SHIPPED / "conf", *map(Path, config_dirs), SHIPPED]:
         groups = [SHIPPED / "sweeps"] if folder == SHIPPED else sorted(folder.glob("*/"))
         for group in groups:
             for file in sorted(group.glob("*.yaml")):
-                found.setdefault(group.name, {})[file.stem] = _comment(file)
-    return found
+                options.setdefault(group.name, {})[file.stem] = _comment(file)
+    return options

@@ -13,7 +13,7 @@ MODES = ("online", "offline", "disabled")
 
 @dataclass(frozen=True)
 class Wandb:
-    """The field `logger`; conf/logger/wandb.yaml says what each is."""
+    """The settings of W&B, the config's field `logger`, explained in conf/logger/wandb.yaml."""
 
     project: str
     entity: str | None
@@ -22,14 +22,14 @@ class Wandb:
 
 
 def logger_of(values: Mapping[str, Any] | None) -> Wandb | None:
-    """The logger of a config; None without one. ValueError for what makes no sense, before work."""
+    """Return the logger of a config, or None without one; ValueError for what makes no sense."""
     if not values:
         return None
     logger = from_mapping(Wandb, dict(values), "logger")
     for name, valid in (("mode", MODES), ("per", ("sweep", "run"))):
         if getattr(logger, name) not in valid:
-            given = getattr(logger, name)
-            raise ValueError(f"logger.{name} {given!r} is unknown; {nearest(given, valid)}")
+            value = getattr(logger, name)
+            raise ValueError(f"logger.{name} {value!r} is unknown; {nearest(value, valid)}")
     if logger.mode == "disabled":
         return None
     if importlib.util.find_spec("wandb") is None:

@@ -1,4 +1,4 @@
-"""Composed configs become specs; a stored spec becomes one again."""
+"""Parsing: a composed config becomes a spec, and so does a spec that a data file holds."""
 
 import dataclasses
 import functools
@@ -7,7 +7,6 @@ import typing
 from typing import Any
 
 from rmsweep.config import losses, reward_models, rules
-from rmsweep.config.columns import spec_columns
 from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import (
     GROUPS,
@@ -22,7 +21,10 @@ from rmsweep.errors import nearest
 
 
 def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
-    """The spec of a composed, resolved config and its group choices; ValueError names the field."""
+    """Return the spec of a composed, interpolated config and the option chosen of each group.
+
+    ValueError names the field that is unknown, missing, of another type or not sound.
+    """
     known = {f.name for f in dataclasses.fields(RunSpec)} | NOT_IN_SPEC
     for name in sorted(cfg.keys() - known):
         raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
@@ -40,7 +42,7 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
     parts |= {name: spec_part(name, None, json.dumps(cfg.get(name))) for name in STRUCTURES}
     scalars = {name: cfg.get(name) for name in ("quantity", "seed", "precision")}
     spec = from_mapping(RunSpec, parts | scalars)
-    rules.require_sound(spec, spec_columns(spec))
+    rules.require_sound(spec)
     return spec
 
 
@@ -63,7 +65,10 @@ def spec_part(group: str, name: str | None, values_json: str) -> Any:
 
 
 def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
-    """The spec back from its canonical JSON and the two fields that are no part of that."""
+    """Return the spec of a canonical JSON text and of the two fields that are no part of it.
+
+    Raises whatever a text that is no such JSON makes it raise; sweep_record.stored_spec tells it.
+    """
     values = json.loads(text)
     kind = reward_models.kind_of(values["loss"]["reward_model"])
     values["loss"]["options"] = from_mapping(kind, _unset(kind) | values["loss"]["options"])
@@ -79,6 +84,6 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
 
 
 def _unset(cls: Any) -> dict[str, None]:
-    """Null for each field that is in an id only where it is set."""
+    """Return null for each field of a dataclass that is in an id only where it is set."""
     fields = dataclasses.fields(cls)
     return {f.name: None for f in fields if f.metadata.get("in_id_if_set")}

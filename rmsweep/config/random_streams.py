@@ -22,7 +22,10 @@ STREAMS = {
 
 
 def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
-    """The generator of one random need of this run; `also`: more that it depends on."""
+    """Return the generator of one random need of a run; purpose: a name in STREAMS.
+
+    also: what it depends on beside the spec's fields there.
+    """
     flat = spec_columns(spec)
     fields = {name: flat[name] for name in STREAMS[purpose]}
     if fields.get("loss.member", 0) is None:  # a run that is no member draws as before there were

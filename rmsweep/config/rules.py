@@ -1,10 +1,10 @@
 """Rules that the values of a spec obey, beyond their types."""
 
-from typing import Any
-
 from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS
 from rmsweep.annotation.preferences import LINKS
 from rmsweep.config import losses
+from rmsweep.config.columns import spec_columns
+from rmsweep.config.spec import RunSpec
 from rmsweep.errors import nearest
 
 # Fields that mean something for one source of annotations only, and why
@@ -24,12 +24,12 @@ LABELLED = {
 }
 
 
-def require_sound(spec: Any, flat: dict[str, Any]) -> None:
-    """ValueError unless the values of a RunSpec make sense, alone and together.
+def require_sound(spec: RunSpec) -> None:
+    """Raise ValueError unless the values of a spec make sense, alone and together.
 
-    Types are known to be right. flat: its columns.
+    Types are known to be right.
     """
-    _check_source(spec, flat)
+    _require_fields_of_source(spec)
     for name, value, valid in (
         ("selection", spec.selection, SELECTIONS),
         ("pairing", spec.pairing, PAIRINGS),
@@ -74,26 +74,26 @@ def require_sound(spec: Any, flat: dict[str, Any]) -> None:
     require_golden(spec)
 
 
-def _check_source(spec: Any, flat: dict[str, Any]) -> None:
-    """ValueError unless the fields that are set belong to the source of the annotations."""
+def _require_fields_of_source(spec: RunSpec) -> None:
+    """Raise ValueError unless the fields that are set belong to the source of the annotations."""
     source = spec.annotation.source
     if source not in ("simulated", "labels"):
         raise ValueError(
             f"annotation.source {source!r} is unknown; {nearest(source, ('simulated', 'labels'))}"
         )
     refused, needed = (SIMULATED, LABELLED) if source == "labels" else (LABELLED, SIMULATED)
-    flat = flat | {
+    values = spec_columns(spec) | {
         "dataset.synthetic": spec.dataset.synthetic and spec.dataset.name,
         "evaluation.golden": spec.evaluation.golden and spec.evaluation.golden.dataset,
     }
     for name, why in refused.items():
-        if flat[name] is not None:
+        if values[name] is not None:
             raise ValueError(
-                f"{name} must be null with annotation.source={source} ({why}), got {flat[name]}"
+                f"{name} must be null with annotation.source={source} ({why}), got {values[name]}"
             )
     optional = {"dataset.synthetic", "evaluation.held_out", "evaluation.golden"}
     for name in needed:
-        if name not in optional and flat[name] is None:
+        if name not in optional and values[name] is None:
             raise ValueError(f"{name} must be given with annotation.source={source}, got null")
     e = spec.evaluation
     if source == "labels" and e.held_out is None and e.pairs is None and e.golden is None:
@@ -108,8 +108,8 @@ def _check_source(spec: Any, flat: dict[str, Any]) -> None:
         )
 
 
-def require_golden(spec: Any) -> None:
-    """ValueError where the loss reads golden rewards that the annotations' source has not."""
+def require_golden(spec: RunSpec) -> None:
+    """Raise ValueError where the loss reads golden rewards that the annotations' source has not."""
     a = spec.annotation
     if losses.reads_margin(spec.loss) and a.source != "simulated":
         raise ValueError(

@@ -12,22 +12,23 @@ IF_SET = {"in_id_if_set": True}  # a null field is not in the canonical JSON: ne
 
 
 def from_mapping(cls: type, values: Any, path: str = "") -> Any:
-    """An instance of cls from a mapping with exactly its fields, checked against their type hints.
+    """Return an instance of cls from a mapping of exactly its fields, checked by their type hints.
 
     Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; an int is taken for a
-    float, nothing else is converted. ValueError: unknown, missing or wrongly typed field at `path`.
+    float, nothing else is converted. ValueError names a field at `path` that is unknown, missing or
+    of another type.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{path} must be a mapping, got {values!r}")
     hints = _hints(cls)
-    at = f"{path}." if path else ""
+    prefix = f"{path}." if path else ""
     for name in values:
         if name not in hints:
-            raise ValueError(f"{at}{name} is an unknown field; {nearest(name, hints)}")
+            raise ValueError(f"{prefix}{name} is an unknown field; {nearest(name, hints)}")
     for name in hints:
         if name not in values:
-            raise ValueError(f"{at}{name} is missing")
-    return cls(**{name: convert(values[name], hint, at + name) for name, hint in hints.items()})
+            raise ValueError(f"{prefix}{name} is missing")
+    return cls(**{name: convert(values[name], hint, prefix + name) for name, hint in hints.items()})
 
 
 @functools.cache
@@ -38,7 +39,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:
-    """The value as its type hint says; ValueError names the field at `path`."""
+    """Return a value as its type hint says; ValueError names the field at `path`."""
     option: Any
     if value == "???":
         raise ValueError(f"{path} has no value yet; give {path}=VALUE")

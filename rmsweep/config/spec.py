@@ -1,4 +1,4 @@
-"""The frozen, typed configuration of one run: parsing, identity and columns."""
+"""The frozen, typed configuration of one run, and its identity."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # ... nor on these, which 
 
 @dataclass(frozen=True)
 class Source:
-    """Whose files are read: a base LLM or a backbone."""
+    """A base LLM or a backbone whose files are read; stem: its part of their names."""
 
     name: str
     stem: str
@@ -53,6 +53,8 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Dataset:
+    """The prompts, and the unit of golden rewards; synthetic: null where files are read."""
+
     name: str
     stem: str
     reward_scale: float | str | None
@@ -61,6 +63,8 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Annotation:
+    """The source of the labels: people, or an annotator simulated with this beta and link."""
+
     source: str
     beta: float | None
     link: str | None
@@ -69,6 +73,8 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Training:
+    """The settings of a fit; validation_share: of the pairs, held out to stop at the best epoch."""
+
     protocol: str
     batch_pairs: int
     learning_rate: float
@@ -79,7 +85,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Golden:
-    """File stems of the cache whose test split is scored, where labels are trained on."""
+    """The file stems of the cache whose test split is scored, where labels are trained on."""
 
     base_llm: str
     dataset: str
@@ -87,6 +93,8 @@ class Golden:
 
 @dataclass(frozen=True)
 class Evaluation:
+    """What fitted reward models are judged on: n of Best-of-N, and labelled pairs."""
+
     name: str
     n: int | None
     held_out: float | None = field(metadata=IF_SET)
@@ -97,7 +105,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """All that determines a run's numbers, but for the cached embeddings themselves."""
+    """The whole of what determines a run's numbers, but for the cached embeddings themselves."""
 
     base_llm: Source | None
     backbone: Source
@@ -114,25 +122,29 @@ class RunSpec:
 
     @functools.cached_property
     def canonical(self) -> str:
+        """The spec as JSON, of one form for one run, of which its ids are hashes."""
         return json.dumps(canonical_fields(self), sort_keys=True, separators=(",", ":"))
 
     @functools.cached_property
     def spec_id(self) -> str:
-        """16 hex digits; known before any data is there."""
+        """The identity of a spec, 16 hex digits, known before any data is there."""
         return _digest(f"{SEMANTICS}:{self.canonical}")
 
     def key(self, fingerprint: str) -> str:
-        """Identity of the numbers: spec, SEMANTICS and the data's fingerprint; 16 hex digits."""
+        """Return the identity of a run's numbers, 16 hex digits.
+
+        It is a hash of spec, SEMANTICS and the data's fingerprint.
+        """
         return _digest(f"{SEMANTICS}:{self.canonical}:{fingerprint}")
 
     @property
     def n_validation(self) -> int:
-        """Pairs held out."""
+        """The number of pairs held out for validation."""
         return round(self.quantity * self.training.validation_share)
 
     @property
     def n_members(self) -> int:
-        """Reward models to fit."""
+        """The number of reward models to fit."""
         return self.loss.ensemble or 1
 
     @property
@@ -144,10 +156,10 @@ class RunSpec:
         if self.loss.ensemble is None:
             return [self]
         alone = dataclasses.replace(self.loss, ensemble=None, pick=None)
-        plain = dataclasses.replace(self.evaluation, diagnostics=False)
+        undiagnosed = dataclasses.replace(self.evaluation, diagnostics=False)
         return [
             dataclasses.replace(
-                self, loss=dataclasses.replace(alone, member=i or None), evaluation=plain
+                self, loss=dataclasses.replace(alone, member=i or None), evaluation=undiagnosed
             )
             for i in range(self.loss.ensemble)
         ]
@@ -155,7 +167,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a run's cost depends on, of its cache."""
+    """The shape of a run's cache, as far as the run's cost depends on it."""
 
     dim: int
     test_responses: int  # of all test prompts and judged pairs
@@ -171,14 +183,14 @@ class Item:
 
 
 def canonical_fields(value: Any) -> Any:
-    """Dataclasses as dicts, without the fields that are not part of the spec's identity."""
+    """Return a dataclass as nested dicts, without fields that are no part of a spec's identity."""
     if dataclasses.is_dataclass(value):
         kept = [f.name for f in dataclasses.fields(value) if _is_in_id(f, getattr(value, f.name))]
         return {name: canonical_fields(getattr(value, name)) for name in kept}
     return value
 
 
-def _is_in_id(of: dataclasses.Field[Any], value: Any) -> bool:
+def _is_in_id(of: dataclasses.Field[Any], value: object) -> bool:
     if of.metadata.get("in_id_if_set"):
         return value is not None
     return of.metadata.get("in_id", True)

@@ -1,4 +1,4 @@
-"""Code that a data file asks for is run only where a config file names it, too."""
+"""The refusal of code that a data file asks for and that no config file names."""
 
 import functools
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ GROUPS = ("loss", "launcher", "sweeps")  # whose files name code
 
 
 def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
-    """ValueError, before anything is imported, for a `_target_` that no config file names; then
-    for one whose source has changed.
+    """Raise ValueError for a loss whose code no config file names, before it is imported.
+
+    Then raise it for one whose source has changed.
     """
     loss = spec.loss
     for code in (loss.objective, loss.validation_objective, *loss.options.code):
@@ -52,7 +53,7 @@ def _refuse(name: str, value: object) -> None:
 
 
 def _named(field: str, config_dirs: Sequence[str]) -> list[Any]:
-    """Every value of a field in rmsweep's and the user's config files."""
+    """Return every value of a field in rmsweep's and the user's config files."""
     return _named_in(field, tuple(map(Path, config_dirs)))
 
 

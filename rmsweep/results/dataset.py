@@ -1,4 +1,4 @@
-"""The results of a sweep: outputs/NAME/runs/part-*.parquet, a row a run, and what was wanted."""
+"""The results of a sweep: a row for each run that has ended, in outputs/NAME/runs."""
 
 import os
 import secrets
@@ -24,18 +24,18 @@ def folder(name: str) -> Path:
 
 
 def model_folder(directory: Path, key: str) -> Path:
-    """Where save_model=true keeps a run's reward model; saved_models.py says what is in it."""
+    """Return where save_model=true keeps a run's reward model, as saved_models.py says."""
     return directory / "models" / key
 
 
 def saved_keys(directory: Path) -> set[str]:
-    """Keys of the runs whose reward models are kept."""
+    """Return the keys of the runs whose reward models are kept."""
     folder = directory / "models"
     return {name for name in os.listdir(folder) if name[0] != "."} if folder.is_dir() else set()
 
 
 def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """One part of the dataset, whole or not at all; a column that a row lacks is null."""
+    """Write one part of the dataset, whole or not at all; a column that a row lacks is null."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     parquet.write_table(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
 
@@ -49,7 +49,7 @@ def remove_unfinished(directory: Path, pid: int | None) -> None:
 
 
 def part_paths(directory: Path) -> list[Path]:
-    """The files of the dataset; OSError where they may not be listed (glob would find none)."""
+    """Return the files of the dataset; OSError where they may not be listed: glob finds none."""
     folder = directory / "runs"
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     names = [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
@@ -57,7 +57,7 @@ def part_paths(directory: Path) -> list[Path]:
 
 
 def read_rows(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """All rows of a sweep, done and failed; ValueError names a part that cannot be read."""
+    """Return all rows of a sweep, done and failed; ValueError names a part that cannot be read."""
     tables = [parquet.read_table(path, columns) for path in part_paths(directory)]
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     try:
@@ -70,7 +70,7 @@ def read_rows(directory: Path, columns: list[str] | None = None) -> pd.DataFrame
 
 
 def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
-    """The done runs of sweep `name`, a row a key: the first by finished_at.
+    """Return the done runs of sweep `name`, a row a key: the first by finished_at.
 
     columns: only these (and key, status, finished_at), which is faster. FileNotFoundError without
     such a sweep in outputs/.
@@ -79,15 +79,20 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     return read_done(folder(name), columns)
 
 
+def sweep_names() -> list[str]:
+    """Return the names of the sweeps in outputs/, in order."""
+    return sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))
+
+
 def require_sweep(name: str) -> None:
-    """FileNotFoundError, which names those that are there, without such a sweep in outputs/."""
+    """Raise FileNotFoundError, which names the others, without such a sweep in outputs/."""
     if not files.is_name(name) or not folder(name).is_dir():
-        there = ", ".join(sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))) or "none"
-        raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {there}")
+        others = ", ".join(sweep_names()) or "none"
+        raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {others}")
 
 
 def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """As `load`, of the sweep in this folder; empty where there is none."""
+    """Return the done runs of the sweep in this folder, as `load`; none where it is not there."""
     needed = {"key", "status", "finished_at"}
     rows = read_rows(directory, columns and list(dict.fromkeys([*columns, *needed])))
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
@@ -95,7 +100,7 @@ def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame
 
 
 def done_row(name: str, key: str) -> pd.Series:
-    """All columns of a sweep's done run; ValueError where none, or more than one, has this key.
+    """Return all columns of a done run; ValueError where none, or more than one, has this key.
 
     key: of the run, or the first digits of it.
     """
@@ -117,7 +122,10 @@ def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception
 
 
 def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
-    """All columns of the done runs of these keys, a row a key; reads only parts that hold them."""
+    """Return all columns of the done runs of these keys, a row a key.
+
+    Only parts that hold one of the keys are read whole.
+    """
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
     for path in part_paths(directory):
@@ -130,14 +138,13 @@ def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
 
 
 def load_all(columns: list[str]) -> pd.DataFrame:
-    """These columns of the done rows of every sweep in outputs/."""
-    names = sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))
-    tables = [load(name, columns) for name in names]
+    """Return these columns of the done rows of every sweep in outputs/."""
+    tables = [load(name, columns) for name in sweep_names()]
     return pd.concat(tables) if tables else SCHEMA.empty_table().to_pandas()
 
 
 def require_writable(directory: Path) -> None:
-    """ValueError, before any work, where results cannot be written."""
+    """Raise ValueError, before any work, where results cannot be written."""
     try:
         (directory / "runs").mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory / "runs"):

@@ -10,7 +10,7 @@ from rmsweep.results.dataset import read_rows
 
 
 def latest_failures(directory: Path) -> pd.DataFrame:
-    """The latest failure of each key that has no done row."""
+    """Return the latest failed row of each key that has no done row."""
     rows = read_rows(directory, ["key", "status", "error", "traceback", "finished_at"])
     done = set(rows.loc[rows["status"] == "done", "key"])
     failures = rows[(rows["status"] == "failed") & ~rows["key"].isin(done)]
@@ -18,22 +18,25 @@ def latest_failures(directory: Path) -> pd.DataFrame:
 
 
 def failures_by_kind(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
-    """Failed runs by kind of error and the place it was raised; the most frequent first."""
+    """Return failed runs by kind of error and place it was raised, the most frequent first.
+
+    An entry has n (runs), error, at (the place) and key, of one of the runs.
+    """
     if not keys:
         return []
     rows = latest_failures(directory)
     rows = rows[rows["key"].isin(keys)]
     kind = rows["error"].map(lambda error: error.partition(":")[0])
-    at = rows["traceback"].map(_raised_at)
-    found = [
+    places = rows["traceback"].map(_raised_at)
+    failures = [
         {"n": len(group), "error": group["error"].iloc[0], "at": place, "key": group["key"].iloc[0]}
-        for (_, place), group in rows.groupby([kind, at], sort=False)
+        for (_, place), group in rows.groupby([kind, places], sort=False)
     ]
-    return sorted(found, key=lambda failure: -failure["n"])
+    return sorted(failures, key=lambda failure: -failure["n"])
 
 
 def _raised_at(traceback: object) -> str:
-    """File, line and function of the innermost frame."""
+    """Return file, line and function of the innermost frame; empty without a traceback."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(traceback))
     if not frames:
         return ""

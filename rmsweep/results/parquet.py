@@ -1,4 +1,4 @@
-"""Whole Parquet files or none: written under another name first, checked as they are read."""
+"""Parquet files of ours: written whole, with checksums, and checked as they are read."""
 
 import hashlib
 import os
@@ -24,8 +24,10 @@ REQUIRED = {
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """A whole file or none. Its pages have checksums, and its column names a hash, so that a byte
-    that changes on the disk is not read as another number.
+    """Write a table to a file, whole or not at all.
+
+    Its pages have checksums, and its column names a hash, so that a byte that changes on the disk
+    is not read as another number.
     """
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
@@ -35,7 +37,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
-    """A whole file, of these columns those it has; ValueError names one that is not whole.
+    """Return the table in a file, of these columns those it has; ValueError unless it is whole.
 
     kind: of file, which says what it must have (REQUIRED).
     """
@@ -48,8 +50,8 @@ def read_table(path: Path, columns: list[str] | None = None, kind: str = "part")
             if absent := REQUIRED[kind].difference(names):
                 raise pa.ArrowInvalid(f"it has no column {min(absent)}")
             _refuse_large(file.metadata)
-            there = columns and [name for name in columns if name in names]
-            return file.read(there, use_threads=False)
+            stored_columns = columns and [name for name in columns if name in names]
+            return file.read(stored_columns, use_threads=False)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
@@ -62,8 +64,9 @@ def read_table(path: Path, columns: list[str] | None = None, kind: str = "part")
 
 
 def _refuse_large(about: pq.FileMetaData) -> None:
-    """ArrowInvalid for a footer that claims more than a launch writes: equal values take no room in
-    a file, and all of it in memory.
+    """Raise ArrowInvalid for a footer that claims more than a launch writes.
+
+    Equal values take no room in a file, and all of it in memory.
     """
     groups = [about.row_group(i) for i in range(about.num_row_groups)]
     claimed = {

@@ -1,4 +1,4 @@
-"""What a sweep's launches asked for: the wanted specs, and sweep.yaml."""
+"""The record of a sweep's launches: the specs they asked for, and sweep.yaml."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,7 +18,10 @@ from rmsweep.results.schema import WANTED
 
 
 def wanted_runs(name: str) -> pd.DataFrame:
-    """The specs that the sweep's launches asked for, with keys; of outputs/single its done rows."""
+    """Return the specs that a sweep's launches asked for, a row a key.
+
+    Of outputs/single, which records none, these are its done rows.
+    """
     require_sweep(name)
     wanted = read_wanted(folder(name)).to_pandas()
     names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
@@ -26,14 +29,14 @@ def wanted_runs(name: str) -> pd.DataFrame:
 
 
 def load_sweeps(names: Sequence[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Done rows, with these columns, and wanted runs of several sweeps; each a line a key."""
+    """Return done rows, with these columns, and wanted runs of several sweeps, each a row a key."""
     done = pd.concat([load(name, columns) for name in names]).drop_duplicates("key")
     asked = pd.concat([wanted_runs(name) for name in names]).drop_duplicates("key")
     return done.reset_index(drop=True), asked.reset_index(drop=True)
 
 
 def wanted_keys(name: str) -> set[str]:
-    """Keys of `wanted`."""
+    """Return the keys of `wanted_runs`."""
     path = folder(name) / "specs.parquet"
     if not path.exists():
         return set(load(name, ["key"])["key"])
@@ -41,13 +44,14 @@ def wanted_keys(name: str) -> set[str]:
 
 
 def read_wanted(directory: Path) -> pa.Table:
+    """Return what a sweep wants, with the columns of schema.WANTED; empty where nothing is kept."""
     path = directory / "specs.parquet"
     tables = [parquet.read_table(path, kind="wanted")] if path.exists() else []
     return pa.concat_tables([WANTED.empty_table(), *tables], promote_options="permissive")
 
 
 def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
-    """By key, what the sweep wants of these keys, as it was launched."""
+    """Return what a sweep wants of these keys, as it was launched, by key."""
     table = read_wanted(directory).select(["key", "canonical", "loss.label", "diagnostics"])
     return {
         key: specs.Item(key, stored_spec(canonical, label, bool(diagnostics)))
@@ -57,7 +61,7 @@ def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item
 
 
 def stored_spec(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
-    """The spec that a data file holds; ValueError where it is none, and nothing is imported."""
+    """Return the spec that a data file holds; ValueError where it is none. Imports nothing."""
     try:
         return parse.from_canonical(canonical, label, diagnostics)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -67,11 +71,14 @@ def stored_spec(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
 
 
 def launches(directory: Path) -> list[dict[str, Any]]:
-    """What sweep.yaml says of each launch; empty without one, ValueError where it is another's."""
+    """Return what sweep.yaml says of each launch; ValueError where it is not as a launch wrote it.
+
+    Without that file the list is empty.
+    """
     path = directory / "sweep.yaml"
     try:
-        found = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
-        for launch in found:
+        recorded = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
+        for launch in recorded:
             kinds = {"at": str, "overrides": list, "axes": dict, "runs": int, "settings": dict}
             for name, kind in kinds.items():
                 if not isinstance(launch[name], kind):
@@ -83,7 +90,7 @@ def launches(directory: Path) -> list[dict[str, Any]]:
             f"{path} is not as a launch wrote it ({one_line(e, 200)}); delete it, the launch's "
             "command writes it anew"
         ) from None
-    return list(found)
+    return list(recorded)
 
 
 def add_wanted(directory: Path, items: list[specs.Item]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hydra.errors import HydraException
 
-from rmsweep.cache.inputs import cache_of, open_inputs
+from rmsweep.cache.inputs import open_inputs
 from rmsweep.config import rules
 from rmsweep.config import spec as specs
 from rmsweep.config.columns import column_types, spec_columns
@@ -346,7 +346,7 @@ def test_another_seed_or_other_responses_are_annotated_anew(override):
 
 @pytest.mark.parametrize("pairing", ["same_prompt", "cross_prompt"])
 def test_labels_flip_towards_golden_as_beta_grows(pairing):
-    golden = cache_of(spec_of(*SMALL), None).train_golden.reshape(-1)
+    golden = open_inputs(spec_of(*SMALL), None).golden.train_golden.reshape(-1)
     is_wrong, unordered = [], []
     for beta in ("0", "0.5", "2", "10", ".inf"):
         found = annotations(f"annotation.beta={beta}", f"pairing={pairing}")
@@ -380,7 +380,7 @@ def test_annotation_facts_are_realised_error_and_mean_margin():
 
 def test_reward_scale_divides_the_margin():
     by_std = annotations("dataset.reward_scale=std")
-    scale = float(cache_of(spec_of(*SMALL), None).train_golden.std())
+    scale = float(open_inputs(spec_of(*SMALL), None).golden.train_golden.std())
     np.testing.assert_array_equal(annotations(f"dataset.reward_scale={scale!r}"), by_std)
     np.testing.assert_array_equal(  # half the scale is twice the beta
         annotations("dataset.reward_scale=2", "annotation.beta=2"),
