@@ -54,7 +54,7 @@ def _refuse(name: str, value: object) -> None:
 
 def _named(field: str, config_dirs: Sequence[str]) -> list[Any]:
     """Return every value of a field in rmsweep's and the user's config files."""
-    return _named_in(field, tuple(map(Path, config_dirs)))
+    return _named_in(field, tuple(Path(folder).resolve() for folder in config_dirs))
 
 
 @functools.cache
