@@ -12,7 +12,7 @@ import pytest
 import rmsweep as package
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.config import targets
-from rmsweep.launch.reproduce import spec_of
+from rmsweep.launch.reproduce import recorded_spec
 from rmsweep.paths import CHECKOUT
 from rmsweep.results import dataset
 
@@ -68,7 +68,7 @@ def test_it_fits_scores_saves_and_loads(own, inside, tiny):
     options = [json.loads(text)["reward_model"] for text in rows["loss.options"]]
     assert {option["alpha"] for option in options} == {0.1, 10.0}
     for row in rows.to_dict("records"):
-        cache = open_inputs(spec_of(row), None).scored
+        cache = open_inputs(recorded_spec(row), None).scored
         embeddings = cache.read_test(0, cache.test_prompts)
         np.save(own.here / "test.npy", embeddings)
         path = inside("score", "ridge", row["key"], "test.npy", *OWN).stdout.strip()

@@ -95,7 +95,7 @@ def _bars(rows: pd.DataFrame, bars: Bars) -> Figure:
                 error_kw={"elinewidth": 0.8},
             )
         ax.set_xticks(range(len(groups)), groups, rotation=25 if len(groups) > 2 else 0)
-        ax.set_xlim(-0.5, len(groups) - 0.5)  # also where a panel lacks a loss
+        ax.set_xlim(-0.5, max(len(groups), 1) - 0.5)  # also where a panel lacks a loss, or all
         ax.axhline(0, color="black", linewidth=0.6)
     panels.label_axes(figure, axes, "base LLM", IMPROVEMENT)
     handles = [
