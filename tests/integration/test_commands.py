@@ -123,7 +123,7 @@ def test_an_unnamed_sweep_resumes_by_the_same_command(inside, tiny, tmp_path):
         ("cache inspect absent", ["nothing is at absent"], 2),
         ("cache import-pairs absent.jsonl new", ["absent.jsonl"], 2),
         ("cache verify absent", ["absent"], 2),
-        ("cache build --out new", ["give --train FILE"], 2),
+        ("cache build --backbone absent --out new", ["give --train FILE"], 2),
     ],
 )
 def test_the_installed_command_starts(command, words, status, rmsweep, small):

@@ -64,7 +64,7 @@ def test_states_are_disjoint_and_exhaustive(sweep, monkeypatch):
     counts = sweep("abcd", *rows)["runs"]
     expected = {"done": 2, "failed": 1, "running": 0, "queued": 0, "missing": 1}
     assert counts == expected, "b failed once and is done; c has failed; d never ran"
-    holder = {"pid": 1, "host": "here", "runs": True}
+    holder = {"pid": 1, "host": "here", "since": None, "runs": True}
     monkeypatch.setattr(lock, "holder", lambda directory: holder)
     counts = status.sweep_status("made_up")["runs"]
     assert counts == expected | {"running": 1, "missing": 0}, "d is in the hands of the launch"
