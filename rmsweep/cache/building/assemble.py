@@ -1,4 +1,4 @@
-"""Parts become the files of the released layout, and what a sweep needs to name them."""
+"""Joining parts to the files of the released layout."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ Names = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Joined:
-    """A file to be. blocks(): its parts, n_rows in all, from the parts of source, in order."""
+    """A file to be written. blocks(): its n_rows rows, from the parts of source, in order."""
 
     path: Path
     n_rows: int
@@ -36,7 +36,7 @@ class Joined:
 
 
 def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
-    """The files of a cache that a build writes, by split, or of pairs: embeddings come first."""
+    """Return the files that a build writes, by split or of "pairs": embeddings come first."""
     if "base_llm" not in names:
         path = pair_embeddings_path(root, names["dataset"], names["backbone"])
         return {"pairs": [path, pair_table_path(root, names["dataset"])]}
@@ -50,7 +50,7 @@ def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
 def join_golden(
     root: Path, names: Names, embeddings: Mapping[str, Stage], rewards: Mapping[str, Stage]
 ) -> list[Path]:
-    """Embeddings and golden rewards of both splits, from all parts; the files."""
+    """Write embeddings and golden rewards of both splits from all parts; return the files."""
     joined = []
     for split, (path, path_of_rewards) in cache_files(root, names).items():
         stage, scored = embeddings[split], rewards[split]
@@ -63,7 +63,10 @@ def join_golden(
 
 
 def join_pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> list[Path]:
-    """Embeddings and table of labelled pairs; another backbone's table is the same."""
+    """Write embeddings and table of labelled pairs; return the files.
+
+    The table is the same for another backbone; ValueError where it holds other pairs.
+    """
     path, table_path = cache_files(root, names)["pairs"]
     table = _pair_table(texts)
     if not table_path.exists():
@@ -89,7 +92,7 @@ def _pair_table(texts: Stage) -> pa.Table:
 
 
 def require_free(root: Path, paths: Iterable[Path]) -> None:
-    """FileExistsError where one of the files is there and no build wrote it."""
+    """Raise FileExistsError where one of the files is there and no build wrote it."""
     for path in paths:
         if path.exists() and not records.record_path(root, path).exists():
             raise FileExistsError(
@@ -108,13 +111,13 @@ def _arrays(stage: Stage) -> Iterable[np.ndarray]:
 
 def _golden(stage: Stage) -> Iterable[np.ndarray]:
     for part in range(stage.n_parts):
-        found = stage.read_table(part)
-        k = 1 + found["response_id"].to_numpy().max()
-        yield found["golden_reward"].to_numpy().astype(np.float32).reshape(-1, k, 1)
+        rows = stage.read_table(part)
+        k = 1 + rows["response_id"].to_numpy().max()
+        yield rows["golden_reward"].to_numpy().astype(np.float32).reshape(-1, k, 1)
 
 
 def _write(root: Path, joined: list[Joined]) -> None:
-    """Each file whole or not at all; those that are there, of the same parts, stay.
+    """Write each file, whole or not at all; those that are there, of the same parts, stay.
 
     What is there of other parts is removed before the first is written: a killed build leaves
     files missing, and never old ones beside new ones.
@@ -130,7 +133,7 @@ def _write(root: Path, joined: list[Joined]) -> None:
 
 
 def _write_npy(file: BufferedRandom, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
-    """A .npy file of the blocks, one after the other, n_rows in all; its SHA-256."""
+    """Write a .npy file of the blocks, one after the other, n_rows in all; return its SHA-256."""
     for number, block in enumerate(blocks):
         if not number:
             header = {"descr": block.dtype.str, "fortran_order": False}

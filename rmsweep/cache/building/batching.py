@@ -1,4 +1,4 @@
-"""Batches by length, as large as memory takes."""
+"""Batches of texts of like length, as large as memory takes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass
 class Budget:
-    """Tokens of a batch, padding included; halved when memory runs out, and then kept."""
+    """The tokens of a batch, padding included; halved for good when memory runs out."""
 
     tokens: int
 
@@ -38,13 +38,13 @@ def in_batches(lengths: Sequence[int], budget: Budget, run: Callable[[np.ndarray
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch, on a GPU or a CPU, or Python ran out of memory."""
+    """Tell whether torch, on a GPU or a CPU, or Python ran out of memory."""
     texts = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
 
 
 def free_gpu_memory() -> None:
-    """Give a GPU's cached memory back."""
+    """Give back the memory of a GPU that torch keeps for later."""
     import torch
 
     if torch.cuda.is_available():
@@ -54,7 +54,7 @@ def free_gpu_memory() -> None:
 def padded(
     sequences: Sequence[Sequence[int]], pad: int, side: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and mask, (rows, longest) int64; a row without tokens is one masked pad."""
+    """Return token ids and mask, (rows, longest) int64; a row without tokens is a masked pad."""
     longest = max(1, *map(len, sequences))
     ids = np.full((len(sequences), longest), pad, np.int64)
     mask = np.zeros_like(ids)

@@ -1,4 +1,4 @@
-"""Embeddings of (prompt, response): a hidden state of the backbone's last layer, or their mean."""
+"""Embeddings of texts: a hidden state of the backbone's last layer, or the mean of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,37 +11,41 @@ from rmsweep.cache.building.models import Loaded
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut, encode_pairs
 
-POOLINGS = ("last", "mean", "cls")
-
 
 @dataclass(frozen=True)
 class Pooling:
-    """last: of the last token, RBT's; mean: over all tokens; cls: of the first."""
+    """The hidden state that is the embedding.
+
+    mode: last, of the last token, as RBT does; mean, over all tokens; cls, of the first.
+    """
 
     mode: str
     normalize: bool  # to length 1
 
     def __call__(self, states: Any, mask: Any) -> Any:
-        """states: (rows, tokens, D), mask: (rows, tokens), right-padded. Returns (rows, D) fp32."""
+        """Return embeddings, (rows, D) fp32, of states (rows, tokens, D).
+
+        mask: (rows, tokens) of right-padded rows.
+        """
         import torch
 
         if self.mode == "mean":
             weights = mask.unsqueeze(-1).float()
-            found = (states.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
+            pooled = (states.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
         else:
             place = (mask.sum(1) - 1).clamp(min=0) if self.mode == "last" else 0 * mask.sum(1)
-            found = states[torch.arange(len(states), device=states.device), place].float()
-        return torch.nn.functional.normalize(found, dim=1) if self.normalize else found
+            pooled = states[torch.arange(len(states), device=states.device), place].float()
+        return torch.nn.functional.normalize(pooled, dim=1) if self.normalize else pooled
 
 
 def embed_texts(
     loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], pooling: Pooling, cut: Cut,
     budget: Budget, progress: Progress,
 ) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
-    """Embedding of each (prompt, response), (n, D) float32, and what was cut."""
+    """Return the embedding of each (prompt, response), (n, D) float32, and counts of tokens."""
     sequences, n_cut = encode_pairs(loaded.tokenizer, prompts, responses, cut)
     lengths, done = [len(sequence) for sequence in sequences], 0
-    found: dict[int, np.ndarray] = {}
+    by_row: dict[int, np.ndarray] = {}
 
     def run(rows: np.ndarray) -> None:
         nonlocal done
@@ -50,24 +54,24 @@ def embed_texts(
         with loaded.inference():
             states = loaded.model(input_ids=ids, attention_mask=mask).last_hidden_state
             pooled = pooling(states, mask).cpu().numpy()
-        found.update(zip(rows.tolist(), pooled, strict=True))
+        by_row.update(zip(rows.tolist(), pooled, strict=True))
         done += len(rows)
         progress.advance(len(rows), sum(map(len, batch)), done / len(sequences))
 
     in_batches(lengths, budget, run)
-    embeddings = np.stack([found[row] for row in range(len(sequences))])
+    embeddings = np.stack([by_row[row] for row in range(len(sequences))])
     return embeddings, {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}
 
 
 def as_stored(embeddings: np.ndarray, dtype: str, model: str) -> np.ndarray:
-    """Embeddings (n, D) in dtype; ValueError where one is NaN, infinite or beyond its range."""
+    """Return embeddings (n, D) in dtype; ValueError where one is not finite or beyond its range."""
     with np.errstate(over="ignore"):
-        found = embeddings.astype(dtype)
-    bad = ~np.isfinite(found).all(axis=1)
+        stored = embeddings.astype(dtype)
+    bad = ~np.isfinite(stored).all(axis=1)
     if bad.any():
         row = int(bad.argmax())
-        reason = "beyond float16: --dtype float32" if np.isfinite(embeddings[row]).all() else (
-            "NaN or infinite: try --precision fp32"
-        )  # fmt: skip
+        is_finite = np.isfinite(embeddings[row]).all()
+        reason = "NaN or infinite: try --precision fp32"
+        reason = "beyond float16: --dtype float32" if is_finite else reason
         raise ValueError(f"{model}: {int(bad.sum())} of {len(bad)} embeddings are {reason}")
-    return found
+    return stored

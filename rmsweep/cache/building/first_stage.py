@@ -1,4 +1,4 @@
-"""Where texts enter a build: as prompts, with responses, with golden rewards, or as pairs."""
+"""The first stage of a build: prompts, responses, golden rewards or pairs that are given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SPLITS = ("test", "train")  # in this order: train goes without the prompts of t
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A first stage of a build. table: the texts to write; null: they are all there."""
+    """A first stage of a build. table: the texts to write, or None where all are written."""
 
     folder: Path
     identity: Mapping[str, Any]
@@ -35,7 +35,7 @@ class FirstStage:
     table: pd.DataFrame | None
 
     def write(self) -> Stage:
-        """The stage with all its parts; ValueError where the folder holds other texts."""
+        """Write the parts that are left, and return the stage; ValueError for another's folder."""
         stage = open_stage(self.folder, self.manifest, self.identity)
         if self.table is None:
             return stage
@@ -47,7 +47,7 @@ class FirstStage:
 
 
 def plan_first_stages(request: Request) -> dict[str, FirstStage]:
-    """The first stage of each split: prompts, responses or rewards; or of pairs."""
+    """Return the first stage of each split, prompts, responses or rewards; or of "pairs"."""
     if request.is_pairs:
         return {"pairs": _plan_pairs(request)}
     kind = "prompts" if request.base_llm else "responses" if request.reward_model else "rewards"
@@ -58,27 +58,28 @@ def plan_first_stages(request: Request) -> dict[str, FirstStage]:
     if kind == "prompts":
         for split in SPLITS:
             settings[split]["responses"] = request.sampling[split].responses
-    found = {split: _entered(folders[split], settings[split]) for split in SPLITS}
-    if all(found.values()):
-        return {split: each for split, each in found.items() if each}
-    entered = _enter_prompts(request, paths) if kind == "prompts" else _enter_texts(request, paths)
+    written = {split: _written_stage(folders[split], settings[split]) for split in SPLITS}
+    if all(written.values()):
+        return {split: stage for split, stage in written.items() if stage}
+    read = _read_prompts if kind == "prompts" else _read_responses
+    prepared = read(request, paths)
     return {
-        split: _plan(folders[split], kind, settings[split], entered[split], request)
+        split: _first_stage(folders[split], kind, settings[split], prepared[split], request)
         for split in SPLITS
     }
 
 
 def _plan_pairs(request: Request) -> FirstStage:
-    """Labelled pairs as prompts with two responses each, chosen first."""
+    """Return labelled pairs as prompts with two responses each, chosen first."""
     path = sources.locate_file(request.sources["pairs"])
     settings = _settings(request, {"pairs": path})
     folder = request.folder("pairs", request.names["dataset"])
-    if (found := _entered(folder, settings)) is not None:
-        return found
+    if (written := _written_stage(folder, settings)) is not None:
+        return written
     table, n_parted = sources.pairs_of(sources.read_source(path, request.columns), path)
     table["prompt"] = texts.formatted(table["prompt"], request.prompt_format)
-    entered = texts.prepare_pairs(table, request.empty, path.name)
-    kept = entered.table
+    prepared = texts.prepare_pairs(table, request.empty, path.name)
+    kept = prepared.table
     rows = pd.DataFrame({"prompt_id": np.repeat(np.arange(len(kept)), 2)})
     rows["response_id"] = np.tile([0, 1], len(kept))
     rows["prompt"] = np.repeat(kept["prompt"].to_numpy(), 2)
@@ -86,11 +87,13 @@ def _plan_pairs(request: Request) -> FirstStage:
     if "subset" in kept:
         rows["subset"] = np.repeat(kept["subset"].to_numpy(), 2)
     counts = {"rows": len(table) + n_parted, "parted_before_the_last_turn": n_parted}
-    return _plan(folder, "pairs", settings, PreparedTexts(rows, counts | entered.counts), request)
+    return _first_stage(
+        folder, "pairs", settings, PreparedTexts(rows, counts | prepared.counts), request
+    )
 
 
 def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
-    """All that determines what enters."""
+    """Return all that determines the texts of a first stage, as plain JSON."""
     words = request.prompt_tokenizer or request.base_llm
     return {
         "sources": {split: file_digest(path) for split, path in paths.items()},
@@ -106,8 +109,8 @@ def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
     }
 
 
-def _entered(folder: Path, settings: Mapping[str, Any]) -> FirstStage | None:
-    """A stage that these settings made and that is whole, so that texts need no second reading."""
+def _written_stage(folder: Path, settings: Mapping[str, Any]) -> FirstStage | None:
+    """Return the stage of these settings if it is whole, so that no text is read again."""
     path = folder / "manifest.json"
     manifest = read_json(path) if path.exists() else {"identity": {}}
     identity = manifest["identity"]
@@ -117,7 +120,8 @@ def _entered(folder: Path, settings: Mapping[str, Any]) -> FirstStage | None:
     return None if stage.left() else FirstStage(folder, identity, manifest, None)
 
 
-def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
+def _read_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
+    """Return the prompts of both splits, none of which is in both."""
     located = request.prompt_tokenizer or request.base_llm
     assert located is not None
     words = models.load_tokenizer(located, request.engine.remote_code)
@@ -126,24 +130,25 @@ def _enter_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, Pre
     def count(prompts: list[str]) -> list[int]:
         return [len(ids) for ids in words(prompts, verbose=False)["input_ids"]]
 
-    def enter_split(prompts: list[str], held_out: list[str], most: int | None) -> PreparedTexts:
+    def prepare_split(prompts: list[str], held_out: list[str], most: int | None) -> PreparedTexts:
         limit = request.max_prompt_tokens
-        each = texts.prepare_prompts(prompts, request.prompt_format, count, limit, held_out)
-        return PreparedTexts(each.table[:most], each.counts)
+        prepared = texts.prepare_prompts(prompts, request.prompt_format, count, limit, held_out)
+        return PreparedTexts(prepared.table[:most], prepared.counts)
 
-    found = {
+    prompts = {
         split: sources.prompts_of(sources.read_source(path, request.columns), path)
         for split, path in paths.items()
     }
-    if "test" not in found:
-        return _held_out(request, enter_split(found["train"], [], None))
-    test = enter_split(found["test"], [], n_test)
-    train = enter_split(found["train"], test.table["prompt"].to_list(), n_train)
+    if "test" not in prompts:
+        return _held_out(request, prepare_split(prompts["train"], [], None))
+    test = prepare_split(prompts["test"], [], n_test)
+    train = prepare_split(prompts["train"], test.table["prompt"].to_list(), n_train)
     return {"test": test, "train": train}
 
 
-def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
-    found = {}
+def _read_responses(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
+    """Return the responses of both splits; no prompt is in both."""
+    prepared = {}
     for split, path in paths.items():
         rows, n_bare = sources.responses_of(sources.read_source(path, request.columns), path)
         if "golden_reward" not in rows and not request.reward_model:
@@ -153,16 +158,16 @@ def _enter_texts(request: Request, paths: Mapping[str, Path]) -> dict[str, Prepa
             )
         rows["prompt"] = texts.formatted(rows["prompt"], request.prompt_format)
         policies = (request.empty, request.unequal)
-        found[split] = texts.prepare_responses(rows, *policies, path.name, n_bare)
-    if "test" not in found:
-        return _held_out(request, found["train"])
-    test = _first(found["test"], request.n_prompts["test"])
-    train = texts.without(found["train"], test)
+        prepared[split] = texts.prepare_responses(rows, *policies, path.name, n_bare)
+    if "test" not in prepared:
+        return _held_out(request, prepared["train"])
+    test = _first(prepared["test"], request.n_prompts["test"])
+    train = texts.without(prepared["train"], test)
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
 def _held_out(request: Request, whole: PreparedTexts) -> dict[str, PreparedTexts]:
-    """Both splits of one table: so many prompts, drawn at random, are test, the others train."""
+    """Return both splits of one table: prompts drawn at random are test, the others train."""
     n_test = request.n_prompts["test"]
     if n_test is None or n_test >= whole.n_prompts:
         raise ValueError(
@@ -178,26 +183,33 @@ def _held_out(request: Request, whole: PreparedTexts) -> dict[str, PreparedTexts
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
-def _first(entered: PreparedTexts, n_prompts: int | None) -> PreparedTexts:
-    is_in = entered.table["prompt_id"] < (n_prompts or entered.n_prompts)
-    return PreparedTexts(entered.table[is_in], entered.counts)
+def _first(prepared: PreparedTexts, n_prompts: int | None) -> PreparedTexts:
+    is_in = prepared.table["prompt_id"] < (n_prompts or prepared.n_prompts)
+    return PreparedTexts(prepared.table[is_in], prepared.counts)
 
 
 def _renumbered(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
 
 
-def _plan(
-    folder: Path, kind: str, settings: Any, each: PreparedTexts, request: Request
+def _first_stage(
+    folder: Path, kind: str, settings: Any, prepared: PreparedTexts, request: Request
 ) -> FirstStage:
-    """A stage to be: so many prompts in a part that it holds, or will, part_responses responses."""
-    k = settings.get("responses") or len(each.table) // each.n_prompts
+    """Return a stage to be written, with so many prompts in a part as part_responses allows."""
+    k = settings.get("responses") or len(prepared.table) // prepared.n_prompts
     size = max(1, request.part_responses // k)
-    shape = {"n_parts": -(-each.n_prompts // size), "prompts_a_part": size,
-             "prompts": each.n_prompts, "responses": k}  # fmt: skip
+    shape = {
+        "n_parts": -(-prepared.n_prompts // size),
+        "prompts_a_part": size,
+        "prompts": prepared.n_prompts,
+        "responses": k,
+    }
     words = request.prompt_tokenizer or request.base_llm
     manifest = {
-        "sources": dict(request.sources), "counts": each.counts, "versions": text_versions(),
+        "sources": dict(request.sources),
+        "counts": prepared.counts,
+        "versions": text_versions(),
         "prompt_tokenizer": words and {"id": words.id, "revision": words.revision},
-    }  # fmt: skip
-    return FirstStage(folder, {"stage": kind, "settings": settings, **shape}, manifest, each.table)
+    }
+    identity = {"stage": kind, "settings": settings, **shape}
+    return FirstStage(folder, identity, manifest, prepared.table)

@@ -1,4 +1,7 @@
-"""Responses: each with random numbers of its own, so that no batch or restart changes them."""
+"""Responses of a base LLM, each drawn with random numbers of its own.
+
+So no batch and no restart changes them.
+"""
 
 import hashlib
 import json
@@ -16,7 +19,7 @@ from rmsweep.cache.building.progress import Progress
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are drawn."""
+    """The number of responses to a prompt, and how they are drawn."""
 
     responses: int
     temperature: float
@@ -26,7 +29,7 @@ class Sampling:
 
 
 def uniform_numbers(prompt: str, sampling: Sampling) -> np.ndarray:
-    """The random numbers of a prompt, (K, tokens) in [0, 1): by seed and prompt alone."""
+    """Return the random numbers of a prompt, (K, tokens) in [0, 1), by seed and prompt alone."""
     text = json.dumps(["responses", sampling.seed, prompt])
     entropy = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
     rng = np.random.default_rng(np.random.SeedSequence(entropy))
@@ -34,10 +37,10 @@ def uniform_numbers(prompt: str, sampling: Sampling) -> np.ndarray:
 
 
 def draw_tokens(logits: Any, uniform: Any, temperature: float, top_p: float) -> Any:
-    """A token for each row of logits (rows, vocabulary), by inverting the distribution at uniform.
+    """Return a token for each row of logits, by inverting the distribution at uniform: (rows,).
 
-    Nucleus sampling: of the most probable tokens the fewest that hold top_p. uniform: (rows,) in
-    [0, 1). Returns (rows,); the same whatever other rows there are.
+    This is nucleus sampling: of the most probable tokens the fewest that hold top_p. logits: (rows,
+    vocabulary); uniform: (rows,) in [0, 1). A row's token does not depend on the other rows.
     """
     probabilities = (logits.double() / temperature).softmax(-1)
     probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
@@ -52,7 +55,10 @@ def draw_tokens(logits: Any, uniform: Any, temperature: float, top_p: float) -> 
 def generate_responses(
     loaded: Loaded, prompts: Sequence[str], sampling: Sampling, budget: Budget, progress: Progress
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """K responses to each prompt, a row each, in order: response, n_tokens, is_finished."""
+    """Return K responses to each prompt, a row each, in order, and counts of what was written.
+
+    The columns are response, n_tokens and is_finished.
+    """
     k = sampling.responses
     ids = [loaded.tokenizer(prompt)["input_ids"] for prompt in prompts]
     noise = np.concatenate([uniform_numbers(prompt, sampling) for prompt in prompts])
@@ -60,11 +66,9 @@ def generate_responses(
     lengths = np.repeat([len(one) + sampling.max_new_tokens for one in ids], k).tolist()
 
     def run(rows: np.ndarray) -> None:
-        for row, found in zip(
-            rows, _continue(loaded, [ids[row // k] for row in rows], noise[rows], sampling),
-            strict=True,
-        ):  # fmt: skip
-            new[row] = found
+        written = _continue(loaded, [ids[row // k] for row in rows], noise[rows], sampling)
+        for row, response in zip(rows, written, strict=True):
+            new[row] = response
         done = sum(map(bool, new)) / len(new)
         progress.advance(len(rows), sum(len(new[row]) for row in rows), done)
 
@@ -73,7 +77,7 @@ def generate_responses(
     finished = [tokens[-1] in ends for tokens in new]
     table = pd.DataFrame(
         {
-            "response": [_text(loaded, ids[row // k], found) for row, found in enumerate(new)],
+            "response": [_text(loaded, ids[row // k], ids_of) for row, ids_of in enumerate(new)],
             "n_tokens": list(map(len, new)),
             "is_finished": finished,
         }
@@ -85,7 +89,7 @@ def generate_responses(
 def _continue(
     loaded: Loaded, ids: list[list[int]], noise: np.ndarray, sampling: Sampling
 ) -> list[list[int]]:
-    """New tokens after each prompt's, up to the end token, which is the last if it came."""
+    """Return new tokens after each prompt's, up to the end token, the last one if it came."""
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
@@ -98,23 +102,24 @@ def _continue(
         return torch.full_like(logits, -torch.inf).scatter_(1, token[:, None], 0)
 
     loaded.model.generation_config = GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens, do_sample=False, pad_token_id=loaded.pad,
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        pad_token_id=loaded.pad,
         eos_token_id=sorted(ends) or None,
-    )  # fmt: skip
+    )
     with loaded.inference():
-        found = loaded.model.generate(
+        sequences = loaded.model.generate(
             batch, attention_mask=mask, logits_processor=LogitsProcessorList([choose])
         )
-    return [_until_end(row, ends) for row in found[:, first:].tolist()]
+    return [_until_end(row, ends) for row in sequences[:, first:].tolist()]
 
 
 def _ends(loaded: Loaded) -> set[int]:
-    """Tokens that end a response: the model's own."""
+    """Return the tokens that end a response, by the model and its tokenizer."""
     config = loaded.model.config.get_text_config()
-    found = getattr(config, "eos_token_id", None)
-    stored = getattr(loaded.model.generation_config, "eos_token_id", None)
+    configs = (config, loaded.model.generation_config)
     ends = {loaded.tokenizer.eos_token_id}
-    for value in (found, stored):
+    for value in (getattr(each, "eos_token_id", None) for each in configs):
         ends |= set(value) if isinstance(value, list) else {value}
     return ends - {None}
 
@@ -127,7 +132,10 @@ def _until_end(row: list[int], ends: set[int]) -> list[int]:
 
 
 def _text(loaded: Loaded, prompt: list[int], new: list[int]) -> str:
-    """The response as it stands after its prompt: alone, some tokenizers lose its first space."""
+    """Return a response as it stands after its prompt.
+
+    Alone, some tokenizers lose its first space.
+    """
     decode = loaded.tokenizer.decode
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     before, whole = decode(prompt, **options), decode(prompt + new, **options)

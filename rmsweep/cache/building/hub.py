@@ -1,4 +1,4 @@
-"""Where models and data sets are: folders, packages, or the Hugging Face hub, which is pinned.
+"""Finding models and data sets: in folders, in packages, or on the Hugging Face hub, pinned.
 
 Only safetensors weights, tokenizers and configurations are ever downloaded; a token for the hub is
 read by its own library (HF_TOKEN, or `hf auth login`) and seen nowhere here.
@@ -22,8 +22,9 @@ INSTALL = "pip install 'rmsweep[{}]'"
 
 @dataclass(frozen=True)
 class Located:
-    """A model's files. revision: the hub's commit, or sha256:... of the files of a folder, code
-    included.
+    """A model's files.
+
+    revision: the hub's commit, or sha256:... of the files of a folder, code included.
     """
 
     id: str
@@ -32,7 +33,7 @@ class Located:
 
 
 def locate_model(name: str, kind: str, remote_code: bool = False) -> Located:
-    """A model or adapter by folder, packaged name, or ID[@REVISION] on the hub.
+    """Return a model or adapter by folder, packaged name, or ID[@REVISION] on the hub.
 
     kind: what it is for, in messages. FileNotFoundError or ValueError where it cannot be had, or
     holds no safetensors weights.
@@ -43,7 +44,7 @@ def locate_model(name: str, kind: str, remote_code: bool = False) -> Located:
 
 
 def locate_tokenizer(name: str, remote_code: bool = False) -> Located:
-    """A model's tokenizer, without its weights; named as a model is."""
+    """Return a model's tokenizer, without its weights; named as a model is."""
     is_local, folder = _folder(name, "tokenizer", TOKENIZER, remote_code)
     if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json")):
         raise ValueError(f"tokenizer {name} has no tokenizer.json and no tokenizer_config.json")
@@ -51,7 +52,7 @@ def locate_tokenizer(name: str, remote_code: bool = False) -> Located:
 
 
 def _folder(name: str, kind: str, patterns: list[str], remote_code: bool) -> tuple[bool, Path]:
-    """Whether files are this machine's own, not the hub's; their folder."""
+    """Return whether files are this machine's own, not the hub's, and their folder."""
     require_text_packages()
     if name in PACKAGED:
         return True, _package_folder(name)
@@ -73,7 +74,7 @@ def _located(name: str, folder: Path, is_local: bool, patterns: list[str]) -> Lo
 
 
 def dataset_file(name: str, file: str) -> Path:
-    """A file of a data set on the hub; name: ORG/NAME[@REVISION]."""
+    """Return a file of a data set on the hub; name: ORG/NAME[@REVISION]."""
     require_text_packages()
     folder = _snapshot(name, "data set", file, repo_type="dataset", allow_patterns=[file])
     if not (folder / file).is_file():
@@ -85,7 +86,7 @@ def dataset_file(name: str, file: str) -> Path:
 
 
 def dataset_files(name: str) -> list[str]:
-    """Paths of the files of a data set; of those here, where the hub does not list them."""
+    """Return paths of a data set's files, or of those here where the hub does not list them."""
     require_text_packages()
     import httpx
     from huggingface_hub import HfApi, errors
@@ -99,28 +100,28 @@ def dataset_files(name: str) -> list[str]:
 
 
 def require_text_packages() -> None:
-    """ValueError without the packages that text takes."""
+    """Raise ValueError without the packages that text takes."""
     for package in ("transformers", "huggingface_hub"):
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"models need the package {package}: {INSTALL.format('text')}")
 
 
 def _package_folder(name: str) -> Path:
-    found = importlib.util.find_spec(PACKAGED[name])
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(PACKAGED[name])
+    if spec is None or spec.origin is None:
         raise ValueError(f"{name} comes in a package: {INSTALL.format('minilm')}")
-    return Path(found.origin).parent / "model"
+    return Path(spec.origin).parent / "model"
 
 
 def _download(name: str, kind: str, file: str = "") -> str:
-    """The hub's own command that brings a model or a data set's file to a machine."""
+    """Return the hub's own command that brings a model or a data set's file to a machine."""
     repository, _, revision = name.partition("@")
     what = f"{repository} {file} --repo-type dataset" if kind == "data set" else repository
     return f"hf download {what}" + f" --revision {revision}" * bool(revision)
 
 
 def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
-    """A folder named after the commit, with what the options allow. file: of a data set."""
+    """Return a folder named after the commit, with what options allow; file: of a data set."""
     from huggingface_hub import errors, snapshot_download
 
     repository, _, revision = name.partition("@")
@@ -150,7 +151,10 @@ def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
 
 
 def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:
-    """Configuration, and weights as safetensors: pickled ones can run code when they are read."""
+    """Raise unless there are a configuration and weights as safetensors.
+
+    Pickled weights can run code when they are read.
+    """
     from huggingface_hub import constants
 
     config = "adapter_config.json" if kind == "adapter" else "config.json"
@@ -171,7 +175,7 @@ def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:
 
 
 def _digest(folder: Path, patterns: list[str]) -> str:
-    """Of names and contents of the files that matter."""
+    """Return a hash of names and contents of the files that match the patterns."""
     digest = hashlib.sha256()
     paths = {path for pattern in patterns for path in folder.glob(pattern)}
     for path in sorted(paths):

@@ -1,4 +1,4 @@
-"""Describe the caches in a folder: embeddings with golden rewards, and labelled pairs."""
+"""Descriptions of the caches in a folder: embeddings with golden rewards, and labelled pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from rmsweep.cache.layout import SPLITS, open_pairs
 
 
 def find_caches(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """(folder, name) of each cache that the paths hold or are: folders, or embd_*.npy files.
+    """Return (folder, name) of each cache that paths hold or are: folders, or embd_*.npy files.
 
     FileNotFoundError or ValueError where a path is neither.
     """
-    found: dict[tuple[Path, str], None] = {}
+    caches: dict[tuple[Path, str], None] = {}
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"nothing is at {path}; give a folder or an embd_*.npy file")
@@ -27,14 +27,14 @@ def find_caches(paths: Sequence[Path]) -> list[tuple[Path, str]]:
         for file in files:
             if not (file.name.startswith("embd_") and file.suffix == ".npy"):
                 raise ValueError(f"{file} must be named embd_*.npy; or give the folder it is in")
-            found[file.parent, embeddings.cache_name(file)] = None
+            caches[file.parent, embeddings.cache_name(file)] = None
         if not files:
             raise FileNotFoundError(f"{path} holds no embd_*.npy; is it the cache.root you mean?")
-    return list(found)
+    return list(caches)
 
 
 def describe_cache(folder: Path, name: str) -> dict[str, Any]:
-    """All there is to know of one cache, as plain JSON; reads each byte once."""
+    """Return all there is to know of one cache, as plain JSON; each byte is read once."""
     if name.startswith("pairs_"):
         return _describe_pairs(folder, name)
     headers = _headers(folder, name)
@@ -64,8 +64,8 @@ def describe_cache(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _headers(folder: Path, name: str) -> dict[str, tuple[checks.Header, checks.Header]]:
-    """Embeddings and rewards of each split that is there, checked as before a run."""
-    found = {}
+    """Return headers of embeddings and rewards of each split, checked as before a run."""
+    headers = {}
     for split in SPLITS:
         path = folder / f"embd_{name}_{split}.npy"
         if not path.exists():
@@ -73,13 +73,13 @@ def _headers(folder: Path, name: str) -> dict[str, tuple[checks.Header, checks.H
         embedded = checks.read_header(path, checks.EMBEDDING_DTYPES)
         path = folder / f"reward_{name}_{split}.npy"
         checks.require_file(path, "golden rewards")
-        found[split] = (embedded, checks.read_header(path, checks.REWARD_DTYPES))
-        checks.check_split(*found[split])
-    if not found:
+        headers[split] = (embedded, checks.read_header(path, checks.REWARD_DTYPES))
+        checks.check_split(*headers[split])
+    if not headers:
         raise ValueError(f"{folder}: embd_{name}.npy must end in _train.npy or _test.npy; rename")
-    if len(found) == 2:
-        checks.check_dims(found["train"][0], found["test"][0])
-    return found
+    if len(headers) == 2:
+        checks.check_dims(headers["train"][0], headers["test"][0])
+    return headers
 
 
 def _shape(header: checks.Header) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _shape(header: checks.Header) -> dict[str, Any]:
 
 
 def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
-    """Of labelled pairs; the dataset's stem ends where a table pairs_{dataset}.parquet is found."""
+    """Return all there is to know of labelled pairs, as plain JSON."""
     path = folder / f"embd_{name}.npy"
     dataset, backbone = _pair_stems(folder, name.removeprefix("pairs_"))
     pairs = open_pairs(folder, dataset, backbone)
@@ -122,19 +122,20 @@ def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _pair_stems(folder: Path, stems: str) -> tuple[str, str]:
+    """Return dataset and backbone of stems, parted where a table pairs_{dataset}.parquet is."""
     tables = (path.stem.removeprefix("pairs_") for path in folder.glob("pairs_*.parquet"))
-    found = [table for table in tables if stems.startswith(f"{table}_")]
-    if not found:
+    datasets = [table for table in tables if stems.startswith(f"{table}_")]
+    if not datasets:
         raise FileNotFoundError(
             f"{folder}: no table pairs_DATASET.parquet beside embd_pairs_{stems}.npy; it holds the "
             "texts (prompt, chosen, rejected)"
         )
-    dataset = max(found, key=len)
+    dataset = max(datasets, key=len)
     return dataset, stems.removeprefix(f"{dataset}_")
 
 
 def _distances(block: np.ndarray) -> np.ndarray:
-    """Euclidean, of chosen from rejected, (pairs,); NaN or inf counts as 0."""
+    """Return Euclidean distances of chosen from rejected, (pairs,); NaN or inf counts as 0."""
     difference = np.nan_to_num(block[:, 0].astype(np.float32) - block[:, 1].astype(np.float32))
     return np.linalg.norm(difference, axis=1)
 

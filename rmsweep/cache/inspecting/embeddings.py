@@ -1,4 +1,4 @@
-"""What embeddings look like, read once in blocks: variance within and between prompts, norms."""
+"""The statistics of embeddings, read once in blocks: variances, norms and repeats."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ N_TOP = 3  # dimensions whose share of the variance is told
 
 
 def read_blocks(header: Header) -> Iterator[np.ndarray]:
-    """The file's prompts in order, (p, K, D) at a time, by plain reads: nothing is mapped."""
+    """Yield a file's prompts in order, (p, K, D) at a time, by plain reads: nothing is mapped."""
     n_prompts, *rest = header.shape
     n_bytes = int(np.prod(rest)) * header.dtype.itemsize
     with open(header.path, "rb") as file:
@@ -24,8 +24,8 @@ def read_blocks(header: Header) -> Iterator[np.ndarray]:
             yield np.frombuffer(data, header.dtype).reshape(last - first, *rest)
 
 
-def embedding_statistics(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
-    """Statistics of blocks (p, K, D), and a hash of each embedding, (prompts, K) uint64.
+def embedding_statistics(blocks: Iterable[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+    """Return statistics of blocks (p, K, D), and a hash of each embedding, (prompts, K) uint64.
 
     between_variance: variance of the prompts' mean embeddings, summed over dimensions;
     within_variance: the mean over prompts of that of their K embeddings; both with ddof 0. An
@@ -34,7 +34,7 @@ def embedding_statistics(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], n
     n_prompts, n_bad, shift = 0, 0, np.zeros(0)
     sums, squares, within = np.zeros(0), np.zeros(0), np.zeros(0)
     norms, hashes = [], []
-    for block in found:
+    for block in blocks:
         is_good = np.isfinite(block).all(axis=2)
         n_bad += int((~is_good).sum())
         values = np.where(is_good[:, :, np.newaxis], block, 0).astype(np.float32)
@@ -56,7 +56,7 @@ def embedding_statistics(found: Iterable[np.ndarray]) -> tuple[dict[str, Any], n
 
 
 def _variances(between: np.ndarray, within: np.ndarray) -> dict[str, Any]:
-    """Of the variances of each dimension, (D,)."""
+    """Return statistics of the variances of each dimension, (D,)."""
     total = float(within.sum())
     top = np.sort(within)[-N_TOP:].sum()
     return {
@@ -78,7 +78,7 @@ def _norms(norms: np.ndarray) -> dict[str, Any]:
 
 
 def _hashes(block: np.ndarray) -> np.ndarray:
-    """64 bits of each embedding's bytes, (p, K): equal for equal bytes, and hardly ever else."""
+    """Return 64 bits of each embedding, (p, K): equal for equal bytes, and hardly ever else."""
     p, k, d = block.shape
     words = np.zeros((p, k, -(-d * block.itemsize // 8) * 8), np.uint8)
     words[:, :, : d * block.itemsize] = block.view(np.uint8).reshape(p, k, -1)
@@ -89,7 +89,7 @@ def _hashes(block: np.ndarray) -> np.ndarray:
 
 
 def duplicate_shares(hashes: np.ndarray) -> dict[str, float]:
-    """Shares of embeddings (prompts, K) that repeat another: of the same prompt, of any."""
+    """Return shares of embeddings (prompts, K) that repeat another: of the same prompt, of any."""
     within = sum(len(row) - len(np.unique(row)) for row in hashes)
     overall = hashes.size - len(np.unique(hashes))
     return {
@@ -99,10 +99,10 @@ def duplicate_shares(hashes: np.ndarray) -> dict[str, float]:
 
 
 def share_among(hashes: np.ndarray, others: np.ndarray) -> float:
-    """Share of the first embeddings that are among the others."""
+    """Return the share of the first embeddings that are among the others."""
     return float(np.isin(hashes, others).mean())
 
 
 def cache_name(path: Path) -> str:
-    """What a file's name says it holds: embd_NAME_train.npy and embd_NAME_test.npy are one."""
+    """Return NAME of embd_NAME_train.npy or embd_NAME_test.npy, which are one cache."""
     return path.stem.removeprefix("embd_").removesuffix("_train").removesuffix("_test")

@@ -1,4 +1,4 @@
-"""What golden rewards look like: spread within and between prompts, ties, floor and ceiling."""
+"""The statistics of golden rewards: spread within and between prompts, ties, both ends."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ N_BINS = 40
 
 
 def reward_statistics(golden: np.ndarray) -> dict[str, Any]:
-    """Statistics of golden rewards (prompts, K), finite; all in the unit of the rewards.
+    """Return statistics of finite golden rewards (prompts, K), in the unit of the rewards.
 
     within_std: mean over prompts of the std of their K rewards; between_std: std of the prompts'
     means; both with ddof 0. mean_difference_*: mean |r1 - r2| over all pairs of one prompt, and
@@ -44,7 +44,7 @@ def _quantiles(golden: np.ndarray) -> list[float]:
 
 
 def _mean_differences(golden: np.ndarray) -> tuple[float, float | None]:
-    """Mean |r1 - r2| over all pairs of one prompt and of two, exact, by sorting."""
+    """Return the exact mean |r1 - r2| over all pairs of one prompt, and of two; by sorting."""
     n_prompts, k = golden.shape
     same = _sum_differences(golden).sum()
     n_same = n_prompts * k * (k - 1) / 2
@@ -54,13 +54,16 @@ def _mean_differences(golden: np.ndarray) -> tuple[float, float | None]:
 
 
 def _sum_differences(rows: np.ndarray) -> np.ndarray:
-    """Sum of |x - y| over the pairs of each row (rows, n): in order, rank i adds 2 i - n + 1."""
+    """Return the sum of |x - y| over the pairs of each row (rows, n).
+
+    In order, the value of rank i enters 2 i - n + 1 times.
+    """
     n = rows.shape[1]
     return np.sort(rows, axis=1) @ (2.0 * np.arange(n) - n + 1)
 
 
 def _share_tied(golden: np.ndarray) -> float:
-    """Share of same-prompt pairs with equal rewards."""
+    """Return the share of same-prompt pairs with equal rewards."""
     ordered = np.sort(golden, axis=1)
     is_new = np.ones(golden.shape, bool)
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

@@ -1,5 +1,6 @@
 """A description of caches as text for a terminal."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,16 +8,17 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def caches_text(reports: Sequence[Mapping[str, Any]]) -> str:
-    return "\n\n".join(map(_render, reports))
+    """Return the reports of `describe_cache` as text, one under the other."""
+    return "\n\n".join(map(_cache_text, reports))
 
 
-def _render(report: Mapping[str, Any]) -> str:
+def _cache_text(report: Mapping[str, Any]) -> str:
     lines = [f"{report['name']}, in {report['folder']}"]
     rows = _pairs_rows(report) if report["kind"] == "pairs" else _golden_rows(report)
     fingerprint = report["fingerprint"] or "- (it takes both splits)"
     rows = [("fingerprint", [fingerprint]), *rows]
-    widths = [max((len(row[1][i]) for row in rows[1:] if i < len(row[1])), default=0)
-              for i in range(2)]  # fmt: skip
+    columns = itertools.zip_longest(*(cells for _, cells in rows[1:]), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
     for label, cells in rows:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=False)]
         lines.append(f"  {label:<42} {'  '.join(padded)}".rstrip())
@@ -85,10 +87,11 @@ def _pairs_rows(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _cell(found: Any, keys: Sequence[str], form: str) -> str:
+def _cell(report: Mapping[str, Any], keys: Sequence[str], form: str) -> str:
+    value: Any = report
     for key in keys:
-        found = None if found is None else found.get(key)
-    return "-" if found is None else format(found, form)
+        value = None if value is None else value.get(key)
+    return "-" if value is None else format(value, form)
 
 
 def _bars(split: Mapping[str, Any]) -> str:
