@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from rmsweep.evaluation import best_of_n as bon
 
-BLOCK = 8  # prompts, as in scoring.py
+BLOCK = 8  # prompts, as in training/predict.py
 RESAMPLES = 100
 
 

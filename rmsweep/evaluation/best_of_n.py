@@ -3,7 +3,7 @@
 Metrics take one block of test prompts and several runs at once, predicted (runs, prompts, M) and
 golden (prompts, M), both finite, and return float64. A run's numbers do not depend on the runs
 beside it. Ties are exact equality of the predicted rewards.
-Metrics that take `orders` sort once between them: those of `descending`.
+Metrics that take `orders` sort once between them: those of `descending_orders`.
 """
 
 from collections.abc import Sequence

@@ -50,7 +50,7 @@ def reward_scale(spec: RunSpec, cache: Cache) -> float:
 
 
 def split_pairs(spec: RunSpec, pairs: np.ndarray, inputs: Inputs) -> splits.Split:
-    """Split annotated pairs (quantity, 2) as the run's training.protocol says."""
+    """Split annotated pairs (quantity, 2): by prompts where people labelled, else by protocol."""
     rngs = stream(spec, "validation split"), stream(spec, "batches")
     t = spec.training
     if inputs.trained is not None:

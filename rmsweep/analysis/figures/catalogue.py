@@ -46,7 +46,7 @@ FIGURES = {
 def draw_figure(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
     """The figure of that name, of the runs in `rows`; MissingData says what they lack.
 
-    error_bars: a kind of bars.KINDS; other than intervals are for those of `with_bars`.
+    error_bars: a kind of error_bars.KINDS; only `figures_with_bars` take others than intervals.
     """
     from rmsweep.analysis.figures.error_bars import Bars
 

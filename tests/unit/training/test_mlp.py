@@ -173,7 +173,7 @@ def test_runs_go_on_unchanged_after_pack_mates_stopped(precision, objective):
 @pytest.mark.parametrize("hidden", [(7, 5), (33,), ()])
 def test_odd_widths_agree_to_rounding_alone_and_in_a_pack(hidden):
     # torch's fused Adam rounds a tensor's last few elements otherwise than whole vectors, seen as
-    # 1e-8 in a bias; execute.py fits run by run on a CPU, so that no row depends on it.
+    # 1e-8 in a bias; the worker fits run by run on a CPU, so that no row depends on it.
     seeds = [0, 1, 2]
     pack = fit(pack_of(seeds, hidden=hidden), seeds)
     for run, seed in enumerate(seeds):
