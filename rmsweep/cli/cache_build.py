@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rmsweep.cli import cache_build_arguments as arguments
+from rmsweep.paths import LaunchFolder
 
 SAY = functools.partial(print, flush=True)  # seen at once in a log, too
 
@@ -22,10 +23,10 @@ def build_cache(args: argparse.Namespace) -> int:
     if args.shards is not None:
         raise ValueError("--shards is for launcher=slurm; --shard I/N does one of them here")
     request = _request(args)
-    if (request.root / "jobs").is_dir():
+    if LaunchFolder(request.root).jobs.is_dir():
         from rmsweep.launch.slurm import cache_jobs
 
-        cache_jobs.require_none_live(request.root)
+        cache_jobs.require_none_live(LaunchFolder(request.root))
     return _build_here(args, request)
 
 
@@ -48,7 +49,7 @@ def _submit(args: argparse.Namespace) -> int:
     from rmsweep.cache.building import pipeline
     from rmsweep.config import compose
     from rmsweep.launch import launchers
-    from rmsweep.launch.slurm import arrays, cache_jobs
+    from rmsweep.launch.slurm import cache_jobs
 
     if wrong := [text for text in args.launcher if not text.lstrip("+").startswith("launcher")]:
         raise ValueError(f"only launcher=... and launcher.FIELD=... can be set so, got {wrong[0]}")
@@ -72,12 +73,12 @@ def _submit(args: argparse.Namespace) -> int:
     shards = [(i, n) for i in range(n) if any(step.left((i, n)) for step in steps.values())]
     if not shards:
         return _build_here(args, request)
-    root = request.root.absolute()
-    jobs = cache_jobs.submit_stages(root, request.kinds, shards, cluster, run_build_task)
+    folder = LaunchFolder(request.root.absolute())
+    jobs = cache_jobs.submit_stages(folder, request.kinds, shards, cluster, run_build_task)
     numbers = ", ".join(f"{kind} {job}" for kind, job in jobs.items())
     SAY(f"submitted {len(shards)} tasks a stage, and one that joins them: {numbers}")
     SAY(
-        f"logs: {arrays.logs_folder(request.root)}; when all have ended: rmsweep cache verify "
+        f"logs: {LaunchFolder(request.root).logs}; when all have ended: rmsweep cache verify "
         f"{shlex.quote(args.out)}"
     )
     return 0
