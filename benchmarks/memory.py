@@ -13,6 +13,7 @@ from paper_scale import Scale, data, items_of
 from rmsweep import machine
 from rmsweep.config import launchers
 from rmsweep.launch.worker import run_pack
+from rmsweep.paths import SweepFolder
 
 
 def peak_gib() -> float:
@@ -33,7 +34,7 @@ def main() -> None:
         size = max(file.stat().st_size for file in Path(root).glob("embd_*.npy"))
         before = peak_gib()
         place = launchers.Place(root, "cpu", machine.cores())
-        outcome = run_pack(items, place, Path(root))
+        outcome = run_pack(items, place, SweepFolder(Path(root)))
         assert outcome.done == args.runs, outcome
     print(f"test file {size / 1e9:.2f} GB, {args.runs} runs scored in {outcome.score_s:.1f} s")
     print(f"peak RSS {peak_gib():.2f} GiB, {before:.2f} GiB of it before the pack")

@@ -29,6 +29,7 @@ from rmsweep.cache.write_synthetic import write_cache
 from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch.worker import run_pack
+from rmsweep.paths import SweepFolder
 from rmsweep.results.dataset import read_rows
 from rmsweep.training.reward_models.mlp_network import DTYPES
 
@@ -117,9 +118,9 @@ def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[
     place = launchers.Place(str(root), device, torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
-        outcome = run_pack(items, place, Path(folder))
+        outcome = run_pack(items, place, SweepFolder(Path(folder)))
         cpu_s = time.process_time() - started
-        rows = read_rows(Path(folder))
+        rows = read_rows(SweepFolder(Path(folder)))
     assert outcome.done == n_runs, rows["error"].dropna().tolist()
     spec = items[0].spec
     n_train, n_held_out = 2 * (spec.quantity - spec.n_validation), 2 * spec.n_validation

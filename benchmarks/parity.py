@@ -22,6 +22,7 @@ from rmsweep.config import launchers
 from rmsweep.config.spec import Item
 from rmsweep.launch.verify import CUDA_TOLERANCE
 from rmsweep.launch.worker import run_pack
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
 from rmsweep.training.reward_models.mlp_network import DTYPES
 
@@ -38,8 +39,14 @@ OF_MODEL = [name for name in schema.METRICS if name not in OF_DATA]
 def rows_of(root: Path, items: list[Item], device: str) -> pd.DataFrame:
     """Metrics and epochs of a pack's runs, in the order of the items."""
     with tempfile.TemporaryDirectory() as folder:
-        run_pack(items, launchers.Place(str(root), device, machine.cores()), Path(folder))
-        rows = dataset.read_rows(Path(folder)).set_index("key").loc[[i.key for i in items]]
+        run_pack(
+            items, launchers.Place(str(root), device, machine.cores()), SweepFolder(Path(folder))
+        )
+        rows = (
+            dataset.read_rows(SweepFolder(Path(folder)))
+            .set_index("key")
+            .loc[[i.key for i in items]]
+        )
     assert (rows["status"] == "done").all(), rows["error"].dropna().tolist()
     return rows[[*OF_MODEL, "epochs"]].astype(float)
 

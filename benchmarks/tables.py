@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema
 
 AXES = {
@@ -57,7 +58,7 @@ def write_sweep(directory: Path) -> None:
             {**s, **v, **scalars(s, rng), "status": "done"}
             for s, v in zip(part, by_prompt, strict=True)
         ]
-        dataset.write_part(directory, rows)
+        dataset.write_part(SweepFolder(directory), rows)
 
 
 def scalars(spec: dict[str, object], rng: np.random.Generator) -> dict[str, object]:

@@ -11,11 +11,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rmsweep import files, machine
-from rmsweep.paths import CHECKOUT
+from rmsweep.paths import CHECKOUT, SweepFolder
 
 # Of which the numbers, or what is read back of them, are made.
 PACKAGES = (
@@ -66,11 +65,11 @@ def diff() -> bytes:
     return b"".join([changed, *added])
 
 
-def write_diff(directory: Path) -> None:
-    """Write the diff to directory/diffs/SHA256.diff, once in a sweep; nothing where it is empty."""
+def write_diff(folder: SweepFolder) -> None:
+    """Write the diff to the sweep's diffs/SHA256.diff, if it is not empty and not there."""
     if not diff():
         return
-    path = directory / "diffs" / f"{provenance()['git_diff']}.diff"
+    path = folder.diffs / f"{provenance()['git_diff']}.diff"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.whole(path) as unfinished:

@@ -12,6 +12,7 @@ from rmsweep.analysis import fields, metrics
 from rmsweep.analysis.figures import catalogue
 from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
 from rmsweep.errors import MissingData, nearest
+from rmsweep.paths import SweepFolder
 from rmsweep.results import sweep_record
 
 if TYPE_CHECKING:
@@ -162,7 +163,6 @@ def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame
 def _figure(args: argparse.Namespace) -> int:
     """Draw figures into files; 1 where runs are missing, or a figure that was asked for."""
     from rmsweep.analysis.figures import style, write
-    from rmsweep.results import dataset
 
     if args.out is None and len(args.names) > 1:
         raise ValueError("figures of several sweeps need --out DIR, the folder to write them to")
@@ -183,7 +183,7 @@ def _figure(args: argparse.Namespace) -> int:
     rows = write.read_runs(args.names, conditions_of(args.where))
     n_done, folder = (rows["status"] == "done").sum(), args.out
     if folder is None:
-        folder = dataset.folder(args.names[0]) / "figures"
+        folder = SweepFolder.named(args.names[0]).figures
     names, missing = " ".join(args.names), []
     if n_done == 0:
         say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
@@ -213,7 +213,7 @@ def _report(args: argparse.Namespace) -> int:
         raise ValueError("a report of several sweeps needs --out FILE, the file to write")
     for name in args.names:
         dataset.require_sweep(name)
-    path = Path(args.out) if args.out else dataset.folder(args.names[0]) / "report.html"
+    path = Path(args.out) if args.out else SweepFolder.named(args.names[0]).report
     if path.is_dir():
         raise ValueError(f"--out must be a file, {path} is a folder")
     conditions = conditions_of(args.where)

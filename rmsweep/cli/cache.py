@@ -1,4 +1,4 @@
-"""`rmsweep cache ...`: what is in a cache, is it sound, and how one is made from text."""
+"""The commands `rmsweep cache ...`, but `build`."""
 
 import argparse
 import json
@@ -90,12 +90,13 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-
+    """Print what caches hold, and draw it where asked for."""
     from rmsweep.cache.inspecting import caches, text
 
     picture = None if args.picture is None else _picture_path(args.picture)
     reports = [
-        caches.describe_cache(*found) for found in caches.find_caches([*map(Path, args.paths)])
+        caches.describe_cache(folder, name)
+        for folder, name in caches.find_caches([*map(Path, args.paths)])
     ]
     print(json.dumps(reports, indent=2) if args.json else text.caches_text(reports))
     if picture is not None:
@@ -113,20 +114,21 @@ def _verify(args: argparse.Namespace) -> int:
     if args.sample < 0:
         raise ValueError(f"--sample must be >= 0, got {args.sample}")
     n_wrong = 0
-    found = verify.verify_cache(Path(args.root), args.sample, args.seed, args.trust_remote_code)
-    for finding in found:
+    root, is_trusted = Path(args.root), args.trust_remote_code
+    for finding in verify.verify_cache(root, args.sample, args.seed, is_trusted):
         n_wrong += finding.wrong is not None
         mark, told = ("ok", finding.detail) if finding.wrong is None else ("WRONG", finding.wrong)
         print(f"{mark:<6}{finding.what}: {told}", flush=True)
     return int(n_wrong > 0)
 
 
-def _picture_path(given: str) -> Path:
+def _picture_path(name: str) -> Path:
+    """Return the path of a picture; an error, before any work, for one that cannot be written."""
     from rmsweep.analysis.figures.style import FORMATS
 
-    path = Path(given)
+    path = Path(name)
     if path.suffix[1:] not in FORMATS:
-        raise ValueError(f"--picture must end in .{', .'.join(FORMATS)}, got {given}")
+        raise ValueError(f"--picture must end in .{', .'.join(FORMATS)}, got {name}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"--picture: there is no folder {path.parent}")
     return path
@@ -159,12 +161,12 @@ def _synthesize(args: argparse.Namespace) -> int:
 
 
 def _import_pairs(args: argparse.Namespace) -> int:
-    """Labelled pairs into the cache's layout."""
+    """Bring labelled pairs into a cache's layout."""
     from rmsweep.cache.import_pairs import import_pairs
 
     if (args.embeddings is None) != (args.backbone is None):
         raise ValueError("--embeddings and --backbone go together: give both, or neither")
     embeddings = None if args.embeddings is None else Path(args.embeddings)
-    found = import_pairs(Path(args.file), args.name, Path(args.root), embeddings, args.backbone)
-    print(f"wrote {', '.join(map(str, found))}" if found else "these pairs are there already")
+    written = import_pairs(Path(args.file), args.name, Path(args.root), embeddings, args.backbone)
+    print(f"wrote {', '.join(map(str, written))}" if written else "these pairs are there already")
     return 0

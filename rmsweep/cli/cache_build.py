@@ -1,4 +1,4 @@
-"""`rmsweep cache build`: from its arguments to a request, which is done here or on Slurm."""
+"""The command `rmsweep cache build`: its arguments become a request, done here or on Slurm."""
 
 import argparse
 import functools
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rmsweep.cli import cache_build_arguments as arguments
+from rmsweep.paths import LaunchFolder
 
 SAY = functools.partial(print, flush=True)  # seen at once in a log, too
 
@@ -22,10 +23,10 @@ def build_cache(args: argparse.Namespace) -> int:
     if args.shards is not None:
         raise ValueError("--shards is for launcher=slurm; --shard I/N does one of them here")
     request = _request(args)
-    if (request.root / "jobs").is_dir():
+    if LaunchFolder(request.root).jobs.is_dir():
         from rmsweep.launch.slurm import cache_jobs
 
-        cache_jobs.require_none_live(request.root)
+        cache_jobs.require_none_live(LaunchFolder(request.root))
     return _build_here(args, request)
 
 
@@ -48,7 +49,7 @@ def _submit(args: argparse.Namespace) -> int:
     from rmsweep.cache.building import pipeline
     from rmsweep.config import compose
     from rmsweep.launch import launchers
-    from rmsweep.launch.slurm import arrays, cache_jobs
+    from rmsweep.launch.slurm import cache_jobs
 
     if wrong := [text for text in args.launcher if not text.lstrip("+").startswith("launcher")]:
         raise ValueError(f"only launcher=... and launcher.FIELD=... can be set so, got {wrong[0]}")
@@ -61,8 +62,8 @@ def _submit(args: argparse.Namespace) -> int:
     if n < 1:
         raise ValueError(f"--shards must be >= 1, got {n}")
     with compose.hydra_at_conf():
-        found = compose.compose_one([*args.launcher, compose.search_path(args.config_dir)])
-    launcher = launchers.launcher_of(compose.interpolated(found.values)["launcher"], args.device)
+        config = compose.compose_one([*args.launcher, compose.search_path(args.config_dir)])
+    launcher = launchers.launcher_of(compose.interpolated(config.values)["launcher"], args.device)
     cluster = cache_jobs.require_cluster(launcher)
     request = _request(argparse.Namespace(**vars(args) | {"device": "cpu"}))
     request.root.mkdir(parents=True, exist_ok=True)
@@ -72,31 +73,31 @@ def _submit(args: argparse.Namespace) -> int:
     shards = [(i, n) for i in range(n) if any(step.left((i, n)) for step in steps.values())]
     if not shards:
         return _build_here(args, request)
-    root = request.root.absolute()
-    jobs = cache_jobs.submit_stages(root, request.kinds, shards, cluster, run_build_task)
-    SAY(f"submitted {len(shards)} tasks a stage, and one that joins them: "
-        f"{', '.join(f'{kind} {job}' for kind, job in jobs.items())}")  # fmt: skip
+    folder = LaunchFolder(request.root.absolute())
+    jobs = cache_jobs.submit_stages(folder, request.kinds, shards, cluster, run_build_task)
+    numbers = ", ".join(f"{kind} {job}" for kind, job in jobs.items())
+    SAY(f"submitted {len(shards)} tasks a stage, and one that joins them: {numbers}")
     SAY(
-        f"logs: {arrays.logs_folder(request.root)}; when all have ended: rmsweep cache verify "
+        f"logs: {LaunchFolder(request.root).logs}; when all have ended: rmsweep cache verify "
         f"{shlex.quote(args.out)}"
     )
     return 0
 
 
 def run_build_task(folder: str, array: str, task: int) -> None:
-    """The part of a build that is an array's task; called on a node, by submitit."""
+    """Do the part of a build that is an array's task; called on a node, by submitit."""
     from rmsweep.launch.slurm import cache_jobs
 
-    given, kind, shard = cache_jobs.begin_task(folder, array, task)
+    submission, kind, shard = cache_jobs.begin_task(folder, array, task)
     own = [] if kind == cache_jobs.JOIN else ["--until", kind, "--shard", shard]
     parser = argparse.ArgumentParser()
     arguments.add(parser.add_subparsers(), build_cache)
-    args = parser.parse_args([*given.command[1:], "--device", given.place.device, *own])
+    args = parser.parse_args([*submission.command[1:], "--device", submission.place.device, *own])
     _build_here(args, _request(args))
 
 
 def _request(args: argparse.Namespace) -> Any:
-    """The request, its models located and checked; nothing is written."""
+    """Return the request, its models located and checked; nothing is written."""
     from rmsweep import machine
     from rmsweep.cache.building import hub, models
     from rmsweep.cache.building.generate import Sampling
@@ -108,15 +109,14 @@ def _request(args: argparse.Namespace) -> Any:
     args = argparse.Namespace(**vars(args) | left)
     device = machine.device(args.device)
     precision = machine.precision(args.precision, device)
-    found: dict[str, Any] = {
-        kind: given and hub.locate_model(given, kind.replace("_", " "), args.trust_remote_code)
-        for kind, given in (
-            ("base_llm", args.base_llm), ("adapter", args.adapter), ("backbone", args.backbone),
-            ("reward_model", args.reward_model),
+    located: dict[str, Any] = {}
+    for kind in ("base_llm", "adapter", "backbone", "reward_model"):
+        name = vars(args)[kind]
+        located[kind] = name and hub.locate_model(
+            name, kind.replace("_", " "), args.trust_remote_code
         )
-    }  # fmt: skip
     words = args.prompt_tokenizer
-    found["prompt_tokenizer"] = words and hub.locate_tokenizer(words, args.trust_remote_code)
+    located["prompt_tokenizer"] = words and hub.locate_tokenizer(words, args.trust_remote_code)
     rest = (args.temperature, args.top_p, args.max_new_tokens, args.seed)
     return Request(
         root=Path(args.out),
@@ -133,28 +133,25 @@ def _request(args: argparse.Namespace) -> Any:
         engine=models.Engine(device, precision, args.trust_remote_code),
         shard=_shard(args.shard or "0/1"),
         until=args.until,
-        **found,
-        **{name: vars(args)[name] for name in (
-            "empty", "unequal", "max_prompt_tokens", "reward_output", "pooling", "normalize",
-            "embed_tokens", "embed_prompt_tokens", "embed_prompt_keep", "dtype", "batch_tokens",
-            "part_responses",
-        )},
-    )  # fmt: skip
+        **located,
+        **{name: vars(args)[name] for name in arguments.AS_GIVEN},
+    )
 
 
 def _sources(args: argparse.Namespace) -> dict[str, str]:
-    found = {name: vars(args)[name] for name in ("train", "test", "pairs") if vars(args)[name]}
-    if not found or ("pairs" in found) == ("train" in found) or found.keys() == {"test"}:
+    """Return the file of each split, or of pairs; ValueError where they do not go together."""
+    sources = {name: vars(args)[name] for name in ("train", "test", "pairs") if vars(args)[name]}
+    if not sources or ("pairs" in sources) == ("train" in sources) or sources.keys() == {"test"}:
         raise ValueError(
             "give --train FILE (with --test FILE or --test-prompts N), or --pairs FILE"
         )
-    if args.base_llm and not args.reward_model and "pairs" not in found:
+    if args.base_llm and not args.reward_model and "pairs" not in sources:
         raise ValueError("--base-llm needs --reward-model, which scores what it writes")
-    return found
+    return sources
 
 
 def _refuse_idle(args: argparse.Namespace, sources: dict[str, str]) -> None:
-    """ValueError for an option that has nothing to do, which would be ignored in silence."""
+    """Raise ValueError for an option that has nothing to do, which would be ignored in silence."""
 
     def refuse(names: Sequence[str], why: str) -> None:
         for name in names:
@@ -188,8 +185,10 @@ def names_in_files(args: argparse.Namespace, sources: dict[str, str]) -> dict[st
         return names
     if not args.base_llm_name and not args.base_llm:
         raise ValueError("--base-llm-name NAME must say who wrote the responses")
-    base_llm = args.base_llm_name or _end_of(args.base_llm) + "-sft" * bool(args.adapter)
-    return {"base_llm": base_llm, **names}
+    written_by = args.base_llm_name
+    if not written_by:
+        written_by = _end_of(args.base_llm) + ("-sft" if args.adapter else "")
+    return {"base_llm": written_by, **names}
 
 
 def _end_of(model: str) -> str:
@@ -197,17 +196,17 @@ def _end_of(model: str) -> str:
 
 
 def _columns(text: str) -> dict[str, str]:
-    """Our name by the file's."""
+    """Return our name of a column by the file's."""
     valid = ("prompt", "response", "golden_reward", "prompt_id", "chosen", "rejected", "subset")
-    found = {}
+    columns = {}
     for item in filter(None, text.split(",")):
         ours, _, theirs = item.partition("=")
         if ours not in valid or not theirs:
             raise ValueError(
                 f"--columns takes OURS=YOURS, OURS of {', '.join(valid)}; got {item!r}"
             )
-        found[theirs] = ours
-    return found
+        columns[theirs] = ours
+    return columns
 
 
 def _unescaped(text: str) -> str:

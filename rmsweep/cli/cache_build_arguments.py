@@ -16,6 +16,20 @@ OF_BASE_LLM = (
     "adapter", "train_responses", "test_responses", "temperature", "top_p", "max_new_tokens",
     "max_prompt_tokens", "prompt_tokenizer",
 )  # fmt: skip
+AS_GIVEN = (
+    "empty",
+    "unequal",
+    "max_prompt_tokens",
+    "reward_output",
+    "pooling",
+    "normalize",
+    "embed_tokens",
+    "embed_prompt_tokens",
+    "embed_prompt_keep",
+    "dtype",
+    "batch_tokens",
+    "part_responses",
+)  # enter the request as they are
 OF_REWARD_MODEL = ("stop", "reward_output")
 OF_GIVEN_RESPONSES = ("empty", "unequal")
 NOT_OF_PAIRS = (

@@ -12,7 +12,8 @@ from rmsweep.cli.show_sweep import print_mirrored
 from rmsweep.evaluation.best_of_n import kl_upper_bound
 from rmsweep.launch.progress import say
 from rmsweep.launch.run_one import RunEnded
-from rmsweep.results import dataset, schema
+from rmsweep.paths import SweepFolder
+from rmsweep.results import schema
 
 OUT = Console(highlight=False)
 
@@ -46,7 +47,7 @@ def _print_row(row: pd.Series) -> None:
     if row["subset"] is not None:
         for section, subsets in rewardbench_subsets.missing_subsets(row["subset"]).items():
             _print_field(section, f"without {', '.join(subsets)}, which are not here")
-    _print_field("key", f"{row.name}  (row in {dataset.folder('single')})")
+    _print_field("key", f"{row.name}  (row in {SweepFolder.named('single')})")
 
 
 def _print_field(name: str, text: str) -> None:

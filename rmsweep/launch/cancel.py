@@ -6,6 +6,7 @@ import time
 
 from rmsweep.launch import lock
 from rmsweep.launch.launchers import LAUNCHERS
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 
 PATIENCE_S = 15  # for a launch to end at Ctrl-C
@@ -17,8 +18,8 @@ def stop_launch(name: str) -> int | None:
     ValueError for a launch that runs on another machine.
     """
     dataset.require_sweep(name)
-    directory = dataset.folder(name)
-    holder = lock.holder(directory)
+    folder = SweepFolder.named(name)
+    holder = lock.holder(folder)
     if holder is None:
         return None
     if not lock.is_here(holder):
@@ -28,9 +29,9 @@ def stop_launch(name: str) -> int | None:
     pid: int = holder["pid"]
     os.kill(pid, signal.SIGINT)
     end = time.monotonic() + PATIENCE_S
-    while lock.holder(directory) is not None and time.monotonic() < end:
+    while lock.holder(folder) is not None and time.monotonic() < end:
         time.sleep(0.1)
-    if lock.holder(directory) is not None:  # started by a script, which ignores SIGINT
+    if lock.holder(folder) is not None:  # started by a script, which ignores SIGINT
         os.kill(pid, signal.SIGTERM)
     return pid
 
@@ -38,5 +39,5 @@ def stop_launch(name: str) -> int | None:
 def cancel_jobs(name: str) -> int:
     """End the jobs of a sweep, of every launcher; return how many tasks that were."""
     dataset.require_sweep(name)
-    directory = dataset.folder(name)
-    return sum(kind.cancel(directory) for kind in LAUNCHERS.values())
+    folder = SweepFolder.named(name)
+    return sum(kind.cancel(folder) for kind in LAUNCHERS.values())

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rmsweep.config.loggers import Wandb
 from rmsweep.config.spec import Item
 from rmsweep.launch.launchers import Launcher
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 from rmsweep.results.failures import latest_failures
 
@@ -45,20 +45,20 @@ class Launched:
 
 
 def ends_of(
-    directory: Path, items: Sequence[Item], launcher: Launcher, waits: bool
+    folder: SweepFolder, items: Sequence[Item], launcher: Launcher, waits: bool
 ) -> RunsEnded | None:
     """Return how these runs of a sweep ended; None where jobs go on and nobody waits for them."""
     if not launcher.runs_here and not waits:
         return None
     keys = {item.key for item in items}
-    launcher.follow(directory, keys)
-    missing = keys - set(dataset.read_done(directory, ["key"])["key"])
-    failed = _failed_alike(directory, missing) if missing else []
+    launcher.follow(folder, keys)
+    missing = keys - set(dataset.read_done(folder, ["key"])["key"])
+    failed = _failed_alike(folder, missing) if missing else []
     return RunsEnded(len(items), len(items) - len(missing), failed)
 
 
-def _failed_alike(directory: Path, keys: set[str]) -> list[FailedAlike]:
-    failures = latest_failures(directory)
+def _failed_alike(folder: SweepFolder, keys: set[str]) -> list[FailedAlike]:
+    failures = latest_failures(folder)
     failures = failures[failures["key"].isin(keys)]
     return [
         FailedAlike(

@@ -1,7 +1,6 @@
 """The launchers by name, and what each of them can do."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from rmsweep.config.spec import Item, RunSpec
 from rmsweep.errors import nearest
 from rmsweep.launch.local import LocalLauncher
 from rmsweep.launch.slurm.launcher import SlurmLauncher
+from rmsweep.paths import SweepFolder
 
 
 class Launcher(Protocol):
@@ -44,31 +44,35 @@ class Launcher(Protocol):
         """Raise ValueError for code among the fields that no config file names."""
 
     @staticmethod
-    def live_keys(directory: Path) -> set[str]:
+    def live_keys(folder: SweepFolder) -> set[str]:
         """Return the keys of a sweep's runs that outlived the launch and go on; or Unavailable."""
 
     def start(
-        self, items: Sequence[Item], cache_root: str | None, directory: Path, saves: bool
+        self, items: Sequence[Item], cache_root: str | None, folder: SweepFolder, saves: bool
     ) -> None:
         """Do the runs, or hand them to a cluster; LaunchError where some could not be."""
 
-    def follow(self, directory: Path, keys: set[str]) -> None:
+    def follow(self, folder: SweepFolder, keys: set[str]) -> None:
         """Wait until all these runs have ended, or nothing is left that could end them."""
 
     @staticmethod
-    def cancel(directory: Path) -> int:
+    def cancel(folder: SweepFolder) -> int:
         """End a sweep's jobs, and return how many tasks that were."""
 
     def describe(
-        self, items: Sequence[Item], seconds: np.ndarray, cache_root: str | None, directory: Path
+        self,
+        items: Sequence[Item],
+        seconds: np.ndarray,
+        cache_root: str | None,
+        folder: SweepFolder,
     ) -> list[str]:
         """Return the lines that `--plan` prints of these runs, which take so many seconds each."""
 
-    def release(self, directory: Path) -> None:
+    def release(self, folder: SweepFolder) -> None:
         """Let those of a sweep's jobs go on that the cluster holds."""
 
     def retuned(
-        self, directory: Path, items: Sequence[Item]
+        self, folder: SweepFolder, items: Sequence[Item]
     ) -> "Sequence[tuple[list[Item], Self]]":
         """Return the runs with the launchers they need to be tried again."""
 

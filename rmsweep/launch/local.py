@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ from rmsweep.config.launchers import Local, Place
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch import cost, pool, progress
 from rmsweep.launch.packs import local_packs
+from rmsweep.paths import SweepFolder
 
 if TYPE_CHECKING:  # torch, which the pool imports while the sweep is planned
     from rmsweep.launch.worker import Outcome
@@ -47,12 +47,12 @@ class LocalLauncher:
         """Accept all fields: none of them is run as code."""
 
     @staticmethod
-    def live_keys(directory: Path) -> set[str]:
+    def live_keys(folder: SweepFolder) -> set[str]:
         """Return no key: a launch that does its own runs leaves none behind."""
         return set()
 
     def start(
-        self, items: Sequence[Item], cache_root: str | None, directory: Path, saves: bool
+        self, items: Sequence[Item], cache_root: str | None, folder: SweepFolder, saves: bool
     ) -> None:
         """Do the runs under a progress bar, and say how long they took."""
         if not items:
@@ -60,7 +60,7 @@ class LocalLauncher:
         place = Place(cache_root, self.device, self.fields.threads, saves)
         packs = local_packs(items, self.fields, self.device)
         started = time.perf_counter()
-        fit_s, score_s = _run(packs, place, self.fields.workers, directory)
+        fit_s, score_s = _run(packs, place, self.fields.workers, folder)
         wall_s = time.perf_counter() - started
         progress.say(
             f"{len(items)} runs in {wall_s:.1f} s: {60 * len(items) / wall_s:.0f} a minute on "
@@ -68,16 +68,20 @@ class LocalLauncher:
             "time"
         )
 
-    def follow(self, directory: Path, keys: set[str]) -> None:
+    def follow(self, folder: SweepFolder, keys: set[str]) -> None:
         """Return at once: the runs have ended when `start` returns."""
 
     @staticmethod
-    def cancel(directory: Path) -> int:
+    def cancel(folder: SweepFolder) -> int:
         """Return 0: what runs here ends with its launch, and is in no job."""
         return 0
 
     def describe(
-        self, items: Sequence[Item], seconds: np.ndarray, cache_root: str | None, directory: Path
+        self,
+        items: Sequence[Item],
+        seconds: np.ndarray,
+        cache_root: str | None,
+        folder: SweepFolder,
     ) -> list[str]:
         """Return what `--plan` says of these runs: packs and hours.
 
@@ -92,16 +96,16 @@ class LocalLauncher:
             f"hours: {hours:.2f} on {fields.workers} workers of {fields.threads} threads",
         ]
 
-    def release(self, directory: Path) -> None:
+    def release(self, folder: SweepFolder) -> None:
         """Do nothing: nobody holds runs here."""
 
-    def retuned(self, directory: Path, items: Sequence[Item]) -> list[tuple[list[Item], Self]]:
+    def retuned(self, folder: SweepFolder, items: Sequence[Item]) -> list[tuple[list[Item], Self]]:
         """Return all runs with this launcher: a run that fails here is tried again as it was."""
         return [(list(items), self)]
 
 
 def _run(
-    packs: list[list[Item]], place: Place, workers: int, directory: Path
+    packs: list[list[Item]], place: Place, workers: int, folder: SweepFolder
 ) -> tuple[float, float]:
     """Run packs under a progress bar; return their seconds of fitting and of scoring."""
     n_ended, n_failed, fit_s, score_s = 0, 0, 0.0, 0.0
@@ -115,5 +119,5 @@ def _run(
             score_s += outcome.score_s
             advance(n_ended, n_failed)
 
-        pool.run_packs(packs, place, workers, directory, finished)
+        pool.run_packs(packs, place, workers, folder, finished)
     return fit_s, score_s

@@ -28,26 +28,26 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-NAME = ".launch"
+from rmsweep.paths import LaunchFolder
 
 
 @contextlib.contextmanager
-def only_launch(directory: Path, *, runs: bool = True) -> Iterator[None]:
+def only_launch(folder: LaunchFolder, *, runs: bool = True) -> Iterator[None]:
     """Hold the lock of a folder, which is made if it is absent, while the block runs.
 
     runs: whether the holder runs the sweep itself, and does not only submit it.
     Raises ValueError where another launch, here or on another host, holds it or may hold it, and
     where the record is damaged; OSError where the folder cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / NAME
-    mode = directory.stat().st_mode & 0o666 | 0o600  # the next launch may be another user's
+    folder.path.mkdir(parents=True, exist_ok=True)
+    path = folder.launch
+    mode = folder.path.stat().st_mode & 0o666 | 0o600  # the next launch may be another user's
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(FileLock(f"{path}.lock", mode=mode, blocking=False))
         except Timeout:
-            raise _refusal(directory) from None
-        _record(directory, runs)
+            raise _refusal(folder) from None
+        _record(folder, runs)
         try:
             yield
         finally:
@@ -55,9 +55,9 @@ def only_launch(directory: Path, *, runs: bool = True) -> Iterator[None]:
                 path.unlink()
 
 
-def _record(directory: Path, runs: bool) -> None:
+def _record(folder: LaunchFolder, runs: bool) -> None:
     """Write the record of this process, in place of a dead one's; its flock is held."""
-    path = directory / NAME
+    path = folder.launch
     mine = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
     mine["since"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     before = _read(path)
@@ -65,12 +65,12 @@ def _record(directory: Path, runs: bool) -> None:
         # Our own id is an earlier process's, as in a container that was started anew.
         is_mine = (before["host"], before["pid"]) == (mine["host"], mine["pid"])
         if not is_mine and not _is_dead(before):
-            raise _refusal(directory)
+            raise _refusal(folder)
         path.unlink()
     try:
         file = path.open("x")
     except FileExistsError:  # of a host that does not see our flock, or killed before it wrote
-        raise _refusal(directory) from None
+        raise _refusal(folder) from None
     try:
         with file:
             json.dump(mine | {"runs": runs}, file)
@@ -81,26 +81,26 @@ def _record(directory: Path, runs: bool) -> None:
         raise
 
 
-def _refusal(directory: Path) -> ValueError:
+def _refusal(folder: LaunchFolder) -> ValueError:
     """Return the error that names the launch that runs, or may run."""
-    found = holder(directory)
+    found = holder(folder)
     who = "a process that has not said its name"  # it is about to, or was killed just then
     if found is not None:
         who = f"process {found['pid']} on {found['host']}"
     return ValueError(
-        f"another launch of this sweep runs ({who}); wait for it, or delete {directory / NAME}* "
+        f"another launch of this sweep runs ({who}); wait for it, or delete {folder.launch}* "
         "if that process is gone"
     )
 
 
-def holder(directory: Path) -> dict[str, Any] | None:
+def holder(folder: LaunchFolder) -> dict[str, Any] | None:
     """Return the record of the launch that runs, as far as can be seen from here.
 
     It has pid, host, runs, started and since, in UTC, which is None in an older version's record.
     Returns None where no launch runs, or one is about to write its record. Raises ValueError where
     the record is damaged.
     """
-    found = _read(directory / NAME)
+    found = _read(folder.launch)
     return None if found is None or _is_dead(found) else found
 
 

@@ -9,6 +9,7 @@ from rmsweep.config.compose import Axes
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.launch import cost
 from rmsweep.launch.run_sweep import SweepRequest
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 
 
@@ -31,13 +32,13 @@ def values_by_field(axes: Axes, specs: Sequence[RunSpec]) -> dict[str, Counter[s
 
 def plan_launch(request: SweepRequest, items: Sequence[Item]) -> LaunchPlan:
     """Return what a launch of these runs would do; items: of the request, with their keys."""
-    directory = dataset.folder(request.axes.name)
-    done = set(dataset.read_done(directory, ["key"])["key"])
+    folder = SweepFolder.named(request.axes.name)
+    done = set(dataset.read_done(folder, ["key"])["key"])
     missing = [item for item in items if item.key not in done]
     if not missing:
         return LaunchPlan(len(items), 0, 0, [])
     launcher = request.launcher
     measured = dataset.load_all(list(cost.MEASURED))
     seconds, n_measured = cost.estimated_seconds(missing, measured, launcher.device)
-    lines = launcher.describe(missing, seconds, request.cache_root, directory)
+    lines = launcher.describe(missing, seconds, request.cache_root, folder)
     return LaunchPlan(len(items) - len(missing), len(missing), n_measured, lines)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, forkserver
-from pathlib import Path
 from typing import Any
 
 from rmsweep import machine
@@ -17,6 +16,7 @@ from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.errors import LaunchError, WorkerDied
 from rmsweep.launch import cost, signals
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 
 ENGINE = ["rmsweep.launch.worker"]  # what the server that forks the workers imports: torch
@@ -32,7 +32,7 @@ def run_packs(
     packs: Sequence[list[Item]],
     place: Place,
     workers: int,
-    directory: Path,
+    folder: SweepFolder,
     finished: Callable[[Any], None],
     *,
     listens: bool = False,
@@ -48,10 +48,10 @@ def run_packs(
     workers, gpu_threads = _shared_cores(workers, place.threads, bool(cpu_packs), bool(gpu_packs))
     on_the_gpu = dataclasses.replace(place, threads=gpu_threads)
     on_the_cpu = dataclasses.replace(place, device="cpu")
-    with _pool(workers, listens, directory) as pool:
-        pending = {pool.submit(_run_pack, pack, on_the_cpu, directory) for pack in cpu_packs}
+    with _pool(workers, listens, folder) as pool:
+        pending = {pool.submit(_run_pack, pack, on_the_cpu, folder) for pack in cpu_packs}
         for pack in gpu_packs:
-            finished(_or_launch_error(_run_pack, pack, on_the_gpu, directory))
+            finished(_or_launch_error(_run_pack, pack, on_the_gpu, folder))
             pending = _report_ended(pending, finished, timeout_s=0)
         while pending:
             pending = _report_ended(pending, finished, timeout_s=None)
@@ -69,7 +69,7 @@ def _shared_cores(workers: int, threads: int, has_cpu: bool, has_gpu: bool) -> t
 
 
 @contextlib.contextmanager
-def _pool(workers: int, listens: bool, directory: Path) -> Iterator[ProcessPoolExecutor]:
+def _pool(workers: int, listens: bool, folder: SweepFolder) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of workers; at an error they are killed, and no unfinished part is left."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(ENGINE)
@@ -85,7 +85,7 @@ def _pool(workers: int, listens: bool, directory: Path) -> Iterator[ProcessPoolE
             worker.kill()  # parts are whole or not there, so this loses no row
         for worker in killed:
             worker.join()
-            dataset.remove_unfinished(directory, worker.pid)
+            dataset.remove_unfinished(folder, worker.pid)
         raise
     pool.shutdown()
 
@@ -121,13 +121,13 @@ def _or_launch_error(run: Callable[..., Any], *arguments: object) -> object:
         raise LaunchError(f"results cannot be written: {error}; the same command resumes") from None
 
 
-def _run_pack(pack: list[Item], place: Place, directory: Path) -> object:
+def _run_pack(pack: list[Item], place: Place, folder: SweepFolder) -> object:
     from threadpoolctl import threadpool_limits
 
     from rmsweep.launch.worker import run_pack
 
     with threadpool_limits(place.threads):
-        return run_pack(pack, place, directory)
+        return run_pack(pack, place, folder)
 
 
 def _in_worker(listens: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from rmsweep import machine, provenance
 from rmsweep.config import compose, sweep_specs
 from rmsweep.config.spec import GROUPS, SEMANTICS, RunSpec
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 
 NAMES_CODE = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
@@ -183,7 +184,7 @@ def differences_here(name: str, row: Mapping[str, Any]) -> list[str]:
         if row[column] != here[column]:
             notes.append(f"{what} {row[column] or 'none'} then, {here[column] or 'none'} here")
     if row["git_diff"] is not None:
-        path = dataset.folder(name) / "diffs" / f"{row['git_diff']}.diff"
+        path = SweepFolder.named(name).diffs / f"{row['git_diff']}.diff"
         notes.append(f"`git apply {shlex.quote(str(path))}` makes the changes that it was run with")
     return notes
 

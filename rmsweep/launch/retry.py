@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rmsweep.cache import inputs
@@ -10,6 +9,7 @@ from rmsweep.config import loggers, trusted_code
 from rmsweep.config.spec import Item
 from rmsweep.launch import finish, lock, start
 from rmsweep.launch.launchers import launcher_of
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 
 
@@ -21,24 +21,24 @@ def retry_sweep(name: str, config_dirs: Sequence[str], *, waits: bool) -> finish
     file does is not run.
     """
     dataset.require_sweep(name)
-    directory = dataset.folder(name)
-    _require_own(directory)
-    settings = _settings(directory)
+    folder = SweepFolder.named(name)
+    _require_own(folder)
+    settings = _settings(folder)
     launcher = launcher_of(settings["launcher"], settings["device"])
     root, saves = settings["cache_root"], settings.get("save_model", False)
-    known = sweep_record.wanted_items(directory, sweep_record.wanted_keys(name))
+    known = sweep_record.wanted_items(folder, sweep_record.wanted_keys(name))
     launcher.require_able([item.spec for item in known.values()])
-    with lock.only_launch(directory, runs=launcher.runs_here):
-        missing = start.items_to_start(directory, list(known.values()), launcher, saves)
+    with lock.only_launch(folder, runs=launcher.runs_here):
+        missing = start.items_to_start(folder, list(known.values()), launcher, saves)
         if missing:
             launcher.require_trusted(config_dirs)
         for item in missing:
             trusted_code.require_loss(item.spec, config_dirs)
-        launcher.release(directory)
+        launcher.release(folder)
         items = _with_shapes(name, missing, root)
-        for part, tuned in launcher.retuned(directory, items):
-            tuned.start(part, root, directory, saves)
-    ends = finish.ends_of(directory, list(known.values()), launcher, waits)
+        for part, tuned in launcher.retuned(folder, items):
+            tuned.start(part, root, folder, saves)
+    ends = finish.ends_of(folder, list(known.values()), launcher, waits)
     return finish.Launched(name, ends, loggers.logger_of(settings.get("logger")))
 
 
@@ -53,10 +53,9 @@ def _with_shapes(name: str, items: Sequence[Item], root: str | None) -> list[Ite
     return keyed
 
 
-def _require_own(directory: Path) -> None:
+def _require_own(folder: SweepFolder) -> None:
     """Raise ValueError for another user's sweep, whose settings hold shell and specs name code."""
-    for name in ("sweep.yaml", "specs.parquet"):
-        path = directory / name
+    for path in (folder.launches, folder.specs):
         if path.exists() and path.stat().st_uid != os.getuid():
             raise ValueError(
                 f"{path} is another user's, and retry would run what it names: launch the sweep "
@@ -64,17 +63,17 @@ def _require_own(directory: Path) -> None:
             )
 
 
-def _settings(directory: Path) -> dict[str, Any]:
+def _settings(folder: SweepFolder) -> dict[str, Any]:
     """Return the settings of the last launch: launcher, device, cache root and more."""
-    launches = sweep_record.launches(directory)
+    launches = sweep_record.launches(folder)
     if not launches or not {"launcher", "device", "cache_root"} <= set(launches[-1]["settings"]):
-        raise ValueError(f"{directory} was not launched as a sweep: sweep.yaml has no settings")
+        raise ValueError(f"{folder} was not launched as a sweep: sweep.yaml has no settings")
     settings: dict[str, Any] = launches[-1]["settings"]
     kinds = {"launcher": dict, "device": str, "cache_root": str | None, "logger": dict | None}
     for name, kind in kinds.items():
         if not isinstance(settings.get(name), kind):
             raise ValueError(
-                f"settings.{name} in {directory / 'sweep.yaml'} is not as a launch wrote it, got "
+                f"settings.{name} in {folder.launches} is not as a launch wrote it, got "
                 f"{settings.get(name)!r}; launch the sweep itself again"
             )
     return settings

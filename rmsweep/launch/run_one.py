@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from rmsweep.config.loggers import Wandb
 from rmsweep.config.spec import Item
 from rmsweep.launch import progress
 from rmsweep.launch.launchers import launcher_of
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 from rmsweep.results.failures import latest_failures
 
@@ -50,25 +50,25 @@ def run_one(config: compose.Config) -> RunEnded:
     if saves:
         sweep_specs.require_savable([spec])
     (item,) = inputs.keyed_items([spec], root)
-    directory = dataset.folder("single")
-    dataset.require_writable(directory)
-    row = _done_row(directory, item)
-    if row is None or (saves and item.key not in dataset.saved_keys(directory)):
-        _fit(item, Place(root, launcher.device, machine.cores(), saves), directory)
-        row = _done_row(directory, item)
+    folder = SweepFolder.named("single")
+    dataset.require_writable(folder)
+    row = _done_row(folder, item)
+    if row is None or (saves and item.key not in dataset.saved_keys(folder)):
+        _fit(item, Place(root, launcher.device, machine.cores(), saves), folder)
+        row = _done_row(folder, item)
     if row is None:
-        row = latest_failures(directory).set_index("key").loc[item.key]
+        row = latest_failures(folder).set_index("key").loc[item.key]
     return RunEnded(item.key, row, logger and dataclasses.replace(logger, per="run"))
 
 
-def _fit(item: Item, place: Place, directory: Path) -> None:
+def _fit(item: Item, place: Place, folder: SweepFolder) -> None:
     from rmsweep.launch.worker import run_pack  # here: it loads torch
 
     spec = item.spec
     with progress.ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
-        run_pack([item], place, directory)
+        run_pack([item], place, folder)
 
 
-def _done_row(directory: Path, item: Item) -> pd.Series | None:
-    done = dataset.read_done(directory).set_index("key")
+def _done_row(folder: SweepFolder, item: Item) -> pd.Series | None:
+    done = dataset.read_done(folder).set_index("key")
     return done.loc[item.key] if item.key in done.index else None

@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +14,7 @@ from rmsweep.config.loggers import Wandb
 from rmsweep.config.spec import RunSpec
 from rmsweep.launch import finish, lock, progress, start
 from rmsweep.launch.launchers import Launcher, launcher_of
+from rmsweep.paths import SweepFolder
 from rmsweep.provenance import provenance, versions
 from rmsweep.results import dataset, sweep_record
 
@@ -74,27 +74,27 @@ def launch_sweep(request: SweepRequest, limit: int | None = None) -> finish.Laun
     """
     launcher, name = request.launcher, request.axes.name
     launcher.require_able(request.specs)
-    directory = dataset.folder(name)
-    progress.say(f"sweep {name}: {len(request.specs)} runs on {launcher.where}, in {directory}")
+    folder = SweepFolder.named(name)
+    progress.say(f"sweep {name}: {len(request.specs)} runs on {launcher.where}, in {folder}")
     wanted = inputs.keyed_items(request.specs, request.cache_root)
-    dataset.require_writable(directory)
-    with lock.only_launch(directory, runs=launcher.runs_here):
-        missing = start.items_to_start(directory, wanted[:limit], launcher, request.saves)
-        sweep_record.add_wanted(directory, wanted)
-        record_launch(directory, request)
-        launcher.start(missing, request.cache_root, directory, request.saves)
+    dataset.require_writable(folder)
+    with lock.only_launch(folder, runs=launcher.runs_here):
+        missing = start.items_to_start(folder, wanted[:limit], launcher, request.saves)
+        sweep_record.add_wanted(folder, wanted)
+        record_launch(folder, request)
+        launcher.start(missing, request.cache_root, folder, request.saves)
     if limit is not None and limit < len(wanted):
         progress.say(
             f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
         )
-    ends = finish.ends_of(directory, wanted[:limit], launcher, request.waits)
+    ends = finish.ends_of(folder, wanted[:limit], launcher, request.waits)
     return finish.Launched(name, ends, request.logger)
 
 
-def record_launch(directory: Path, request: SweepRequest) -> None:
+def record_launch(folder: SweepFolder, request: SweepRequest) -> None:
     """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
-    path = directory / "sweep.yaml"
-    before = sweep_record.launches(directory)
+    path = folder.launches
+    before = sweep_record.launches(folder)
     launch = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "overrides": request.overrides,

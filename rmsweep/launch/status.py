@@ -15,6 +15,7 @@ from rmsweep.launch import lock
 from rmsweep.launch.slurm.arrays import Array, keys_in, submitted_arrays
 from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.launch.slurm.tasks import RUNNING, end_of_log, known_tasks, log_of
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 from rmsweep.results.failures import failures_by_kind
 
@@ -30,12 +31,12 @@ def sweep_status(name: str) -> dict[str, Any]:
     that wait for somebody to release them. launch: who launches.
     """
     dataset.require_sweep(name)
-    directory = dataset.folder(name)
-    arrays = submitted_arrays(directory)
-    tasks, unknown = _tasks_if_known(directory, arrays)
-    holder = lock.holder(directory)
+    folder = SweepFolder.named(name)
+    arrays = submitted_arrays(folder)
+    tasks, unknown = _tasks_if_known(folder, arrays)
+    holder = lock.holder(folder)
     columns = ["key", "status", "finished_at"]
-    rows = dataset.read_rows(directory, columns)  # last: what ended has a row
+    rows = dataset.read_rows(folder, columns)  # last: what ended has a row
     wanted = sweep_record.wanted_keys(name)
     runs_here = holder is not None and holder["runs"]
     keys = keys_by_state(rows, wanted, arrays, tasks or [], runs_here)
@@ -46,25 +47,25 @@ def sweep_status(name: str) -> dict[str, Any]:
         "sweep": name,
         "wanted": len(wanted),
         "runs": counts,
-        "failures": failures_by_kind(directory, keys["failed"]),
+        "failures": failures_by_kind(folder, keys["failed"]),
         "per_hour": per_hour,
         "hours_left": to_come / per_hour if per_hour and to_come else None,
         "jobs": None if tasks is None else dict(Counter(task.state for _, task in tasks)),
         "jobs_unknown": unknown,
         "held": sum(task.is_held for _, task in tasks or []),
-        "ended_badly": _ended_badly(directory, tasks or []),
+        "ended_badly": _ended_badly(folder, tasks or []),
         "launch": None if holder is None else {k: holder[k] for k in ("pid", "host", "since")},
     }
 
 
 def _tasks_if_known(
-    directory: Path, arrays: Sequence[Array]
+    folder: SweepFolder, arrays: Sequence[Array]
 ) -> tuple[list[tuple[Array, Task]] | None, str | None]:
     """Return the sweep's tasks; None, and why, where Slurm does not answer or was given none."""
     if not arrays:
         return None, None
     try:
-        return known_tasks(directory, arrays), None
+        return known_tasks(folder, arrays), None
     except Unavailable as error:
         return None, str(error)
 
@@ -118,7 +119,7 @@ def runs_per_hour(done: pd.DataFrame) -> float | None:
     return float(len(later) / ((now - first) / PACE)) if len(later) else None
 
 
-def _ended_badly(directory: Path, tasks: Sequence[tuple[Array, Task]]) -> list[dict[str, Any]]:
+def _ended_badly(folder: SweepFolder, tasks: Sequence[tuple[Array, Task]]) -> list[dict[str, Any]]:
     """Return the tasks by a state that is neither live nor COMPLETED, with the end of one's log."""
     groups: dict[tuple[str, str], list[tuple[Array, Task]]] = {}
     for array, task in tasks:
@@ -127,7 +128,7 @@ def _ended_badly(directory: Path, tasks: Sequence[tuple[Array, Task]]) -> list[d
     reports = []
     for (state, exit_code), some in sorted(groups.items()):
         array, task = some[0]
-        log = end_of_log(directory, array, task.index)
+        log = end_of_log(folder, array, task.index)
         reports.append({"n": len(some), "state": state, "exit_code": exit_code, "log": log})
     return reports
 
@@ -153,8 +154,8 @@ def run_status(name: str, start: str) -> RunStatus:
     start: the run's key, or the first digits of it.
     """
     dataset.require_sweep(name)
-    directory = dataset.folder(name)
-    rows = dataset.read_rows(directory)
+    folder = SweepFolder.named(name)
+    rows = dataset.read_rows(folder)
     keys = sorted(set(rows["key"]) | sweep_record.wanted_keys(name))
 
     def refusal(n: int) -> ValueError:
@@ -165,11 +166,11 @@ def run_status(name: str, start: str) -> RunStatus:
     mine = rows[rows["key"] == key].sort_values("finished_at")
     done = mine[mine["status"] == "done"]
     row = (done.iloc[0] if len(done) else mine.iloc[-1]) if len(mine) else None
-    item = sweep_record.wanted_items(directory, {key}).get(key)
+    item = sweep_record.wanted_items(folder, {key}).get(key)
     spec = None if item is None else json.loads(item.spec.canonical)
     logs = [
-        (f"{array.job}_{index}", log_of(directory, array, index))
-        for array in submitted_arrays(directory)
+        (f"{array.job}_{index}", log_of(folder, array, index))
+        for array in submitted_arrays(folder)
         for index in range(len(array.tasks))
         if key in array.keys_of_task(index)
     ]

@@ -18,6 +18,7 @@ from rmsweep.config.losses import source_of
 from rmsweep.config.spec import Item
 from rmsweep.launch import pool, reproduce
 from rmsweep.launch.packs import packs_of
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
 
 CUDA_TOLERANCE = 0.02  # of max(1, |metric|), of scalars; sums on a GPU have no fixed order
@@ -60,7 +61,7 @@ class Sample:
 
 def row_of(name: str, key: str) -> pd.DataFrame:
     """Return the done row of a sweep with this key, or with these first digits of it."""
-    return dataset.done_rows(dataset.folder(name), [dataset.done_row(name, key)["key"]])
+    return dataset.done_rows(SweepFolder.named(name), [dataset.done_row(name, key)["key"]])
 
 
 def drawn_rows(name: str, n_rows: int, seed: int | None) -> Sample:
@@ -77,7 +78,7 @@ def drawn_rows(name: str, n_rows: int, seed: int | None) -> Sample:
         raise ValueError(f"no done runs in {name}; `rmsweep run -m ...` makes some")
     n = min(n_rows, len(keys))
     drawn = np.random.default_rng(drawn_with).choice(keys, n, replace=False)
-    rows = dataset.done_rows(dataset.folder(name), drawn.tolist())
+    rows = dataset.done_rows(SweepFolder.named(name), drawn.tolist())
     return Sample(rows, len(keys), drawn_with.entropy)
 
 
@@ -140,9 +141,10 @@ def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]
     packed = {"alone": [[item] for item in items], "in another pack": together}
     rows_by_key = {}
     for how, packs in packed.items():
-        with tempfile.TemporaryDirectory() as folder:
-            pool.run_packs(packs, place, launcher.workers, Path(folder), _ignore)
-            rows = dataset.read_rows(Path(folder))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = SweepFolder(Path(temporary))
+            pool.run_packs(packs, place, launcher.workers, folder, _ignore)
+            rows = dataset.read_rows(folder)
         rows_by_key[how] = {row["key"]: row for _, row in rows.iterrows()}
     return rows_by_key
 

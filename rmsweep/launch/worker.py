@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.evaluation.score import score_runs
 from rmsweep.launch import signals
+from rmsweep.paths import SweepFolder
 from rmsweep.provenance import provenance, write_diff
 from rmsweep.results import dataset
 from rmsweep.training import saved_models
@@ -39,7 +39,7 @@ class Outcome:
     wall_s: float = 0.0
 
 
-def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
+def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
     """Fit and score runs of one cache, loss and shape, and write their rows to the dataset.
 
     A run that raises becomes a failed row and its pack-mates go on; OSError while writing is
@@ -74,9 +74,9 @@ def run_pack(items: list[Item], place: Place, directory: Path) -> Outcome:
             row["wall_s"] = spent_s / len(done + failed)
         if place.save_models:  # before the rows, so that a done run has its model
             for run, _ in scored:
-                saved_models.save_model(directory, run, place)
-        write_diff(directory)
-        dataset.write_part(directory, done + failed)
+                saved_models.save_model(folder, run, place)
+        write_diff(folder)
+        dataset.write_part(folder, done + failed)
         outcome.done += len(done)
         outcome.failed += len(failed)
         outcome.fit_s += fit_s

@@ -11,61 +11,49 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rmsweep import files
+from rmsweep import files, paths
 from rmsweep.errors import one_line
+from rmsweep.paths import SweepFolder
 from rmsweep.results import parquet
 from rmsweep.results.schema import SCHEMA
 
-OUTPUTS = Path("outputs")
 
-
-def folder(name: str) -> Path:
-    return OUTPUTS / name
-
-
-def model_folder(directory: Path, key: str) -> Path:
-    """Return where save_model=true keeps a run's reward model, as saved_models.py says."""
-    return directory / "models" / key
-
-
-def saved_keys(directory: Path) -> set[str]:
+def saved_keys(folder: SweepFolder) -> set[str]:
     """Return the keys of the runs whose reward models are kept."""
-    folder = directory / "models"
-    return {name for name in os.listdir(folder) if name[0] != "."} if folder.is_dir() else set()
+    names = os.listdir(folder.models) if folder.models.is_dir() else []
+    return {name for name in names if name[0] != "."}
 
 
-def write_part(directory: Path, rows: list[dict[str, Any]]) -> None:
+def write_part(folder: SweepFolder, rows: list[dict[str, Any]]) -> None:
     """Write one part of the dataset, whole or not at all; a column that a row lacks is null."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    parquet.write_table(table, directory / "runs" / f"part-{secrets.token_hex(8)}.parquet")
+    parquet.write_table(table, folder.runs / f"part-{secrets.token_hex(8)}.parquet")
 
 
-def remove_unfinished(directory: Path, pid: int | None) -> None:
+def remove_unfinished(folder: SweepFolder, pid: int | None) -> None:
     """Remove the part that a process of this machine, which was killed, had not finished."""
-    for path in (directory / "runs").glob(".part-*.parquet.*"):
+    for path in folder.runs.glob(".part-*.parquet.*"):
         _, _, writer = path.name.partition(".parquet.")[2].partition(".")
         if writer == files.writer(pid):
             path.unlink(missing_ok=True)
 
 
-def part_paths(directory: Path) -> list[Path]:
+def part_paths(folder: SweepFolder) -> list[Path]:
     """Return the files of the dataset; OSError where they may not be listed: glob finds none."""
-    folder = directory / "runs"
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    names = sorted(os.listdir(folder.runs)) if folder.runs.is_dir() else []
     names = [name for name in names if name.startswith("part-") and name.endswith(".parquet")]
-    return [folder / name for name in names]
+    return [folder.runs / name for name in names]
 
 
-def read_rows(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_rows(folder: SweepFolder, columns: list[str] | None = None) -> pd.DataFrame:
     """Return all rows of a sweep, done and failed; ValueError names a part that cannot be read."""
-    tables = [parquet.read_table(path, columns) for path in part_paths(directory)]
+    tables = [parquet.read_table(path, columns) for path in part_paths(folder)]
     empty = SCHEMA.empty_table().select(columns or SCHEMA.names)
     try:
         return pa.concat_tables([empty, *tables], promote_options="permissive").to_pandas()
     except parquet.UNREADABLE as error:
         raise ValueError(
-            f"{directory / 'runs'} has parts whose columns are of other types "
-            f"({one_line(error, 200)})"
+            f"{folder.runs} has parts whose columns are of other types ({one_line(error, 200)})"
         ) from None
 
 
@@ -76,25 +64,25 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     such a sweep in outputs/.
     """
     require_sweep(name)
-    return read_done(folder(name), columns)
+    return read_done(SweepFolder.named(name), columns)
 
 
 def sweep_names() -> list[str]:
     """Return the names of the sweeps in outputs/, in order."""
-    return sorted(path.parent.name for path in OUTPUTS.glob("*/runs"))
+    return sorted(path.parent.name for path in paths.OUTPUTS.glob("*/runs"))
 
 
 def require_sweep(name: str) -> None:
     """Raise FileNotFoundError, which names the others, without such a sweep in outputs/."""
-    if not files.is_name(name) or not folder(name).is_dir():
+    if not files.is_name(name) or not SweepFolder.named(name).path.is_dir():
         others = ", ".join(sweep_names()) or "none"
-        raise FileNotFoundError(f"no sweep {name!r} in {OUTPUTS.resolve()}; there: {others}")
+        raise FileNotFoundError(f"no sweep {name!r} in {paths.OUTPUTS.resolve()}; there: {others}")
 
 
-def read_done(directory: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_done(folder: SweepFolder, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the done runs of the sweep in this folder, as `load`; none where it is not there."""
     needed = {"key", "status", "finished_at"}
-    rows = read_rows(directory, columns and list(dict.fromkeys([*columns, *needed])))
+    rows = read_rows(folder, columns and list(dict.fromkeys([*columns, *needed])))
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
     return done.drop_duplicates("key").reset_index(drop=True)
 
@@ -110,7 +98,7 @@ def done_row(name: str, key: str) -> pd.Series:
         reason = f"{n} start with that" if n else f"none of {len(done)} has it"
         return ValueError(f"--key must be that of one done run of {name!r}, got {key!r}: {reason}")
 
-    return done_rows(folder(name), [only_key(key, done, refusal)]).iloc[0]
+    return done_rows(SweepFolder.named(name), [only_key(key, done, refusal)]).iloc[0]
 
 
 def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception]) -> str:
@@ -121,14 +109,14 @@ def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception
     return matching[0]
 
 
-def done_rows(directory: Path, keys: Collection[str]) -> pd.DataFrame:
+def done_rows(folder: SweepFolder, keys: Collection[str]) -> pd.DataFrame:
     """Return all columns of the done runs of these keys, a row a key.
 
     Only parts that hold one of the keys are read whole.
     """
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
-    for path in part_paths(directory):
+    for path in part_paths(folder):
         if pc.any(pc.is_in(parquet.read_table(path, ["key"])["key"], wanted)).as_py():
             table = parquet.read_table(path)
             tables.append(table.filter(pc.is_in(table["key"], wanted)))
@@ -143,13 +131,13 @@ def load_all(columns: list[str]) -> pd.DataFrame:
     return pd.concat(tables) if tables else SCHEMA.empty_table().to_pandas()
 
 
-def require_writable(directory: Path) -> None:
+def require_writable(folder: SweepFolder) -> None:
     """Raise ValueError, before any work, where results cannot be written."""
     try:
-        (directory / "runs").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory / "runs"):
+        folder.runs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.runs):
             pass
     except OSError as error:
         raise ValueError(
-            f"results cannot be written to {directory} ({error}); run where you may write"
+            f"results cannot be written to {folder} ({error}); run where you may write"
         ) from None

@@ -6,25 +6,26 @@ from typing import Any
 
 import pandas as pd
 
+from rmsweep.paths import SweepFolder
 from rmsweep.results.dataset import read_rows
 
 
-def latest_failures(directory: Path) -> pd.DataFrame:
+def latest_failures(folder: SweepFolder) -> pd.DataFrame:
     """Return the latest failed row of each key that has no done row."""
-    rows = read_rows(directory, ["key", "status", "error", "traceback", "finished_at"])
+    rows = read_rows(folder, ["key", "status", "error", "traceback", "finished_at"])
     done = set(rows.loc[rows["status"] == "done", "key"])
     failures = rows[(rows["status"] == "failed") & ~rows["key"].isin(done)]
     return failures.sort_values("finished_at").drop_duplicates("key", keep="last")
 
 
-def failures_by_kind(directory: Path, keys: set[str]) -> list[dict[str, Any]]:
+def failures_by_kind(folder: SweepFolder, keys: set[str]) -> list[dict[str, Any]]:
     """Return failed runs by kind of error and place it was raised, the most frequent first.
 
     An entry has n (runs), error, at (the place) and key, of one of the runs.
     """
     if not keys:
         return []
-    rows = latest_failures(directory)
+    rows = latest_failures(folder)
     rows = rows[rows["key"].isin(keys)]
     kind = rows["error"].map(lambda error: error.partition(":")[0])
     places = rows["traceback"].map(_raised_at)

@@ -1,7 +1,6 @@
 """The record of a sweep's launches: the specs they asked for, and sweep.yaml."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,8 +11,9 @@ import yaml
 from rmsweep.config import columns, parse
 from rmsweep.config import spec as specs
 from rmsweep.errors import one_line
+from rmsweep.paths import SweepFolder
 from rmsweep.results import parquet
-from rmsweep.results.dataset import folder, load, require_sweep
+from rmsweep.results.dataset import load, require_sweep
 from rmsweep.results.schema import WANTED
 
 
@@ -23,7 +23,7 @@ def wanted_runs(name: str) -> pd.DataFrame:
     Of outputs/single, which records none, these are its done rows.
     """
     require_sweep(name)
-    wanted = read_wanted(folder(name)).to_pandas()
+    wanted = read_wanted(SweepFolder.named(name)).to_pandas()
     names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
     return (wanted if len(wanted) else load(name, names))[names]
 
@@ -37,22 +37,22 @@ def load_sweeps(names: Sequence[str], columns: list[str]) -> tuple[pd.DataFrame,
 
 def wanted_keys(name: str) -> set[str]:
     """Return the keys of `wanted_runs`."""
-    path = folder(name) / "specs.parquet"
+    path = SweepFolder.named(name).specs
     if not path.exists():
         return set(load(name, ["key"])["key"])
     return set(parquet.read_table(path, ["key"], kind="wanted")["key"].to_pylist())
 
 
-def read_wanted(directory: Path) -> pa.Table:
+def read_wanted(folder: SweepFolder) -> pa.Table:
     """Return what a sweep wants, with the columns of schema.WANTED; empty where nothing is kept."""
-    path = directory / "specs.parquet"
+    path = folder.specs
     tables = [parquet.read_table(path, kind="wanted")] if path.exists() else []
     return pa.concat_tables([WANTED.empty_table(), *tables], promote_options="permissive")
 
 
-def wanted_items(directory: Path, keys: Collection[str]) -> dict[str, specs.Item]:
+def wanted_items(folder: SweepFolder, keys: Collection[str]) -> dict[str, specs.Item]:
     """Return what a sweep wants of these keys, as it was launched, by key."""
-    table = read_wanted(directory).select(["key", "canonical", "loss.label", "diagnostics"])
+    table = read_wanted(folder).select(["key", "canonical", "loss.label", "diagnostics"])
     return {
         key: specs.Item(key, stored_spec(canonical, label, bool(diagnostics)))
         for key, canonical, label, diagnostics in zip(*table.to_pydict().values(), strict=True)
@@ -70,12 +70,12 @@ def stored_spec(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
         ) from None
 
 
-def launches(directory: Path) -> list[dict[str, Any]]:
+def launches(folder: SweepFolder) -> list[dict[str, Any]]:
     """Return what sweep.yaml says of each launch; ValueError where it is not as a launch wrote it.
 
     Without that file the list is empty.
     """
-    path = directory / "sweep.yaml"
+    path = folder.launches
     try:
         recorded = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
         for launch in recorded:
@@ -93,9 +93,9 @@ def launches(directory: Path) -> list[dict[str, Any]]:
     return list(recorded)
 
 
-def add_wanted(directory: Path, items: list[specs.Item]) -> None:
+def add_wanted(folder: SweepFolder, items: list[specs.Item]) -> None:
     """Add runs to what the sweep wants; one that it wants already, as it is asked for now."""
-    before = read_wanted(directory)
+    before = read_wanted(folder)
     again = pa.array([item.key for item in items], pa.string())
     before = before.filter(pc.invert(pc.is_in(before["key"], again)))
     rows = [
@@ -109,4 +109,4 @@ def add_wanted(directory: Path, items: list[specs.Item]) -> None:
         for item in items
     ]
     table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
-    parquet.write_table(table, directory / "specs.parquet")
+    parquet.write_table(table, folder.specs)

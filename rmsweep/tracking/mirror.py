@@ -17,6 +17,7 @@ from rmsweep.analysis.figures import catalogue, write
 from rmsweep.config import columns
 from rmsweep.config.loggers import Wandb
 from rmsweep.errors import MissingData, one_line
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema, sweep_record
 from rmsweep.tracking import wandb_client
 from rmsweep.tracking.wandb_client import MirroredRun
@@ -34,17 +35,17 @@ def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str
         return _mirror(name, logger, keys)
     except (OSError, ValueError) as error:  # such as a full disk
         why = f"{type(error).__name__}: {one_line(error)}"
-        return f"W&B: not sent ({why}); the results are in {dataset.folder(name)}"
+        return f"W&B: not sent ({why}); the results are in {SweepFolder.named(name)}"
 
 
 def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
-    directory = dataset.folder(name)
+    folder = SweepFolder.named(name)
     rows = dataset.load(name)
     rows = rows if keys is None else rows[rows["key"].isin(keys)]
     if rows.empty:
         return "W&B: no run is done yet; the same command sends what is done by then"
-    state = _read_state(directory)
-    _write_state(directory, state)  # or what is sent could not be continued
+    state = _read_state(folder)
+    _write_state(folder, state)  # or what is sent could not be continued
     if logger.per == "sweep":
         runs = [_sweep(name, rows, state["id"])]
     else:
@@ -52,14 +53,14 @@ def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
         sent = state["sent"].setdefault(target, [])
         left = rows[~rows["key"].isin(sent)]
         runs = [_run(name, row) for row in left.to_dict("records")]
-    n_sent, failure = wandb_client.send(logger, directory, runs)
+    n_sent, failure = wandb_client.send(logger, folder, runs)
     if logger.per == "run":
         sent += [run.id for run in runs[:n_sent]]
-    _write_state(directory, state)
+    _write_state(folder, state)
     if failure is not None:
-        return f"W&B: {n_sent} of {len(runs)} sent ({failure}); the results are in {directory}"
+        return f"W&B: {n_sent} of {len(runs)} sent ({failure}); the results are in {folder}"
     if logger.mode == "offline":
-        return f"W&B: {n_sent} kept; `wandb sync {directory}/wandb/offline-run-*` sends them"
+        return f"W&B: {n_sent} kept; `wandb sync {folder}/wandb/offline-run-*` sends them"
     return f"W&B: {n_sent} sent to project {logger.project}"
 
 
@@ -76,7 +77,7 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     }
     images = _figures(name)
     tables = {"rows": _scalars(rows), "claims": verdicts.verdict_table(done, published)}
-    config = {"sweep": name, **_launches(dataset.folder(name))}
+    config = {"sweep": name, **_launches(SweepFolder.named(name))}
     return MirroredRun(id, name, None, config, counts | means, (), tables, images)
 
 
@@ -86,7 +87,7 @@ def _figures(name: str) -> dict[str, Path]:
     rows = write.read_runs([name], {})
     for figure in catalogue.FIGURES:
         with contextlib.suppress(MissingData):
-            (path,) = write.write_figure(rows, figure, dataset.folder(name) / "figures", ["png"], 0)
+            (path,) = write.write_figure(rows, figure, SweepFolder.named(name).figures, ["png"], 0)
             images[figure] = path
     return images
 
@@ -123,25 +124,25 @@ def _scalars(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[kept].assign(finished_at=rows["finished_at"].astype(str))
 
 
-def _launches(directory: Path) -> dict[str, Any]:
+def _launches(folder: SweepFolder) -> dict[str, Any]:
     """Overrides and axes of the sweep's last launch."""
-    last = (sweep_record.launches(directory) or [{}])[-1]
+    last = (sweep_record.launches(folder) or [{}])[-1]
     return {name: last[name] for name in ("overrides", "axes") if name in last}
 
 
-def _read_state(directory: Path) -> dict[str, Any]:
+def _read_state(folder: SweepFolder) -> dict[str, Any]:
     """The id of the sweep's W&B run, and `sent`: keys by where they went, so that none goes twice.
 
     A new state where the file is not there yet, or not whole; then runs are sent once more.
     """
     with contextlib.suppress(OSError, ValueError):
-        state = json.loads((directory / "wandb.json").read_text())
+        state = json.loads(folder.sent.read_text())
         kinds = {"id": str, "sent": dict}
         if isinstance(state, dict) and kinds == {name: type(v) for name, v in state.items()}:
             return state
     return {"id": secrets.token_hex(8), "sent": {}}
 
 
-def _write_state(directory: Path, state: dict[str, Any]) -> None:
-    with files.whole(directory / "wandb.json") as unfinished:
+def _write_state(folder: SweepFolder, state: dict[str, Any]) -> None:
+    with files.whole(folder.sent) as unfinished:
         unfinished.write_text(json.dumps(state))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rmsweep.config.loggers import Wandb
 from rmsweep.errors import one_line
+from rmsweep.paths import SweepFolder
 
 # For a server that does not answer; the client's own would take five minutes.
 INIT_TIMEOUT_S = 60
@@ -35,7 +36,7 @@ class MirroredRun:
     images: Mapping[str, Path] = field(default_factory=dict)
 
 
-def send(logger: Wandb, folder: Path, runs: Sequence[MirroredRun]) -> tuple[int, str | None]:
+def send(logger: Wandb, folder: SweepFolder, runs: Sequence[MirroredRun]) -> tuple[int, str | None]:
     """Send runs to W&B in order, and return how many went well and why no more, None if all did.
 
     folder: of the sweep; W&B keeps its own files in folder/wandb.
@@ -48,12 +49,12 @@ def send(logger: Wandb, folder: Path, runs: Sequence[MirroredRun]) -> tuple[int,
     return len(runs), None
 
 
-def _send(logger: Wandb, folder: Path, mirrored: MirroredRun) -> None:
+def _send(logger: Wandb, folder: SweepFolder, mirrored: MirroredRun) -> None:
     import wandb
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
     if logger.mode == "offline":  # what is sent now holds what was kept before
-        for before in (folder / "wandb").glob(f"offline-run-*-{mirrored.id}"):
+        for before in folder.wandb.glob(f"offline-run-*-{mirrored.id}"):
             shutil.rmtree(before)
     run = wandb.init(
         project=logger.project,

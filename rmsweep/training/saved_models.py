@@ -19,6 +19,7 @@ from rmsweep.config import trusted_code
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
 from rmsweep.errors import one_line
+from rmsweep.paths import SweepFolder
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
 from rmsweep.training.fitted_run import FittedRun
@@ -69,9 +70,9 @@ def _writable(block: np.ndarray) -> np.ndarray:
     return np.array(block, dtype=dtype, order="C")
 
 
-def save_model(directory: Path, run: FittedRun, place: Place) -> None:
+def save_model(folder: SweepFolder, run: FittedRun, place: Place) -> None:
     """Write a run's model, whole or not at all; one that is there is replaced."""
-    target = dataset.model_folder(directory, run.item.key)
+    target = folder.model(run.item.key)
     target.parent.mkdir(parents=True, exist_ok=True)
     with files.whole_folder(target) as unfinished:
         reward_model_of(run.item.spec.loss).save(run.models, run.item.spec, unfinished)
@@ -121,7 +122,7 @@ def load_model(name: str, key: str, config_dirs: Sequence[str] = ()) -> SavedMod
 def _folder_of(name: str, key: str) -> Path:
     """Return the folder of the one saved model whose key begins so; FileNotFoundError without."""
     dataset.require_sweep(name)
-    saved = dataset.saved_keys(dataset.folder(name))
+    saved = dataset.saved_keys(SweepFolder.named(name))
 
     def refusal(n: int) -> FileNotFoundError:
         reason = f"{n} start with that" if n else f"{len(saved)} others have"
@@ -130,7 +131,7 @@ def _folder_of(name: str, key: str) -> Path:
             "save_model=true makes them"
         )
 
-    return dataset.model_folder(dataset.folder(name), dataset.only_key(key, saved, refusal))
+    return SweepFolder.named(name).model(dataset.only_key(key, saved, refusal))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from helpers.report_data import IMAGE, SCRIPT, write_sweep
 
 from rmsweep.analysis.report import page
 from rmsweep.analysis.report.request import Request
-from rmsweep.results import dataset
 
 # Of every text: its contrast with the first ground below it that is not transparent (WCAG 2).
 CONTRASTS = """() => {
@@ -51,7 +50,7 @@ def path(tmp_path_factory):
     """The file of a report whose labels are hostile, of a sweep that is not whole."""
     root = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "OUTPUTS", root / "outputs")
+        patch.setattr("rmsweep.paths.OUTPUTS", root / "outputs")
         write_sweep(
             root / "outputs/made",
             is_done=lambda s: s["seed"] < 4,

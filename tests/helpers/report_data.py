@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema
 
 SCRIPT = "<script>document.title = 'broken'</script>"
@@ -40,7 +41,7 @@ def write_sweep(directory, is_done=lambda spec: True, is_failed=lambda spec: Fal
         for spec in specs
         if is_failed(spec)
     ]
-    dataset.write_part(directory, rows)
+    dataset.write_part(SweepFolder(directory), rows)
 
 
 def _done(spec, i):

@@ -15,6 +15,7 @@ from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
 from rmsweep.launch.worker import run_pack
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
 
 SHAPE = {
@@ -58,8 +59,8 @@ def items_of(specs, root=None):
 
 def rows_of(directory, items, threads=1, root=None):
     """Run one pack in a dataset of its own; its rows by spec id, as written and read back."""
-    run_pack(items, Place(root and str(root), "cpu", threads), directory)
-    return dataset.read_rows(directory).set_index("spec_id")
+    run_pack(items, Place(root and str(root), "cpu", threads), SweepFolder(directory))
+    return dataset.read_rows(SweepFolder(directory)).set_index("spec_id")
 
 
 def assert_same_numbers(one, other):

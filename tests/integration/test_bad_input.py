@@ -9,7 +9,7 @@ import pytest
 from helpers.report_data import write_sweep
 
 from rmsweep.cli import main
-from rmsweep.results import dataset
+from rmsweep.paths import SweepFolder
 
 FROM_FILES = ["dataset=alpacaeval", "base_llm=synthetic", "backbone=synthetic", "quantity=30"]
 
@@ -328,7 +328,7 @@ def test_files_of_the_user(refused, here, monkeypatch, kind, multirun):
 
 
 def test_fields_of_tables(refused, here):
-    write_sweep(dataset.folder("small"))
+    write_sweep(SweepFolder.named("small").path)
     for names in (["--rows", "los"], ["--columns", "los"], ["--columns", "loss,los"]):
         refused(["table", "small", *names], "unknown field 'los'; did you mean loss?")
     for name in ("status", "key", "spec_id", "improvement"):  # columns of rows, not of specs

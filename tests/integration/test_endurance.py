@@ -30,6 +30,7 @@ from rmsweep.cache import inputs
 from rmsweep.config import compose, sweep_specs
 from rmsweep.config.launchers import Place
 from rmsweep.launch.worker import run_row
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset as results
 from rmsweep.results import schema, sweep_record
 
@@ -86,7 +87,7 @@ def write_large_dataset(directory, items, n_prompts, runs_a_part):
             found |= dict(zip(schema.BY_PROMPT, by_prompt, strict=True))
             found |= {"epochs": 3, "wall_s": 0.01, "dim": TINY["dim"], "test_responses": 48}
             rows.append(run_row(item, place, "done", found))
-        results.write_part(directory, rows)
+        results.write_part(SweepFolder(directory), rows)
 
 
 def test_100000_rows(tmp_path):
@@ -97,15 +98,16 @@ def test_100000_rows(tmp_path):
     items = inputs.keyed_items(specs, None)
     assert len(items) == 100_000
     directory = tmp_path / "outputs/large"
-    sweep_record.add_wanted(directory, items)
+    sweep_record.add_wanted(SweepFolder(directory), items)
     write_large_dataset(directory, items, n_prompts=100, runs_a_part=16)
-    n_bytes = sum(part.stat().st_size for part in results.part_paths(directory))
-    print(f"\n100,000 rows: {n_bytes / 1e9:.2f} GB in {len(results.part_paths(directory))} parts")
+    parts = results.part_paths(SweepFolder(directory))
+    n_bytes = sum(part.stat().st_size for part in parts)
+    print(f"\n100,000 rows: {n_bytes / 1e9:.2f} GB in {len(parts)} parts")
     out = measured(tmp_path, "status", "large", most_gib=1, most_core_s=150)
     assert "100000 of 100000 runs done" in out
     table = ["table", "large", "--format", "csv"]  # as text the names wrap
     assert "bt_mlp" in measured(tmp_path, *table, most_gib=4, most_core_s=200)
-    results.part_paths(directory)[0].unlink()
+    parts[0].unlink()
     out = measured(tmp_path, "status", "large", most_gib=1, most_core_s=150, status=1)
     assert "99984 of 100000 runs done" in out
     out = measured(tmp_path, "run", "-m", *runs, most_gib=6, most_core_s=900)

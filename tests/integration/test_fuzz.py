@@ -39,6 +39,7 @@ from rmsweep.config.spec import Item
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.launch import lock
 from rmsweep.launch.slurm.arrays import Array, submitted_arrays, write_array
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema, sweep_record
 from rmsweep.results.sweep_record import stored_spec
 from rmsweep.training import saved_models
@@ -106,11 +107,11 @@ def some_results(root):
          "finished_at": pd.Timestamp(i, unit="s", tz="UTC")}
         for i in range(20)
     ]  # fmt: skip
-    dataset.write_part(root, rows)
+    dataset.write_part(SweepFolder(root), rows)
     columns = ["key", "improvement", "improvement_by_prompt", "loss", "seed"]
 
     def read():
-        rows = dataset.read_done(root)[columns]
+        rows = dataset.read_done(SweepFolder(root))[columns]
         return json.dumps(rows.assign(improvement_by_prompt=rows["improvement_by_prompt"].map(list))
                           .to_dict("records"), default=str)  # fmt: skip
 
@@ -121,26 +122,28 @@ def what_is_wanted(root):
     rows = [{"key": f"{i}", "spec_id": "a", "canonical": '{"loss": {}}', "loss.label": "A"}
             for i in range(9)]  # fmt: skip
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema.WANTED), root / "specs.parquet")
-    return [root / "specs.parquet"], lambda: sweep_record.read_wanted(root).to_pydict()
+    return [root / "specs.parquet"], lambda: sweep_record.read_wanted(SweepFolder(root)).to_pydict()
 
 
 def launches(root):
     one = {"at": "now", "overrides": ["seed=1"], "axes": {"seed": ["seed=1"]}, "runs": 1}
     text = yaml.safe_dump({"launches": [one | {"settings": {"device": "cpu"}}] * 2})
     (root / "sweep.yaml").write_text(text)
-    return [root / "sweep.yaml"], lambda: sweep_record.launches(root)
+    return [root / "sweep.yaml"], lambda: sweep_record.launches(SweepFolder(root))
 
 
 def arrays(root):
     tasks, place = [[["k1", "k2"]], [["k3"]]], launchers.Place(None, "cpu", 1)
-    write_array(root, Array("a-0", tasks, "now", place, 1, ".", {"mem_gb": 1}, ["run"]))
-    return [root / "jobs/a-0.parquet"], lambda: submitted_arrays(root)
+    write_array(
+        SweepFolder(root), Array("a-0", tasks, "now", place, 1, ".", {"mem_gb": 1}, ["run"])
+    )
+    return [root / "jobs/a-0.parquet"], lambda: submitted_arrays(SweepFolder(root))
 
 
 def a_lock(root):
     said = {"pid": os.getpid(), "host": "elsewhere", "started": "3", "runs": True}
     (root / ".launch").write_text(json.dumps(said))
-    return [root / ".launch"], lambda: lock.holder(root)
+    return [root / ".launch"], lambda: lock.holder(SweepFolder(root))
 
 
 def some_claims(root):
@@ -184,7 +187,9 @@ def a_saved_model(root):
                     torch.ones(1, 3, 1), torch.ones(1, 1, 1)]], [0.0],
                     {"fingerprint": "0" * 32, "dim": 4}, None)  # fmt: skip
     (root / "outputs/small/runs").mkdir(parents=True)
-    saved_models.save_model(root / "outputs/small", run, launchers.Place(None, "cpu", 1))
+    saved_models.save_model(
+        SweepFolder(root / "outputs/small"), run, launchers.Place(None, "cpu", 1)
+    )
 
     def load():
         with contextlib.chdir(root):
@@ -363,7 +368,7 @@ def test_no_yaml_tag_is_obeyed(tag, tmp_path):
     text = f"launches: [{tag} ['touch {tmp_path / 'owned'}']]\n"
     (tmp_path / "sweep.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"sweep.yaml"):
-        sweep_record.launches(tmp_path)
+        sweep_record.launches(SweepFolder(tmp_path))
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"claims.yaml"):
         claims.read_claims(tmp_path / "claims.yaml")
@@ -381,7 +386,7 @@ def test_deep_nesting_and_wide_aliases_are_refused(tmp_path):
     for text in ("[" * 20_000, wide):
         (tmp_path / "sweep.yaml").write_text(text)
         with pytest.raises(ValueError, match=r"sweep.yaml"):
-            sweep_record.launches(tmp_path)
+            sweep_record.launches(SweepFolder(tmp_path))
 
 
 def test_a_spec_imports_nothing(tmp_path):
@@ -398,7 +403,7 @@ def test_a_spec_imports_nothing(tmp_path):
 def test_a_lock_cannot_aim_a_signal(pid, tmp_path):
     (tmp_path / ".launch").write_text(json.dumps({"pid": pid, "host": "here"}))
     with pytest.raises(ValueError, match="no lock file"):
-        lock.holder(tmp_path)
+        lock.holder(SweepFolder(tmp_path))
 
 
 # ---- values that nobody thought of
@@ -539,7 +544,9 @@ def few_runs(tmp_path_factory):
     )
     done = {"status": "done", "improvement_by_prompt": [0.1, 0.2], "improvement": 0.15}
     ended = pd.Timestamp(0, tz="UTC")
-    dataset.write_part(directory, [run | done | {"finished_at": ended} for run in runs[:-1]])
+    dataset.write_part(
+        SweepFolder(directory), [run | done | {"finished_at": ended} for run in runs[:-1]]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         yield root

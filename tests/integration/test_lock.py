@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from rmsweep.launch import lock
 from rmsweep.launch.lock import holder, only_launch
+from rmsweep.paths import SweepFolder
 
 PATIENCE_S = 60
 STEPS = {"open", "fcntl.flock", "os.link", "os.remove", "os.rename", "os.truncate"}
@@ -50,7 +51,7 @@ def write(folder, **said):
 def assert_taken(folder):
     """Launch: the record is ours meanwhile, and removed in the end."""
     record = folder / ".launch"
-    with only_launch(folder):
+    with only_launch(SweepFolder(folder)):
         assert json.loads(record.read_text())["pid"] == os.getpid()
     assert not record.exists()
 
@@ -60,7 +61,7 @@ def assert_refused(folder, *words):
     record = folder / ".launch"
     before = record.read_bytes()
     with pytest.raises(ValueError, match="another launch of this sweep runs") as refusal:
-        with only_launch(folder):
+        with only_launch(SweepFolder(folder)):
             pass
     assert all(word in str(refusal.value) for word in (*words, str(record))), refusal.value
     assert record.read_bytes() == before
@@ -83,7 +84,7 @@ def contend(folder, driver, host, flock_is_shared):
     sys.addaudithook(wait)
     driver.recv()
     try:
-        with only_launch(folder):
+        with only_launch(SweepFolder(folder)):
             driver.send("holds")
             driver.recv()
         driver.send("ended")
@@ -175,7 +176,7 @@ def launch_often(folder, log, n_rounds, seed):
             os.waitpid(child, 0)
             continue
         while True:
-            with contextlib.suppress(ValueError), only_launch(folder):
+            with contextlib.suppress(ValueError), only_launch(SweepFolder(folder)):
                 os.write(log, b"takes\n")
                 time.sleep(0.002 * rng.random())
                 os.write(log, b"leaves\n")
@@ -211,16 +212,16 @@ def test_of_many_launches_of_which_half_are_killed_never_two_hold_the_lock(tmp_p
 
 def test_another_process_reads_who_holds_the_lock_and_since_when(tmp_path, processes):
     launch = Contender(processes, tmp_path)
-    assert holder(tmp_path) is None
+    assert holder(SweepFolder(tmp_path)) is None
     launch.take()
-    said = holder(tmp_path)
+    said = holder(SweepFolder(tmp_path))
     assert (said["pid"], said["host"], said["runs"]) == (launch.process.pid, HOST, True)
     began = datetime.datetime.fromisoformat(said["since"])
     assert abs(datetime.datetime.now(datetime.UTC) - began).total_seconds() < PATIENCE_S
     assert lock.is_here(said)
     assert_refused(tmp_path, f"process {launch.process.pid} on {HOST}")
     launch.end()
-    assert holder(tmp_path) is None
+    assert holder(SweepFolder(tmp_path)) is None
     assert_taken(tmp_path)
 
 
@@ -229,7 +230,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_without_a_word(tmp_path, pro
     launch.take()
     launch.process.kill()
     launch.process.join(PATIENCE_S)
-    assert (tmp_path / ".launch").exists() and holder(tmp_path) is None
+    assert (tmp_path / ".launch").exists() and holder(SweepFolder(tmp_path)) is None
     assert_taken(tmp_path)
     assert capfd.readouterr() == ("", "")
 
@@ -238,7 +239,7 @@ def test_the_lock_of_a_zombie_is_taken_over(tmp_path):
     zombie = subprocess.Popen(["true"])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it has ended and is not reaped
     write(tmp_path, pid=zombie.pid, started="1")
-    assert holder(tmp_path) is None
+    assert holder(SweepFolder(tmp_path)) is None
     assert_taken(tmp_path)
     zombie.wait()
 
@@ -252,7 +253,7 @@ def test_the_lock_of_a_living_process_is_left(tmp_path):
 
 def test_a_process_whose_id_another_process_has_now_holds_nothing(tmp_path):
     write(tmp_path, pid=os.getppid(), started="1")
-    assert holder(tmp_path) is None
+    assert holder(SweepFolder(tmp_path)) is None
     assert_taken(tmp_path)
     write(tmp_path, pid=os.getpid(), started=lock._started(os.getpid()))
     assert_taken(tmp_path)  # it could not be removed, and this process launches once more
@@ -261,11 +262,13 @@ def test_a_process_whose_id_another_process_has_now_holds_nothing(tmp_path):
 def test_the_lock_of_another_host_says_so(tmp_path, dead):
     write(tmp_path, pid=dead, host="elsewhere")
     assert_refused(tmp_path, f"process {dead} on elsewhere", "delete")
-    assert holder(tmp_path)["host"] == "elsewhere" and not lock.is_here(holder(tmp_path))
+    assert holder(SweepFolder(tmp_path))["host"] == "elsewhere" and not lock.is_here(
+        holder(SweepFolder(tmp_path))
+    )
 
 
 def test_one_process_holds_the_lock_once(tmp_path):
-    with only_launch(tmp_path):
+    with only_launch(SweepFolder(tmp_path)):
         assert_refused(tmp_path, f"process {os.getpid()} on {HOST}")
 
 
@@ -285,17 +288,17 @@ def test_the_clock_does_not_matter(tmp_path, dead):
 def test_a_damaged_record_is_named(text, tmp_path):
     (tmp_path / ".launch").write_text(text)
     with pytest.raises(ValueError, match=r"\.launch is no lock file; delete it if no launch runs"):
-        with only_launch(tmp_path):
+        with only_launch(SweepFolder(tmp_path)):
             pass
     with pytest.raises(ValueError, match="no lock file"):
-        holder(tmp_path)
+        holder(SweepFolder(tmp_path))
     assert (tmp_path / ".launch").read_text() == text
 
 
 def test_an_empty_record_may_be_that_of_a_launch_elsewhere(tmp_path):
     (tmp_path / ".launch").touch()
     os.utime(tmp_path / ".launch", (0, 0))
-    assert holder(tmp_path) is None
+    assert holder(SweepFolder(tmp_path)) is None
     assert_refused(tmp_path, "a process that has not said its name", "delete")
 
 
@@ -313,7 +316,7 @@ def test_a_folder_that_may_not_be_written_is_named(launches_before, not_root):
     for _ in range(launches_before):
         assert_taken(folder)
     folder.chmod(0o555)
-    with pytest.raises(PermissionError, match=r"sweep/\.launch"), only_launch(folder):
+    with pytest.raises(PermissionError, match=r"sweep/\.launch"), only_launch(SweepFolder(folder)):
         pass
 
 

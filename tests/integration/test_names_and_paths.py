@@ -10,7 +10,7 @@ from helpers.report_data import IMAGE, SCRIPT, write_sweep
 from rmsweep import paths
 from rmsweep.cli import main
 from rmsweep.config import compose
-from rmsweep.results import dataset
+from rmsweep.paths import SweepFolder
 
 ODD = [
     "my sweep",
@@ -46,7 +46,7 @@ def run(tiny):
 def test_odd_names_of_sweeps(name, here, run, capfd):
     assert call(*run, f"name={quoted(name)}", "--plan") == 0
     assert f"sweep {name}: 2 runs" in capfd.readouterr().out
-    write_sweep(dataset.folder(name))
+    write_sweep(SweepFolder.named(name).path)
     assert call("status", name) == 0
     assert f"sweep {name}: 240 of 240" in capfd.readouterr().out
     assert [path.name for path in (here / "outputs").iterdir()] == [name]
@@ -124,7 +124,7 @@ def test_paths_that_are_too_long(refused, here, run):
 
 def test_names_of_data_break_no_table(here, capfd):
     """Options with HTML, LaTeX and what steers a terminal, in every format."""
-    write_sweep(dataset.folder("small"))
+    write_sweep(SweepFolder.named("small").path)
     for format in ("text", "md", "html", "latex"):
         assert call("table", "small", "--rows", "base_llm,dataset", "--format", format) == 0
         page = capfd.readouterr().out
@@ -139,7 +139,7 @@ def test_names_of_data_break_no_table(here, capfd):
 
 def test_what_steers_a_terminal_is_not_printed(here, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules["report_data"].AXES, "base_llm", ["a", "x\x1b[31m\n\r\x07y"])
-    write_sweep(dataset.folder("small"))
+    write_sweep(SweepFolder.named("small").path)
     for format in ("text", "md", "html", "latex"):
         assert call("table", "small", "--rows", "base_llm", "--format", format) == 0
         page = capfd.readouterr().out

@@ -13,7 +13,7 @@ import rmsweep as package
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.config import targets
 from rmsweep.launch.reproduce import recorded_spec
-from rmsweep.paths import CHECKOUT
+from rmsweep.paths import CHECKOUT, SweepFolder
 from rmsweep.results import dataset
 
 PAGE = (CHECKOUT / "docs/add-a-reward-model.md").read_text()
@@ -55,7 +55,7 @@ def test_the_page_as_written(own, rmsweep):
     (own.here / "myconf/loss/ridge.yaml").write_text(YAML)
     said = [rmsweep(*shlex.split(command)[1:]).stdout for command in COMMANDS]
     assert len(COMMANDS) == 3 and "2 of 2 runs done" in said[0] and "improvement" in said[2]
-    assert len(dataset.saved_keys(dataset.folder("ridge"))) == 2
+    assert len(dataset.saved_keys(SweepFolder.named("ridge"))) == 2
 
 
 def test_it_fits_scores_saves_and_loads(own, inside, tiny):
@@ -75,7 +75,7 @@ def test_it_fits_scores_saves_and_loads(own, inside, tiny):
         rewards = np.load(own.here / path, allow_pickle=False)
         model = package.load("ridge", row["key"], config_dirs=["myconf"])
         np.testing.assert_array_equal(rewards, model.predict(embeddings))
-        folder = dataset.model_folder(dataset.folder("ridge"), row["key"])
+        folder = SweepFolder.named("ridge").model(row["key"])
         weights = np.load(folder / "model-0/weights.npy")
         x = embeddings.reshape(-1, len(weights)).astype(np.float32)
         np.testing.assert_allclose(rewards.ravel(), x @ weights, rtol=1e-5)
@@ -103,7 +103,7 @@ def test_an_ensemble_and_a_whole_number_that_is_a_float(own, inside, tiny):
     inside(*run, "loss.pick=min", "loss.reward_model.alpha=2")
     inside(*run, "loss.pick=min", "loss.reward_model.alpha=2.0")
     (key,) = dataset.load("single")["key"]
-    folder = dataset.model_folder(dataset.folder("single"), key)
+    folder = SweepFolder.named("single").model(key)
     assert sorted(path.name for path in folder.glob("model-*")) == [f"model-{i}" for i in range(3)]
     assert package.load("single", key, config_dirs=["myconf"]).predict(np.ones((2, 16))).shape == (
         2,
@@ -113,7 +113,7 @@ def test_an_ensemble_and_a_whole_number_that_is_a_float(own, inside, tiny):
 def test_a_saved_model_runs_no_code_that_only_its_folder_names(own, inside, tiny, refused):
     inside("run", *OWN, "loss=ridge", "save_model=true", *tiny)
     (key,) = dataset.load("single")["key"]
-    folder = dataset.model_folder(dataset.folder("single"), key)
+    folder = SweepFolder.named("single").model(key)
     (own.here / "evil.py").write_text("open('owned', 'w').close()\n" + CODE)
     for target in (f"{own.name}.Ridge", "evil.Ridge"):
         text = (folder / "spec.json").read_text().replace(f"{own.name}.Ridge", target)
@@ -128,7 +128,7 @@ def test_a_saved_model_of_an_edited_class_or_with_a_changed_file_is_refused(
 ):
     inside("run", *OWN, "loss=ridge", "save_model=true", *tiny)
     (key,) = dataset.load("single")["key"]
-    weights = dataset.model_folder(dataset.folder("single"), key) / "model-0/weights.npy"
+    weights = SweepFolder.named("single").model(key) / "model-0/weights.npy"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
     refused(["score", "single", key, "a.npy", *OWN], "model-0/weights.npy has changed")

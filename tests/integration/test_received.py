@@ -13,6 +13,7 @@ from rmsweep import paths
 from rmsweep.cli import main
 from rmsweep.config import targets, trusted_code
 from rmsweep.launch import launchers
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema, sweep_record
 
 LOSS = "label: {1}\nobjective: {{_target_: {0}, _partial_: true}}\nreward_model: mlp\nhidden: [4]\n"
@@ -63,9 +64,9 @@ def sent(row, target, command="rmsweep run", settings=SETTINGS):
     kept = {"key": row["key"], "canonical": canonical, "command": command, "device": "cpu"}
     kept |= {name: row[name] for name in ("spec_id", "status", "finished_at", "semantics", "seed")}
     kept |= {name: row[name] for name in ("loss.label", "improvement", "versions", "loss")}
-    directory = dataset.folder("evil")
+    directory = SweepFolder.named("evil").path
     shutil.rmtree(directory / "runs", ignore_errors=True)
-    dataset.write_part(directory, [kept])
+    dataset.write_part(SweepFolder(directory), [kept])
     wanted = {"key": "f" * 16, "spec_id": "a", "canonical": canonical, "loss.label": "A"}
     parquet.write_table(
         pa.Table.from_pylist([wanted], schema=schema.WANTED), directory / "specs.parquet"
@@ -176,6 +177,6 @@ def test_ones_own_loss_is_retried_verified_and_reproduced(here, tiny, capsys):
     assert "--config-dir own" in command and "loss=mine" in command
     (here / "my_squares.py").write_text(CODE + "# edited\n")
     targets.source_sha256.cache_clear()
-    (item,) = sweep_record.wanted_items(dataset.folder("honest"), {key}).values()
+    (item,) = sweep_record.wanted_items(SweepFolder.named("honest"), {key}).values()
     with pytest.raises(ValueError, match="the source of loss=mine has changed"):
         trusted_code.require_loss(item.spec, ["own"])

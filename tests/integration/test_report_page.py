@@ -13,6 +13,7 @@ from rmsweep.analysis.figures import catalogue
 from rmsweep.analysis.report import page
 from rmsweep.analysis.report.request import Request
 from rmsweep.cli import main
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet
 
 
@@ -20,7 +21,7 @@ from rmsweep.results import dataset, parquet
 def report(tmp_path, monkeypatch, capfd):
     """report(arguments..., status): in this process and with one figure, since drawing takes time;
     what it said and the page, if there is one."""
-    monkeypatch.setattr(dataset, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr("rmsweep.paths.OUTPUTS", tmp_path / "outputs")
     monkeypatch.setattr(catalogue, "FIGURES", {"fig2": catalogue.FIGURES["fig2"]})
 
     def call(name, *options, status=0):
@@ -39,7 +40,7 @@ def made_up(tmp_path_factory):
     """Page and Reader of a report on the made-up sweep, of which some failed or are missing."""
     root = tmp_path_factory.mktemp("made_up")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "OUTPUTS", root / "outputs")
+        patch.setattr("rmsweep.paths.OUTPUTS", root / "outputs")
         write_sweep(
             root / "outputs/half",
             is_done=lambda s: s["base_llm"] == "gemma2b" and s["seed"] < 4,
@@ -52,7 +53,7 @@ def made_up(tmp_path_factory):
 @pytest.mark.parametrize("versions", ["3", "[]", "{", "", '{"torch": null}'])
 def test_versions_that_are_none_are_refused(versions, report, tmp_path):
     write_sweep(tmp_path / "outputs/odd", is_done=lambda s: s["seed"] < 1)
-    (part,) = dataset.part_paths(tmp_path / "outputs/odd")
+    (part,) = dataset.part_paths(SweepFolder(tmp_path / "outputs/odd"))
     table = parquet.read_table(part)
     column = pa.array([versions] * len(table), pa.string())
     parquet.write_table(

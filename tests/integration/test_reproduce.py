@@ -19,6 +19,7 @@ from rmsweep.cli import main
 from rmsweep.config import compose, sweep_specs
 from rmsweep.config.spec import SEMANTICS
 from rmsweep.launch import reproduce
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema
 
 MINE = """\
@@ -75,7 +76,7 @@ def origin(tiny):
     """Key of a run that is there."""
 
     def keys():
-        rows = dataset.read_done(dataset.folder("single"), ["loss.options"])
+        rows = dataset.read_done(SweepFolder.named("single"), ["loss.options"])
         return list(
             rows.loc[rows["loss.options"].str.contains('"hidden": [3]', regex=False), "key"]
         )
@@ -96,7 +97,8 @@ def printed(capsys, tiny):
     """printed(overrides): one run's row, and the command that `reproduce` prints for it."""
 
     def command(overrides):
-        before = set(dataset.load("single")["key"]) if dataset.folder("single").is_dir() else set()
+        exists = SweepFolder.named("single").path.is_dir()
+        before = set(dataset.load("single")["key"]) if exists else set()
         call("run", *overrides, *tiny)
         (key,) = set(dataset.load("single")["key"]) - before
         capsys.readouterr()
@@ -135,7 +137,7 @@ def test_a_row_says_where_it_comes_from(tiny):
     assert json.loads(row["versions"]).keys() == {"python", *provenance.PACKAGES}
     assert len(row["fingerprint"]) == 32 and row["threads"] >= 1 and row["device"] == "cpu"
     if isinstance(row["git_diff"], str):
-        kept = dataset.folder("of_sweep") / "diffs" / f"{row['git_diff']}.diff"
+        kept = SweepFolder.named("of_sweep").diffs / f"{row['git_diff']}.diff"
         assert hashlib.sha256(kept.read_bytes()).hexdigest() == row["git_diff"]
     assert row["command"] in dataset.done_row("of_sweep", row["key"][:6])["command"]
 
@@ -151,10 +153,11 @@ def test_provenance_costs_a_run_less_than_a_millisecond():
 OF_ANOTHER_CHECKOUT = """
 import json, pathlib, sys
 from rmsweep import provenance
+from rmsweep.paths import SweepFolder
 provenance.CHECKOUT = pathlib.Path(sys.argv[1])
 print(json.dumps(provenance.provenance()))
 for _ in range(2):
-    provenance.write_diff(provenance.CHECKOUT / "sweep")
+    provenance.write_diff(SweepFolder(provenance.CHECKOUT / "sweep"))
 """
 
 
@@ -208,9 +211,9 @@ def rewritten(key, target, /, **changes):
     """A copy of a run's row with some columns changed, as a sweep of its own."""
     row = dataset.done_row("single", key).to_dict() | changes
     row = {k: v for k, v in row.items() if isinstance(v, np.ndarray | list) or v == v}
-    (dataset.folder(target) / "runs").mkdir(parents=True, exist_ok=True)
+    (SweepFolder.named(target).runs).mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([row], schema=schema.SCHEMA)
-    parquet.write_table(table, dataset.folder(target) / "runs/part-0.parquet")
+    parquet.write_table(table, SweepFolder.named(target).runs / "part-0.parquet")
     return row["key"]
 
 

@@ -30,6 +30,7 @@ from rmsweep.config import compose
 from rmsweep.errors import LaunchError
 from rmsweep.launch import run_sweep
 from rmsweep.launch.lock import only_launch
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset as results
 
 
@@ -126,7 +127,7 @@ def full_disk():
 
 
 def take_lock(folder):
-    with only_launch(folder):
+    with only_launch(SweepFolder(folder)):
         pass
 
 
@@ -136,9 +137,9 @@ def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     request = run_sweep.SweepRequest(axes, [], None, None, False, False, None, [], {})
     for write in (
         take_lock,
-        lambda folder: run_sweep.record_launch(folder, request),
+        lambda folder: run_sweep.record_launch(SweepFolder(folder), request),
         provenance.write_diff,
-        lambda folder: results.write_part(folder, [{"key": "a", "status": "done"}]),
+        lambda folder: results.write_part(SweepFolder(folder), [{"key": "a", "status": "done"}]),
     ):
         with pytest.raises(OSError, match="too large"), full_disk():
             write(tmp_path)
@@ -148,7 +149,7 @@ def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
 
 def test_a_lock_that_cannot_be_removed_hides_no_error(not_root):
     folder = Path("sweep")
-    with pytest.raises(LaunchError, match="no space"), only_launch(folder):
+    with pytest.raises(LaunchError, match="no space"), only_launch(SweepFolder(folder)):
         folder.chmod(0o555)
         raise LaunchError("no space")
     assert (folder / ".launch").exists()

@@ -15,6 +15,7 @@ from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.evaluation.best_of_n import best_of_n
 from rmsweep.launch.reproduce import recorded_spec
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 from rmsweep.training.fit import fit_runs
 from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
@@ -99,12 +100,12 @@ def test_predictions_are_those_of_a_model_never_saved():
 def test_what_is_kept_is_no_part_of_the_key_and_can_be_made_later(here):
     overrides = ["run", "-m", "name=later", "loss.hidden=[4]", "quantity=30", "seed=0,1",
                  "training.max_epochs=2", "dataset.synthetic.train_prompts=20"]  # fmt: skip
-    assert call(*overrides) == 0 and not dataset.saved_keys(dataset.folder("later"))
+    assert call(*overrides) == 0 and not dataset.saved_keys(SweepFolder.named("later"))
     before = dataset.load("later")
     assert call(*overrides, "save_model=true") == 0
-    assert dataset.saved_keys(dataset.folder("later")) == set(before["key"])
+    assert dataset.saved_keys(SweepFolder.named("later")) == set(before["key"])
     assert list(dataset.load("later")["finished_at"]) == list(before["finished_at"])
-    folder = dataset.model_folder(dataset.folder("later"), before["key"][0])
+    folder = SweepFolder.named("later").model(before["key"][0])
     made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert call(*overrides, "save_model=true") == 0
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == made
@@ -116,7 +117,7 @@ def test_what_is_kept_is_no_part_of_the_key_and_can_be_made_later(here):
 def test_one_run_keeps_its_model(here, capsys):
     run = ["run", "loss.hidden=[4]", "quantity=30", "training.max_epochs=2"]
     assert call(*run) == 0 and call(*run, "save_model=true") == 0
-    (key,) = dataset.saved_keys(dataset.folder("single"))
+    (key,) = dataset.saved_keys(SweepFolder.named("single"))
     assert rmsweep.load("single", key[:5]).predict(np.zeros((2, 256), np.float32)).shape == (2,)
 
 
@@ -133,7 +134,7 @@ def test_classifiers_are_refused_before_any_work(here, capsys):
             capsys, *how, "loss=clf_logistic", "save_model=true", words=["clf_logistic", "pickle"]
         )
     refused(capsys, "run", "save_model=3", words=["save_model must be true or false"])
-    assert not dataset.folder("none").exists()
+    assert not SweepFolder.named("none").path.exists()
 
 
 BAD = {
@@ -158,7 +159,7 @@ def test_bad_models(here, capsys):
     refused(capsys, "score", "mlp", "zz", "bad.npy", words=["no run 'zz'", "save_model=true"])
     refused(capsys, "score", "linear", "", "absent.npy", words=["no embeddings at absent.npy"])
     key = dataset.load("mlp")["key"][0]
-    folder = dataset.model_folder(dataset.folder("mlp"), key)
+    folder = SweepFolder.named("mlp").model(key)
     for name in ("spec.json", "model.safetensors"):
         whole = (folder / name).read_bytes()
         for spoilt in (whole[:-9], b"", b"[]", whole.replace(b"e", b"f", 1)):
@@ -177,7 +178,7 @@ def test_bad_models(here, capsys):
 def test_a_model_that_names_code_runs_none(here):
     """Reading a model imports no objective: its spec may name any."""
     key = dataset.load("mlp")["key"][0]
-    folder = dataset.model_folder(dataset.folder("mlp"), key)
+    folder = SweepFolder.named("mlp").model(key)
     text = (folder / "spec.json").read_text()
     (folder / "spec.json").write_text(text.replace("rmsweep.objectives", "antigravity"))
     try:

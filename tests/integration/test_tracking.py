@@ -17,6 +17,7 @@ from rmsweep import files
 from rmsweep.cli import main
 from rmsweep.config import loggers
 from rmsweep.config.loggers import Wandb
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
 from rmsweep.tracking import mirror, wandb_client
 from rmsweep.tracking.wandb_client import MirroredRun
@@ -169,7 +170,7 @@ def test_one_run_mirrors_no_other(here, tiny, capsys, monkeypatch):
 def test_what_cannot_be_written_is_said_and_fails_nothing(in_the_way, here, monkeypatch):
     """A folder where a file should be, a file where a folder should: as root, too."""
     shutil.copytree("outputs/small", "outputs/stopped", ignore=lambda *_: ["wandb", "figures"])
-    stopped = dataset.folder("stopped")
+    stopped = SweepFolder.named("stopped").path
     if in_the_way == "figures":
         (stopped / in_the_way).write_text("")
     else:

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rmsweep import provenance
 from rmsweep.cli import main
 from rmsweep.config.spec import SEMANTICS
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
 
 
@@ -51,9 +52,9 @@ def rewrite(name, **changes):
     row = dataset.load("small").set_index("seed", drop=False).loc[1].to_dict()
     row |= {column: change(row[column]) for column, change in changes.items()}
     kept = {k: v for k, v in row.items() if isinstance(v, list | np.ndarray) or v == v}
-    (dataset.folder(name) / "runs").mkdir(parents=True)
+    (SweepFolder.named(name).runs).mkdir(parents=True)
     table = pa.Table.from_pylist([kept], schema=schema.SCHEMA)
-    pq.write_table(table, dataset.folder(name) / "runs/part-0.parquet")
+    pq.write_table(table, SweepFolder.named(name).runs / "part-0.parquet")
     return row["key"]
 
 

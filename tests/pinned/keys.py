@@ -22,6 +22,7 @@ from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import SEMANTICS, Item
 from rmsweep.launch import packs
 from rmsweep.launch.worker import run_pack
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
 
 HERE = Path(__file__).parent
@@ -186,8 +187,8 @@ def tiny_runs():
         write_files(root := Path(folder))
         items = [Item(spec.key(open_inputs(spec, root).fingerprint), spec) for _, spec in specs]
         for pack in packs.packs_of(items, len):
-            run_pack(pack, launchers.Place(str(root), "cpu", 1), root)
-        rows = dataset.read_rows(root).set_index("key")
+            run_pack(pack, launchers.Place(str(root), "cpu", 1), SweepFolder(root))
+        rows = dataset.read_rows(SweepFolder(root)).set_index("key")
     assert set(rows["status"]) == {"done"}, rows["error"].dropna().unique()
     runs = {}
     for (asked, _), item in zip(specs, items, strict=True):

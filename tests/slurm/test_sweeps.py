@@ -13,6 +13,7 @@ from helpers.datasets import assert_same, dataset
 from helpers.slurm_sweeps import BASE, LOSSES, SLURM, YAML
 
 from rmsweep.launch.slurm import arrays
+from rmsweep.paths import SweepFolder
 
 SWEEP = ["name=small", "loss=slow", "seed=range(6)", "annotation.beta=1,10", *BASE]
 N = 12
@@ -89,7 +90,7 @@ def fresh_status(call, folder):
 
 
 def records(folder):
-    return arrays.submitted_arrays(folder / "outputs/small")
+    return arrays.submitted_arrays(SweepFolder(folder / "outputs/small"))
 
 
 def test_submit_status_done(launch, call, cluster, folder, ends):
@@ -342,7 +343,10 @@ def test_gpu_tasks_ask_for_gpus(cluster, folder, call):
     sweep += ["launcher.gpu=true", "launcher.setup=['echo gpus $CUDA_VISIBLE_DEVICES']"]
     said = call("run", "-m", *sweep, status=1)
     assert "4 of 8 runs done" in said, said  # there is no CUDA behind these GPUs
-    on = {array.place.device: array for array in arrays.submitted_arrays(folder / "outputs/two")}
+    on = {
+        array.place.device: array
+        for array in arrays.submitted_arrays(SweepFolder(folder / "outputs/two"))
+    }
     assert set(on) == {"cpu", "cuda"} and on["cuda"].workers == 1
     scripts = {
         device: (folder / f"outputs/two/jobs/submitit/{array.job}_submission.sh").read_text()

@@ -12,7 +12,8 @@ from rmsweep import provenance
 from rmsweep.analysis.fields import as_typed, spec_fields
 from rmsweep.analysis.figures import shown_runs
 from rmsweep.analysis.report.request import Request, Runs
-from rmsweep.results import dataset, failures, sweep_record
+from rmsweep.paths import SweepFolder
+from rmsweep.results import failures, sweep_record
 
 DERIVED = (".stem", "loss.label", "loss.objective", "loss.options")  # fields that say it again
 MOST_TYPED = 10  # command lines shown; single runs have one each
@@ -67,11 +68,10 @@ def _failures(runs: Runs, request: Request) -> tuple[int, list[dict[str, Any]]]:
     left = set(runs.wanted.loc[~runs.is_done, "key"])
     n, groups = 0, []
     for name in request.names:
-        keys = left & set(failures.latest_failures(dataset.folder(name))["key"])
+        folder = SweepFolder.named(name)
+        keys = left & set(failures.latest_failures(folder)["key"])
         left, n = left - keys, n + len(keys)
-        groups += [
-            f | {"sweep": name} for f in failures.failures_by_kind(dataset.folder(name), keys)
-        ]
+        groups += [f | {"sweep": name} for f in failures.failures_by_kind(folder, keys)]
     for group in groups:
         group["command"] = shlex.join(["rmsweep", "status", group["sweep"], "--key", group["key"]])
     return n, groups
@@ -146,5 +146,5 @@ def _launches(name: str) -> list[dict[str, Any]]:
             "runs": launch["runs"],
             "command": shlex.join(["rmsweep", "run", "-m", *launch["overrides"]]),
         }
-        for launch in sweep_record.launches(dataset.folder(name))
+        for launch in sweep_record.launches(SweepFolder.named(name))
     ]

@@ -77,7 +77,7 @@ def generate_responses(
     finished = [tokens[-1] in ends for tokens in new]
     table = pd.DataFrame(
         {
-            "response": [_text(loaded, ids[row // k], ids_of) for row, ids_of in enumerate(new)],
+            "response": [_text(loaded, ids[row // k], tokens) for row, tokens in enumerate(new)],
             "n_tokens": list(map(len, new)),
             "is_finished": finished,
         }

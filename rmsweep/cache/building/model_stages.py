@@ -1,4 +1,4 @@
-"""The stages that run a model: responses, golden rewards, embeddings, part by part."""
+"""The stages of a build that run a model: responses, golden rewards and embeddings."""
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class ModelStage:
     work: Work
 
     def left(self, shard: tuple[int, int]) -> int:
-        """Parts of shard i of n that are not done."""
+        """Return how many parts of shard (i, n) are not done."""
         return sum(len(stage.left(shard)) for stage in self.stages.values())
 
     def run(self, shard: tuple[int, int], say: Callable[[str], None]) -> None:
@@ -56,16 +56,16 @@ class ModelStage:
 
 
 def open_responses(request: Request, stages: Stages) -> ModelStage:
-    """K responses to each prompt by the base LLM."""
+    """Return the stage that writes K responses to each prompt by the base LLM."""
     base_llm, adapter, names = request.base_llm, request.adapter, request.names
     assert base_llm is not None
-    made = {}
+    written = {}
     for split, before in stages.items():
         folder = request.folder("responses", names["base_llm"], names["dataset"], split)
         identity = _identity("responses", before, base_llm, request)
         identity["adapter"] = adapter.revision if adapter else None
         identity["sampling"] = asdict(request.sampling[split])
-        made[split] = _open(folder, identity, before, base_llm, adapter=adapter)
+        written[split] = _open(folder, identity, before, base_llm, adapter=adapter)
 
     def load() -> Loaded:
         return models.load_model(base_llm, "AutoModelForCausalLM", request.engine, adapter)
@@ -81,45 +81,50 @@ def open_responses(request: Request, stages: Stages) -> ModelStage:
         table.insert(0, "response_id", np.tile(np.arange(k), len(prompts)))
         table.insert(0, "prompt_id", np.repeat(rows["prompt_id"].to_numpy(), k))
         rows = pa.Table.from_pandas(table, preserve_index=False)
-        made[split].write_table(part, rows, counts, **_made_by(request, budget))
+        written[split].write_table(part, rows, counts, **_made_by(request, budget))
 
-    return ModelStage("responses", made, load, work)
+    return ModelStage("responses", written, load, work)
 
 
 def open_rewards(request: Request, stages: Stages) -> ModelStage:
-    """The golden reward of each response, which is cut where it says stop."""
+    """Return the stage that gives each response, cut where it says stop, its golden reward."""
     located, engine = request.reward_model, request.engine
     assert located is not None
-    names, made = request.names, {}
+    names, scored = request.names, {}
     for split, before in stages.items():
         folder = request.folder("rewards", names["base_llm"], names["dataset"], split)
         identity = _identity("rewards", before, located, request)
         identity |= {"output": request.reward_output, "stop": request.stop}
-        made[split] = _open(folder, identity, before, located)
+        scored[split] = _open(folder, identity, before, located)
     output = models.require_head(located, request.reward_output, engine.remote_code)
     budget = Budget(request.batch_tokens)
 
     def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
         rows = stages[split].read_table(part)
-        prompts, written = rows["prompt"].to_pylist(), rows["response"].to_pylist()
-        responses = [score.cut_at(response, request.stop) for response in written]
+        prompts, uncut = rows["prompt"].to_pylist(), rows["response"].to_pylist()
+        responses = [score.cut_at(response, request.stop) for response in uncut]
         cut = Cut(loaded.most, None, "last")
-        found, counts = score.score_texts(loaded, prompts, responses, output, cut, budget, progress)
+        golden, counts = score.score_texts(
+            loaded, prompts, responses, output, cut, budget, progress
+        )
         columns = {name: rows[name] for name in ("prompt_id", "response_id", "prompt")}
-        table = pa.table(columns | {"response": responses, "golden_reward": found.astype(float)})
-        counts["cut_at_stop"] = sum(map(str.__ne__, responses, written))
-        made[split].write_table(part, table, counts, **_made_by(request, budget))
+        table = pa.table(columns | {"response": responses, "golden_reward": golden.astype(float)})
+        counts["cut_at_stop"] = sum(map(str.__ne__, responses, uncut))
+        scored[split].write_table(part, table, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
         return models.load_model(located, "AutoModelForSequenceClassification", engine)
 
-    return ModelStage("golden rewards", made, load, work)
+    return ModelStage("golden rewards", scored, load, work)
 
 
 def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
-    """As asked for, else as the backbone's own folder says, else the last token's state."""
-    found = models.sentence_pooling(request.backbone.folder)
-    mode, normalize, most = found or ("last", False, None)
+    """Return pooling and cut of texts for embeddings.
+
+    They are as asked for, else as the backbone's own folder says, else the last token's state.
+    """
+    own = models.sentence_pooling(request.backbone.folder)
+    mode, normalize, most = own or ("last", False, None)
     if request.pooling is not None:
         mode, normalize = request.pooling, request.normalize
     words = models.load_tokenizer(request.backbone, request.engine.remote_code)
@@ -143,35 +148,35 @@ def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
 
 
 def embeddings_folder(request: Request, split: str) -> Path:
-    """Of a split, or of pairs."""
+    """Return the folder of the embeddings of a split, or of pairs."""
     named = ("dataset", "backbone") if request.is_pairs else ("base_llm", "backbone", "dataset")
     return request.folder("embeddings", *(request.names[name] for name in named), split)
 
 
 def open_embeddings(request: Request, stages: Stages) -> ModelStage:
-    """The embedding of each response, (prompts, K, D) a part."""
+    """Return the stage that embeds each response, (prompts, K, D) a part."""
     pooling, cut = pooling_and_cut(request)
-    made, files_of = {}, assemble.cache_files(request.root, request.names)
+    embedded, files_of = {}, assemble.cache_files(request.root, request.names)
     for split, before in stages.items():
         identity = _identity("embeddings", before, request.backbone, request)
         identity |= {"pooling": asdict(pooling), "cut": asdict(cut), "dtype": request.dtype}
         folder, files = embeddings_folder(request, split), [path.name for path in files_of[split]]
-        made[split] = _open(folder, identity, before, request.backbone, files=files)
+        embedded[split] = _open(folder, identity, before, request.backbone, files=files)
     budget = Budget(request.batch_tokens)
 
     def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
         rows = stages[split].read_table(part)
         texts = rows["prompt"].to_pylist(), rows["response"].to_pylist()
-        found, counts = embed.embed_texts(loaded, *texts, pooling, cut, budget, progress)
+        pooled, counts = embed.embed_texts(loaded, *texts, pooling, cut, budget, progress)
         k = 1 + int(rows["response_id"].to_numpy().max())
-        stored = embed.as_stored(found, request.dtype, loaded.id)
+        stored = embed.as_stored(pooled, request.dtype, loaded.id)
         array = stored.reshape(-1, k, stored.shape[1])
-        made[split].write_array(part, array, counts, **_made_by(request, budget))
+        embedded[split].write_array(part, array, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
         return models.load_model(request.backbone, "AutoModel", request.engine)
 
-    return ModelStage("embeddings", made, load, work)
+    return ModelStage("embeddings", embedded, load, work)
 
 
 MODEL_STAGES = {"responses": open_responses, "rewards": open_rewards, "embeddings": open_embeddings}
@@ -188,7 +193,7 @@ def _identity(kind: str, before: Stage, located: Located, request: Request) -> d
 
 
 def _made_by(request: Request, budget: Budget) -> dict[str, Any]:
-    """What a part's mark notes of the run that wrote it; a build may go on elsewhere."""
+    """Return what a part's mark notes of the process that wrote it; a build may go on elsewhere."""
     device = machine.gpu(request.engine.device) or machine.cpu()
     return {"versions": text_versions(), "device": device, "batch_tokens": budget.tokens}
 

@@ -1,4 +1,4 @@
-"""Models loaded from a folder: safetensors only, no remote code unless asked for."""
+"""Loading models from a folder: safetensors only, no remote code unless asked for."""
 
 import contextlib
 import json
@@ -23,7 +23,10 @@ NUMBERED_FROM_PAD = {
 
 @dataclass(frozen=True)
 class Engine:
-    """What models run on. precision: of matrix products; bf16 keeps weights as they are stored."""
+    """The device and precision that models run in.
+
+    precision: of matrix products; bf16 keeps weights as they are stored.
+    """
 
     device: str
     precision: str
@@ -43,6 +46,7 @@ class Loaded:
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
+        """Run the block without gradients and in the engine's precision."""
         import torch
 
         kind, is_bf16 = self.engine.device.partition(":")[0], self.engine.precision == "bf16"
@@ -50,13 +54,14 @@ class Loaded:
             yield
 
     def tensors(self, *arrays: Any) -> list[Any]:
+        """Return arrays as tensors on the engine's device."""
         import torch
 
         return [torch.from_numpy(array).to(self.engine.device) for array in arrays]
 
 
 def model_config(located: Located, remote_code: bool) -> Any:
-    """A model's configuration; ValueError where it takes code that was not asked for."""
+    """Return a model's configuration; ValueError where it takes code that was not asked for."""
     _quiet()
     from transformers import AutoConfig
 
@@ -67,31 +72,31 @@ def model_config(located: Located, remote_code: bool) -> Any:
 
 
 def load_tokenizer(located: Located, remote_code: bool) -> Any:
-    """A model's tokenizer, which must tell where in the text a token is."""
+    """Return a model's tokenizer, which must tell where in a text a token is."""
     _quiet()
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(located.folder, trust_remote_code=remote_code)
+        words = AutoTokenizer.from_pretrained(located.folder, trust_remote_code=remote_code)
     except (ValueError, OSError, KeyError, ImportError) as error:
         raise ValueError(_reason(located, error)) from None
-    if not found.is_fast:
+    if not words.is_fast:
         raise ValueError(f"{located.id}: its tokenizer must be a fast one (tokenizer.json)")
-    return found
+    return words
 
 
 def require_head(located: Located, output: int | None, remote_code: bool) -> int:
-    """The output that is the reward; ValueError for a model that does not score text."""
-    found = model_config(located, remote_code)
-    kinds = found.architectures or []
+    """Return the output that is the reward; ValueError for a model that does not score text."""
+    config = model_config(located, remote_code)
+    kinds = config.architectures or []
     if not any(kind.endswith(HEAD) for kind in kinds):
         raise ValueError(
             f"reward model {located.id} has no classification head: it is a "
             f"{', '.join(kinds) or 'model of unknown kind'}, and must be a ...{HEAD}"
         )
-    n = found.num_labels
+    n = config.num_labels
     if output is None and n != 1:
-        names = ", ".join(f"{i} {name}" for i, name in sorted(found.id2label.items()))
+        names = ", ".join(f"{i} {name}" for i, name in sorted(config.id2label.items()))
         raise ValueError(
             f"reward model {located.id} has {n} outputs ({names}): choose one with --reward-output"
         )
@@ -103,9 +108,10 @@ def require_head(located: Located, output: int | None, remote_code: bool) -> int
 def load_model(
     located: Located, kind: str, engine: Engine, adapter: Located | None = None
 ) -> Loaded:
-    """A model and its tokenizer, on the engine's device. kind: a class of transformers, Auto...
+    """Return a model and its tokenizer, on the engine's device.
 
-    ValueError where it cannot be loaded, lacks weights, or the device would emulate its precision.
+    kind: a class of transformers, Auto... ValueError where it cannot be loaded, lacks weights, or
+    the device would emulate its precision.
     """
     machine.require_native(engine.precision, engine.device)
     _quiet()
@@ -153,7 +159,7 @@ def _keep_fp32(head: Any, device: str) -> None:
 
 
 def _require_vocabulary(words: Any, n_embeddings: int, name: str) -> None:
-    """ValueError where the tokenizer has ordinary tokens that the model lacks."""
+    """Raise ValueError where the tokenizer has ordinary tokens that the model lacks."""
     added = {*words.all_special_ids, *words.added_tokens_decoder}
     beyond = [i for i in words.get_vocab().values() if i >= n_embeddings and i not in added]
     if beyond:
@@ -164,7 +170,7 @@ def _require_vocabulary(words: Any, n_embeddings: int, name: str) -> None:
 
 
 def _adapted(model: Any, adapter: Located) -> Any:
-    """The model with a PEFT adapter's weights added to its own."""
+    """Return a model with a PEFT adapter's weights added to its own."""
     try:
         import peft
     except ImportError:
@@ -173,9 +179,9 @@ def _adapted(model: Any, adapter: Located) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
-            found = peft.PeftModel.from_pretrained(model, adapter.folder)
-        _require_applied(found, adapter)
-        return found.merge_and_unload()
+            adapted = peft.PeftModel.from_pretrained(model, adapter.folder)
+        _require_applied(adapted, adapter)
+        return adapted.merge_and_unload()
     except (ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"adapter {adapter.id} does not fit the base LLM: {one_line(error, 200)}"
@@ -183,22 +189,25 @@ def _adapted(model: Any, adapter: Located) -> Any:
 
 
 def _require_applied(model: Any, adapter: Located) -> None:
-    """ValueError where some of an adapter's weights are not the model's, or the other way round."""
+    """Raise ValueError unless an adapter's weights are just those that the model takes."""
     import peft
 
     prefix = peft.mapping.PEFT_TYPE_TO_PREFIX_MAPPING.get(model.active_peft_config.peft_type, "")
     stored = peft.load_peft_weights(str(adapter.folder), device="cpu")
     wanted = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    given, taken = ({name for name in names if prefix in name} for names in (stored, wanted))
-    if odd := sorted(given ^ taken):
+    stored_names, taken = ({name for name in names if prefix in name} for names in (stored, wanted))
+    if odd := sorted(stored_names ^ taken):
         raise ValueError(
-            f"{len(given - taken)} of its {len(given)} weights have no place there, and "
-            f"{len(taken - given)} are missing, such as {odd[0]}"
+            f"{len(stored_names - taken)} of its {len(stored_names)} weights have no place there, "
+            f"and {len(taken - stored_names)} are missing, such as {odd[0]}"
         )
 
 
 def _dtype(located: Located, engine: Engine) -> Any:
-    """Weights as stored for bf16, but float16 as bfloat16, whose range activations may need."""
+    """Return the type of weights: for bf16 as stored, but float16 as bfloat16.
+
+    Activations may need the range of bfloat16.
+    """
     import torch
 
     if engine.precision == "fp32":
@@ -208,33 +217,38 @@ def _dtype(located: Located, engine: Engine) -> Any:
     return torch.bfloat16 if name == "float16" else "auto"
 
 
-def most_tokens(found: Any, words: Any) -> int:
-    """Tokens that a model takes, by its configuration and its tokenizer."""
-    text = found.get_text_config()
+def most_tokens(config: Any, words: Any) -> int:
+    """Return how many tokens a model takes, by its configuration and its tokenizer."""
+    text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
     if positions and text.model_type in NUMBERED_FROM_PAD:
         positions -= 1 + (text.pad_token_id or 0)
     return int(min(positions or 1 << 30, words.model_max_length))
 
 
-def embedding_width(found: Any) -> int:
-    return int(found.get_text_config().hidden_size)
+def embedding_width(config: Any) -> int:
+    """Return the number of dimensions of a model's hidden states."""
+    return int(config.get_text_config().hidden_size)
 
 
 def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
-    """Pooling, whether normalised, and most tokens of a sentence-transformers model; else null."""
+    """Return pooling, whether normalised, and most tokens of a sentence-transformers model.
+
+    None for a model that is none.
+    """
     path = folder / "modules.json"
     if not path.exists():
         return None
     kinds = [module["type"].rpartition(".")[2] for module in json.loads(path.read_text())]
     if unknown := set(kinds) - {"Transformer", "Pooling", "Normalize"}:
         raise ValueError(f"{folder}: sentence-transformers module {unknown.pop()} is not supported")
-    found = json.loads((folder / "1_Pooling/config.json").read_text())
+    stored = json.loads((folder / "1_Pooling/config.json").read_text())
     modes = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken"}
     is_on = [
-        mode for mode, key in modes.items()
-        if found.get("pooling_mode") in (mode, key) or found.get(f"pooling_mode_{key}") is True
-    ]  # fmt: skip
+        mode
+        for mode, key in modes.items()
+        if stored.get("pooling_mode") in (mode, key) or stored.get(f"pooling_mode_{key}") is True
+    ]
     if len(is_on) != 1:
         raise ValueError(f"{folder}: its pooling must be one of {', '.join(modes)}")
     path = folder / "sentence_bert_config.json"
@@ -243,7 +257,7 @@ def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
 
 
 def _quiet() -> None:
-    """No bars and advice of transformers between our own lines."""
+    """Keep bars and advice of transformers from between our own lines."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

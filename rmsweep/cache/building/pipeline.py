@@ -1,4 +1,4 @@
-"""A build: texts enter, and go through responses, golden rewards and embeddings to a cache."""
+"""A build from end to end: texts, responses, golden rewards, embeddings, a cache."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,7 +17,10 @@ Stages = Mapping[str, Stage]  # by split
 
 
 def enter_texts(request: Request, say: Say) -> Stages:
-    """The first stage of each split, or of pairs, whole. Refuses what could not be finished."""
+    """Write the first stage of each split, or of pairs, and return it.
+
+    ValueError or OSError, before anything is written, for a build that could not be finished.
+    """
     assemble.require_free(request.root, _files(request))
     model_stages.pooling_and_cut(request)  # may refuse
     plans = first_stage.plan_first_stages(request)
@@ -30,44 +33,46 @@ def enter_texts(request: Request, say: Say) -> Stages:
 
 
 def open_model_stages(request: Request, entered: Stages) -> dict[str, ModelStage]:
-    """The stages that run a model, by kind, in order; nothing is run.
+    """Return the stages that run a model, by kind and in order; nothing is run.
 
     ValueError where a folder holds what other settings made.
     """
-    found = {kind: model_stages.MODEL_STAGES[kind] for kind in request.kinds}
-    made, before = {}, entered
-    for kind, step in found.items():
-        made[kind] = step(request, before)
-        before = made[kind].stages
-    return made
+    opened, before = {}, entered
+    for kind in request.kinds:
+        opened[kind] = model_stages.MODEL_STAGES[kind](request, before)
+        before = opened[kind].stages
+    return opened
 
 
 def run_build(request: Request, entered: Stages, say: Say) -> list[Path]:
-    """Run what is left of a build, or of its shard; the files, none where parts are missing."""
-    made = open_model_stages(request, entered)
-    for kind, step in made.items():
+    """Run what is left of a build, or of its shard, and return the files of the cache.
+
+    There are none where parts are missing still. say(line): called with what happens.
+    """
+    opened = open_model_stages(request, entered)
+    for kind, step in opened.items():
         step.run(request.shard, say)
         if kind == request.until:
             say(f"this is done until {kind}; the same command without --until goes on")
             return []
-    embedded = made["embeddings"].stages
+    embedded = opened["embeddings"].stages
     if any(stage.left() for stage in embedded.values()):
         say("this shard is done; the same command without --shard joins all of them")
         return []
-    golden = made["rewards"].stages if "rewards" in made else entered
+    golden = opened["rewards"].stages if "rewards" in opened else entered
     if request.is_pairs:
         return assemble.join_pairs(request.root, request.names, embedded["pairs"], entered["pairs"])
     return assemble.join_golden(request.root, request.names, embedded, golden)
 
 
 def _files(request: Request) -> list[Path]:
-    """That only a build may have written."""
-    found = assemble.cache_files(request.root, request.names).values()
-    return [path for paths in found for path in paths if path.suffix == ".npy"]
+    """Return the files that only a build may have written."""
+    by_split = assemble.cache_files(request.root, request.names).values()
+    return [path for paths in by_split for path in paths if path.suffix == ".npy"]
 
 
 def _require_room(request: Request, plans: Mapping[str, FirstStage]) -> None:
-    """OSError where the disk has no room for the embeddings: as parts, and joined."""
+    """Raise OSError where the disk has no room for the embeddings: as parts, and joined."""
     width = models.embedding_width(
         models.model_config(request.backbone, request.engine.remote_code)
     )
@@ -77,12 +82,12 @@ def _require_room(request: Request, plans: Mapping[str, FirstStage]) -> None:
     joined = [paths[0] for paths in assemble.cache_files(request.root, request.names).values()]
     for path in joined:
         remove_stale(request.root, path.name)
-    there = [path for path in joined if path.exists()]  # is kept, or makes room
+    present = [path for path in joined if path.exists()]  # is kept, or makes room
     for split in plans:
         folder = model_stages.embeddings_folder(request, split)
         remove_stale(folder, "part-*")
-        there += folder.glob("part-*.npy")
-    needed -= sum(path.stat().st_size for path in there)
+        present += folder.glob("part-*.npy")
+    needed -= sum(path.stat().st_size for path in present)
     free = shutil.disk_usage(request.root).free
     if needed > free:
         raise OSError(

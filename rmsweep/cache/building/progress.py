@@ -1,4 +1,4 @@
-"""How a stage goes: pace and time left, on a line that is rewritten or every 30 s."""
+"""The progress of a stage: pace and time left, on a line that is rewritten or every 30 s."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ EVERY_S = {True: 0.5, False: 30.0}  # on a terminal, in a log
 
 
 class Progress:
-    """Of one stage's parts; only those of this process count for the pace."""
+    """The progress of one stage's parts; those of this process alone count for the pace."""
 
     def __init__(self, label: str, n_parts: int, n_left: int) -> None:
         self.label, self.n_parts, self.n_left, self.n_mine = label, n_parts, n_left, n_left
@@ -16,12 +16,13 @@ class Progress:
         self.share = 0.0  # of the part at hand
 
     def advance(self, texts: int, tokens: int, share: float) -> None:
-        """So many texts and tokens more; the share of the part that is done."""
+        """Add texts and tokens that are done; share: of the part at hand that is done."""
         self.texts, self.tokens, self.share = self.texts + texts, self.tokens + tokens, share
         if time.monotonic() - self.told > EVERY_S[self.is_terminal]:
             self._tell()
 
     def part_done(self) -> None:
+        """Count a part as done."""
         self.n_left, self.share = self.n_left - 1, 0.0
         if not self.n_left:
             self._tell(last=True)
@@ -40,6 +41,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
+    """Return a time in hours, minutes or seconds, whichever suits."""
     minutes, hours = seconds / 60, seconds / 3600
     if hours >= 1.5:
         return f"{hours:.1f} h"

@@ -1,4 +1,4 @@
-"""What a build noted of a file that it wrote."""
+"""The records that a build leaves of the files that it wrote."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +8,19 @@ from rmsweep.cache.building.stages import Stage, json_digest, read_json, write_j
 
 
 def record_path(root: Path, path: Path) -> Path:
-    """Of what was written to path."""
+    """Return the path of the record of what was written to path."""
     return root / "stages" / f"{path.stem}.json"
 
 
 def note_file(root: Path, path: Path, source: Stage, sha256: str | None) -> None:
-    """Note that path holds the parts of a stage; sha256: null while they are not written."""
+    """Record that path holds the parts of a stage; sha256: null while they are not written."""
     parts = None if sha256 is None else source.contents()
     noted = {"file": path.name, "sha256": sha256, "stage": source.identity, "parts": parts}
     write_json(record_path(root, path), noted)
 
 
 def is_joined(root: Path, path: Path, source: Stage) -> bool:
-    """Whether path holds the parts of a stage as they are now."""
+    """Tell whether path holds the parts of a stage as they are now."""
     record = record_path(root, path)
     if not path.exists() or not record.exists():
         return False
@@ -29,23 +29,24 @@ def is_joined(root: Path, path: Path, source: Stage) -> bool:
 
 
 def stages_under(root: Path) -> dict[str, Stage]:
-    """The stages under a cache's folder, by identity."""
-    found, input_of = {}, {}
+    """Return the stages under a cache's folder, by identity."""
+    by_identity, input_of = {}, {}
     for path in sorted(root.glob("stages/*/manifest.json")):
         identity = read_json(path)["identity"]
         stage = Stage(path.parent, identity["n_parts"], json_digest(identity))
-        found[stage.identity], input_of[stage.identity] = stage, identity.get("input")
+        by_identity[stage.identity], input_of[stage.identity] = stage, identity.get("input")
 
     def with_input(stage: Stage) -> Stage:
-        before = found.get(input_of[stage.identity])
+        before = by_identity.get(input_of[stage.identity])
         return replace(stage, before=before and with_input(before))
 
-    return {name: with_input(stage) for name, stage in found.items()}
+    return {name: with_input(stage) for name, stage in by_identity.items()}
 
 
 def origin(path: Path) -> dict[str, Any] | None:
-    """Model, revision and share of texts cut (null while parts are missing) of embeddings that a
-    build wrote; else null.
+    """Return model, revision and share of texts cut of embeddings that a build wrote, else None.
+
+    The share is None while parts are missing.
     """
     record = record_path(path.parent, path)
     if not record.exists():

@@ -1,4 +1,4 @@
-"""What a build is asked for, checked before any work."""
+"""The request for a build, checked before any work."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +11,21 @@ from rmsweep.cache.building.hub import Located
 from rmsweep.cache.building.models import Engine
 from rmsweep.cache.building.texts import POLICIES
 
+COUNTS = (
+    "batch_tokens",
+    "part_responses",
+    "max_prompt_tokens",
+    "embed_tokens",
+    "embed_prompt_tokens",
+)
+
 
 @dataclass(frozen=True)
 class Request:
-    """Everything of a build. sources: by split, or of pairs; names: base_llm, backbone, dataset."""
+    """The request for a build.
+
+    sources: files by split, or of pairs. names: in file names, of base_llm, backbone and dataset.
+    """
 
     root: Path
     sources: Mapping[str, str]
@@ -60,8 +71,7 @@ class Request:
                 raise ValueError(f"--{split}-prompts must be >= 1, got {n}")
         for sampling in self.sampling.values():
             _check_sampling(sampling)
-        for field in ("batch_tokens", "part_responses", "max_prompt_tokens", "embed_tokens",
-                      "embed_prompt_tokens"):  # fmt: skip
+        for field in COUNTS:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"--{field.replace('_', '-')} must be >= 1, got {value}")
@@ -80,11 +90,12 @@ class Request:
 
     @property
     def is_pairs(self) -> bool:
+        """Whether labelled pairs are embedded."""
         return "pairs" in self.sources
 
     @property
     def kinds(self) -> list[str]:
-        """Of the stages that run a model, in order."""
+        """The kinds of the stages that run a model, in order."""
         runs = {"responses": self.base_llm, "rewards": self.reward_model}
         return [*(kind for kind, located in runs.items() if located), "embeddings"]
 
@@ -100,7 +111,7 @@ class Request:
             )
 
     def folder(self, stage: str, *names: str) -> Path:
-        """Of a stage, named after what it depends on."""
+        """Return the folder of a stage, named after what the stage depends on."""
         return self.root / "stages" / "-".join([stage, *names])
 
 

@@ -1,4 +1,4 @@
-"""What a build leaves for `rmsweep run`: options that name the cache, a command that reads it."""
+"""The options that name a built cache for `rmsweep run`, and the command that reads it."""
 
 import json
 import re
@@ -19,13 +19,13 @@ GOLDEN = "reward_scale: std # of all train golden rewards\nsynthetic: null\n"
 
 
 def run_command(root: Path, names: Mapping[str, str]) -> str:
-    """A run on the cache under root, as typed. names: base_llm (null: pairs), backbone, dataset.
+    """Return the command of a run on the cache under root; write its options under root/conf.
 
-    Writes the options that it names under root/conf.
+    names: base_llm (absent: of pairs), backbone and dataset.
     """
     folder = root / "conf"
     is_pairs = "base_llm" not in names
-    given = {group: _option(folder, group, name, is_pairs) for group, name in names.items()}
+    option_of = {group: _option(folder, group, name, is_pairs) for group, name in names.items()}
     if is_pairs:
         n_pairs = open_pairs(root, names["dataset"], names["backbone"]).n_pairs
         most = n_pairs - round(_held_out() * n_pairs)
@@ -33,20 +33,20 @@ def run_command(root: Path, names: Mapping[str, str]) -> str:
         cache = open_files(root, names["base_llm"], names["backbone"], names["dataset"])
         shape = (cache.train_prompts, cache.train_responses)
         most = pairing.most_pairs(*shape, "random", "same_prompt")
-    options = [f"{group}={option}" for group, option in given.items()]
+    options = [f"{group}={option}" for group, option in option_of.items()]
     options += [f"quantity={min(QUANTITY, most)}", f"cache.root={_hydra(root)}"]
     return shlex.join(["rmsweep", "run", "--config-dir", str(folder), *options])
 
 
 def _hydra(root: Path) -> str:
-    """A path as a value of Hydra's grammar."""
+    """Return a path as a value of Hydra's grammar."""
     text = str(root)
     is_plain = re.fullmatch(r"[\w./ -]+", text, re.ASCII) and " " not in (text[0], text[-1])
     return text if is_plain else QuotedString(text, Quote.single).with_quotes()
 
 
 def _option(folder: Path, group: str, name: str, is_pairs: bool) -> str:
-    """The name of an option with this file stem: one that comes with rmsweep, or a new one."""
+    """Return an option with this file stem: one that comes with rmsweep, or a new one."""
     option = re.sub(r"\W", "_", name)
     is_set = is_pairs and group == "dataset"
     option += "_pairs" * (is_set and not option.endswith("_pairs"))
@@ -65,13 +65,13 @@ def _option(folder: Path, group: str, name: str, is_pairs: bool) -> str:
 
 
 def _pairs_text(stem: str) -> str:
-    """The option of labelled pairs that comes with rmsweep, for these."""
+    """Return the text of the option of labelled pairs that comes with rmsweep, for these pairs."""
     shipped = (paths.SHIPPED / "conf/dataset/hh_harmless_pairs.yaml").read_text()
     package, _, text = shipped.split("\n", 2)
     return package + "\n" + re.sub(r"stem: .*", stem, text)
 
 
 def _held_out() -> float:
-    """Share of labelled pairs that are judged, not trained on."""
+    """Return the share of labelled pairs that is judged, not trained on."""
     path = paths.SHIPPED / "conf/evaluation/held_out_pairs.yaml"
     return float(yaml.safe_load(path.read_text())["held_out"])

@@ -12,12 +12,12 @@ from rmsweep.cache.building.tokens import Cut, encode_pairs
 
 
 def cut_at(response: str, stop: str | None) -> str:
-    """The response before stop, as where a base LLM goes on to write the human's next turn."""
+    """Return the response before stop, where a base LLM may go on with the human's turn."""
     return response.partition(stop)[0] if stop else response
 
 
 def _pad(batch: Sequence[Sequence[int]], usual: int) -> int:
-    """A token to fill a batch with that ends none of its texts.
+    """Return a token to fill a batch with that ends none of its texts.
 
     Models with a head on the last token take the last one that is not the pad token for it.
     """
@@ -29,7 +29,7 @@ def score_texts(
     loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], output: int, cut: Cut,
     budget: Budget, progress: Progress,
 ) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
-    """Golden reward of each response, (n,) float32: the logit of the model's output.
+    """Return the golden reward of each response, (n,) float32: the logit of the model's output.
 
     ValueError where one is NaN or infinite.
     """

@@ -1,4 +1,4 @@
-"""Tables of text from files and from data sets on a hub, and what their columns mean."""
+"""Reading tables of text from files and from data sets on a hub, and their columns."""
 
 import csv
 import gzip
@@ -24,7 +24,7 @@ ASSISTANT = "\n\nAssistant:"
 
 
 def locate_file(source: str) -> Path:
-    """The file that is meant: a path, or ORG/NAME[@REVISION][:FILE] of a data set on a hub.
+    """Return the file that is meant: a path, or ORG/NAME[@REVISION][:FILE] on a hub.
 
     FileNotFoundError or ValueError, which says what is possible, where there is none.
     """
@@ -44,20 +44,20 @@ def locate_file(source: str) -> Path:
 
 
 def _only_file(name: str) -> str:
-    """The file of data of a data set that has one; ValueError names them where it has others."""
-    found = sorted(file for file in hub.dataset_files(name) if file.endswith(SUFFIXES))
-    found = [file for file in found if Path(file).name not in ABOUT]
-    if len(found) != 1:
-        some = ", ".join(found[:8]) + ", ..." * (len(found) > 8)
+    """Return the one file of data of a data set; ValueError names them where it has others."""
+    files = sorted(file for file in hub.dataset_files(name) if file.endswith(SUFFIXES))
+    files = [file for file in files if Path(file).name not in ABOUT]
+    if len(files) != 1:
+        some = ", ".join([*files[:8], *(["..."] if len(files) > 8 else [])])
         raise ValueError(
-            f"the data set {name} has {len(found)} files of data, and one must be named, "
+            f"the data set {name} has {len(files)} files of data, and one must be named, "
             f"{name}:FILE; there: {some or 'none'}"
         )
-    return found[0]
+    return files[0]
 
 
 def read_source(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """A file's rows. columns: our name of a column by the file's: {"question": "prompt"}."""
+    """Return a file's rows; columns: our name of a column by the file's: {"question": "prompt"}."""
     try:
         table = _read(path)
     except (ValueError, pa.ArrowException, csv.Error, EOFError, gzip.BadGzipFile) as error:
@@ -65,8 +65,8 @@ def read_source(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         raise ValueError(f"{path} cannot be read as {path.suffix}: {reason}") from None
     if missing := [name for name in columns if name not in table]:
         raise ValueError(f"{path} has no column {missing[0]!r}; it has {_names(table)}")
-    table = table.drop(columns=[name for name in columns.values() if name not in columns],
-                       errors="ignore").rename(columns=dict(columns))  # fmt: skip
+    replaced = [name for name in columns.values() if name not in columns]
+    table = table.drop(columns=replaced, errors="ignore").rename(columns=dict(columns))
     if "prompt" not in table and "instruction" in table:  # UltraFeedback's name
         table = table.rename(columns={"instruction": "prompt"})
     if table.empty:
@@ -88,7 +88,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def prompts_of(table: pd.DataFrame, path: Path) -> list[str]:
-    """The prompt of each row: column prompt, else of HH-RLHF's transcripts in column chosen."""
+    """Return the prompt of each row: column prompt, else of HH-RLHF's transcripts in chosen."""
     if "prompt" not in table and "chosen" in table:
         return [
             _split(text, path, row)[0]
@@ -98,41 +98,42 @@ def prompts_of(table: pd.DataFrame, path: Path) -> list[str]:
 
 
 def responses_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
-    """A row a response: prompt, response and, where there is one, golden_reward and prompt_id; and
-    how many prompts have no response.
+    """Return a row for each response, and how many prompts have none.
+
+    The columns are prompt, response and, where the file has them, golden_reward and prompt_id.
 
     UltraFeedback's column completions, a list of responses with an overall_score, is unfolded.
     """
     n_bare = 0
     if "response" not in table and "completions" in table:
         table, n_bare = _unfolded(table, path)
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         name: text_column(table, name, path) for name in ("prompt", "response")
     }
     if "prompt_id" in table:
-        found["prompt_id"] = table["prompt_id"].to_numpy()
+        columns["prompt_id"] = table["prompt_id"].to_numpy()
     if "golden_reward" in table:
         golden = pd.to_numeric(table["golden_reward"], errors="coerce")
         bad = golden.isna() | golden.abs().eq(float("inf"))
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            given = table["golden_reward"].iloc[row]
+            value = table["golden_reward"].iloc[row]
             raise ValueError(
-                f"{path}: golden_reward must be a finite number, got {given!r} in row {row}; "
+                f"{path}: golden_reward must be a finite number, got {value!r} in row {row}; "
                 f"{int(bad.sum())} of {len(table)} are not"
             )
-        found["golden_reward"] = golden.to_numpy(float)
-    return pd.DataFrame(found), n_bare
+        columns["golden_reward"] = golden.to_numpy(float)
+    return pd.DataFrame(columns), n_bare
 
 
 def _unfolded(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
-    """A row for each of a row's completions; how many rows have none."""
-    for row, given in enumerate(table["completions"]):
-        is_list = isinstance(given, list | np.ndarray)
-        if not is_list or not all(isinstance(one, dict) for one in given):
+    """Return a row for each of a row's completions, and how many rows have none."""
+    for row, completions in enumerate(table["completions"]):
+        is_list = isinstance(completions, list | np.ndarray)
+        if not is_list or not all(isinstance(one, dict) for one in completions):
             raise ValueError(
                 f"{path}: completions must be a list of maps with response and overall_score, got "
-                f"{str(given)[:60]!r} in row {row}"
+                f"{str(completions)[:60]!r} in row {row}"
             )
     table = table.reset_index(names="prompt_id") if "prompt_id" not in table else table
     is_bare = table["completions"].map(len) == 0
@@ -144,21 +145,22 @@ def _unfolded(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def pairs_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
-    """Labelled pairs, columns prompt, chosen, rejected and perhaps subset; how many were dropped.
+    """Return labelled pairs, and how many were dropped.
 
+    The columns are prompt, chosen, rejected and, where the file has it, subset.
     Without a column prompt, chosen and rejected are HH-RLHF's transcripts; pairs that part before
     the last turn are dropped. ValueError for a subset that is none of RewardBench's.
     """
-    found = {name: text_column(table, name, path) for name in ("chosen", "rejected")}
+    texts = {name: text_column(table, name, path) for name in ("chosen", "rejected")}
     if "prompt" in table:
-        made = pd.DataFrame({"prompt": text_column(table, "prompt", path)} | found)
-        is_kept = pd.Series(True, made.index)
+        pairs = pd.DataFrame({"prompt": text_column(table, "prompt", path)} | texts)
+        is_kept = pd.Series(True, pairs.index)
     else:
         chosen, rejected = (
             [_split(text, path, row) for row, text in enumerate(values)]
-            for values in found.values()
+            for values in texts.values()
         )
-        made = pd.DataFrame(
+        pairs = pd.DataFrame(
             {
                 "prompt": [prompt for prompt, _ in chosen],
                 "chosen": [response for _, response in chosen],
@@ -167,14 +169,15 @@ def pairs_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
         )
         is_kept = pd.Series([a == b for (a, _), (b, _) in zip(chosen, rejected, strict=True)])
     if "subset" in table:
-        made["subset"] = text_column(table, "subset", path)
-        rewardbench_subsets.check_subsets(made["subset"].unique(), path)
-    return made[is_kept].reset_index(drop=True), int((~is_kept).sum())
+        pairs["subset"] = text_column(table, "subset", path)
+        rewardbench_subsets.check_subsets(pairs["subset"].unique(), path)
+    return pairs[is_kept].reset_index(drop=True), int((~is_kept).sum())
 
 
 def text_column(table: pd.DataFrame, name: str, path: Path) -> list[str]:
-    """A column of text; of a list of chat messages, the last one's. ValueError for others, and for
-    a prompt of several messages, whose last one says little.
+    """Return a column of text; of a list of chat messages, the last one's text.
+
+    ValueError for anything else, and for a prompt of several messages, whose last says little.
     """
     if name not in table:
         raise ValueError(
@@ -187,14 +190,14 @@ def text_column(table: pd.DataFrame, name: str, path: Path) -> list[str]:
                 f"{path}: prompt must be text or one message, got a chat of {len(value)} messages "
                 f"in row {row}: join them to one text"
             )
-    found = [_text(value) for value in table[name]]
-    bad = [row for row, text in enumerate(found) if text is None]
+    texts = [_text(value) for value in table[name]]
+    bad = [row for row, text in enumerate(texts) if text is None]
     if bad:
         raise ValueError(
             f"{path}: {name} must be text, got {table[name].iloc[bad[0]]!r} in row {bad[0]}; "
-            f"{len(bad)} of {len(found)} are not"
+            f"{len(bad)} of {len(texts)} are not"
         )
-    return [text for text in found if text is not None]
+    return [text for text in texts if text is not None]
 
 
 def _text(value: Any) -> str | None:
@@ -209,14 +212,14 @@ def _is_chat(value: Any) -> bool:
 
 
 def _split(transcript: str, path: Path, row: int) -> tuple[str, str]:
-    """Prompt, up to the last "Assistant:", and response of a transcript."""
-    head, found, response = transcript.rpartition(ASSISTANT)
-    if not found:
+    """Return the prompt, up to the last "Assistant:", and the response of a transcript."""
+    head, marker, response = transcript.rpartition(ASSISTANT)
+    if not marker:
         raise ValueError(
             f"{path}: without a column prompt, chosen must be a transcript with "
             f"{ASSISTANT!r}, got {transcript[:60]!r} in row {row}"
         )
-    return head + found, response
+    return head + marker, response
 
 
 def _names(table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""A stage of a build: a folder of parts, each whole or absent, and a manifest of what made them."""
+"""The stages of a build: folders of parts, each whole or absent, with a manifest."""
 
 import contextlib
 import errno
@@ -31,8 +31,10 @@ PACKAGES = ("transformers", "tokenizers", "safetensors", "peft", "huggingface_hu
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one split. Part i is done when its mark part-i.json, written last, is there, and
-    names the same part i of the stage before as is there now.
+    """One stage of one split.
+
+    Part i is done when its mark part-i.json, written last, is there and names the same part i of
+    the stage before as is there now.
     """
 
     folder: Path
@@ -42,36 +44,40 @@ class Stage:
 
     @property
     def manifest(self) -> dict[str, Any]:
+        """What was noted when the stage was begun."""
         return read_json(self.folder / "manifest.json")
 
     def is_done(self, part: int) -> bool:
+        """Tell whether a part is there, and made of the input that is there now."""
         if not self._mark(part).exists() or not self.path(part).exists():
             return False
         return self.before is None or self.mark(part).get("input") == self.before.sha256(part)
 
     def left(self, shard: tuple[int, int] = (0, 1)) -> list[int]:
-        """Parts of shard i of n that are not done."""
+        """Return the parts of shard (i, n) that are not done."""
         mine = range(shard[0], self.n_parts, shard[1])
         return [part for part in mine if not self.is_done(part)]
 
     def path(self, part: int) -> Path:
+        """Return the file of a part that was written."""
         return self.folder / self.mark(part)["file"]
 
     def mark(self, part: int) -> dict[str, Any]:
-        """What was noted when the part was written: file, sha256, rows, input, counts, more."""
+        """Return what was noted of a part as it was written: file, sha256, rows, counts, more."""
         return read_json(self._mark(part))
 
     def sha256(self, part: int) -> str | None:
-        """As noted when the part was written; null where it was not."""
+        """Return the hash noted when a part was written; None where it was not."""
         return self.mark(part)["sha256"] if self._mark(part).exists() else None
 
     def contents(self) -> str:
-        """A hash of all parts' bytes, as noted."""
+        """Return a hash of all parts' bytes, as noted."""
         return json_digest([self.sha256(part) for part in range(self.n_parts)])
 
     def write_table(
         self, part: int, table: pa.Table, counts: Mapping[str, Any], **noted: Any
     ) -> None:
+        """Write a part that is a table, and its mark with counts and what else is noted."""
         memory = io.BytesIO()
         pq.write_table(table, memory, compression="zstd")
         self._write(part, "parquet", memory.getvalue(), len(table), {"counts": counts, **noted})
@@ -79,19 +85,21 @@ class Stage:
     def write_array(
         self, part: int, array: np.ndarray, counts: Mapping[str, Any], **noted: Any
     ) -> None:
+        """Write a part that is an array, and its mark with counts and what else is noted."""
         memory = io.BytesIO()
         np.save(memory, array, allow_pickle=False)
         self._write(part, "npy", memory.getvalue(), len(array), {"counts": counts, **noted})
 
     def read_table(self, part: int) -> pa.Table:
+        """Return a part that is a table; ValueError where it is not what was written."""
         return pq.read_table(pa.BufferReader(self._read(part)), use_threads=False)
 
     def read_array(self, part: int) -> np.ndarray:
-        found: np.ndarray = np.load(io.BytesIO(self._read(part)), allow_pickle=False)
-        return found
+        """Return a part that is an array; ValueError where it is not what was written."""
+        array: np.ndarray = np.load(io.BytesIO(self._read(part)), allow_pickle=False)
+        return array
 
     def _read(self, part: int) -> bytes:
-        """ValueError where a part is not what was written."""
         path = self.path(part)
         if not path.exists():
             raise ValueError(f"{path} is missing: repeat the build")
@@ -101,13 +109,13 @@ class Stage:
         return data
 
     def totals(self) -> dict[str, Any]:
-        """The counts of all parts that are done, added up."""
-        found: dict[str, Any] = Noted()
+        """Return the counts of all parts that are done, added up."""
+        counts: dict[str, Any] = Noted()
         for part in range(self.n_parts):
             if self.is_done(part):
                 for name, n in self.mark(part)["counts"].items():
-                    found[name] = found.get(name, 0) + n
-        return found
+                    counts[name] = counts.get(name, 0) + n
+        return counts
 
     def _mark(self, part: int) -> Path:
         return self.folder / f"part-{part:05}.json"
@@ -131,7 +139,7 @@ def open_stage(
     identity: Mapping[str, Any],
     before: Stage | None = None,
 ) -> Stage:
-    """The stage in folder, begun where there is none.
+    """Return the stage in folder, begun where there is none.
 
     identity: what determines the parts, plain JSON, n_parts among it. manifest: what else is
     noted when the stage is begun. before: the stage whose parts are its input. ValueError where
@@ -154,7 +162,7 @@ def open_stage(
 
 
 def require_format(folder: Path, identity: Mapping[str, Any]) -> None:
-    """ValueError where another version of rmsweep made a stage in another way."""
+    """Raise ValueError where another version of rmsweep made a stage in another way."""
     if identity["format"] != FORMAT:
         raise ValueError(
             f"{folder} was made by another version of rmsweep (its format is {identity['format']}, "
@@ -164,21 +172,22 @@ def require_format(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def json_digest(value: Any) -> str:
-    """First 32 hex digits of the SHA-256 of plain JSON."""
+    """Return 32 hex digits of the SHA-256 of plain JSON."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def text_versions() -> dict[str, str]:
-    """Versions of all that makes text into embeddings."""
-    found = provenance.versions()
+    """Return versions of all that makes text into embeddings, by package."""
+    versions = provenance.versions()
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -214,7 +223,7 @@ def remove_stale(folder: Path, pattern: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> OSError:
-    """The same error, saying what a user can do."""
+    """Return the same error, saying what a user can do where there is no room."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
     free = shutil.disk_usage(path.parent).free
@@ -230,23 +239,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class Noted(dict[str, Any]):
-    """What a build noted; ValueError for a field that is not there."""
+    """The fields that a build noted, in which one that is missing is a ValueError."""
 
     def __missing__(self, name: str) -> Any:
         raise ValueError(f"{name} is missing in a file of stages/: repeat the build")
 
 
 def read_json(path: Path) -> Any:
-    """A manifest, a part's mark or a file's record; ValueError where a field's type is another."""
+    """Return a manifest, a part's mark or a file's record; ValueError where it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_hook=Noted)
-        if not isinstance(found, dict):
+        noted = json.loads(path.read_text(encoding="utf-8"), object_hook=Noted)
+        if not isinstance(noted, dict):
             raise ValueError("no mapping")
-        _check_fields(found)
-        _check_fields(found["identity"] if path.name == "manifest.json" else {})
+        _check_fields(noted)
+        _check_fields(noted["identity"] if path.name == "manifest.json" else {})
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it and repeat the build") from None
-    return found
+    return noted
 
 
 def _check_fields(noted: Mapping[str, Any]) -> None:
@@ -262,13 +271,13 @@ def _check_fields(noted: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is no count")
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> str:
-    """Fields that differ, with both values."""
-    found = []
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
+    """Return the fields that differ, with both values."""
+    differences = []
     for name in sorted({*before, *now}):
         a, b = before.get(name), now.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            found.append(_difference(a, b, f"{at}{name}."))
+            differences.append(_difference(a, b, f"{path}{name}."))
         elif a != b:
-            found.append(f"{at}{name} was {a!r}, now {b!r}")
-    return "; ".join(text for text in found if text)
+            differences.append(f"{path}{name} was {a!r}, now {b!r}")
+    return "; ".join(text for text in differences if text)

@@ -1,4 +1,4 @@
-"""Prompts and responses as a build enters them: checked, unique, the same K for all."""
+"""Preparing the texts of a build: checked, unique prompts with the same K responses each."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,26 +11,31 @@ POLICIES = ("refuse", "keep", "drop")
 
 @dataclass(frozen=True)
 class PreparedTexts:
-    """Texts, a row a response or a prompt, in order of prompt_id; what was left out and why."""
+    """The texts of a split, in order of prompt_id, and counts of what was left out and why.
+
+    table: a row for each response, or for each prompt without any.
+    """
 
     table: pd.DataFrame
     counts: dict[str, int]
 
     @property
     def n_prompts(self) -> int:
+        """The number of prompts."""
         return int(self.table["prompt_id"].iloc[-1]) + 1
 
 
 def formatted(prompts: Iterable[str], form: str) -> list[str]:
+    """Return each prompt in the place of {prompt} in form."""
     return [form.replace("{prompt}", prompt) for prompt in prompts]
 
 
-def without(entered: PreparedTexts, other: PreparedTexts) -> PreparedTexts:
-    """Texts without those whose prompt is among another split's, which are counted."""
-    table = entered.table
+def without(prepared: PreparedTexts, other: PreparedTexts) -> PreparedTexts:
+    """Return texts without those whose prompt another split has, which are counted."""
+    table = prepared.table
     is_shared = table["prompt"].isin(set(other.table["prompt"]))
     is_out = table["prompt_id"].isin(table.loc[is_shared, "prompt_id"])
-    counts = entered.counts | {"in_other_split": int(table.loc[is_out, "prompt_id"].nunique())}
+    counts = prepared.counts | {"in_other_split": int(table.loc[is_out, "prompt_id"].nunique())}
     if is_out.all():
         raise ValueError(
             f"no train prompts are left: all {counts['in_other_split']} are test prompts, too"
@@ -46,7 +51,10 @@ def prepare_prompts(
     most_tokens: int,
     held_out: Sequence[str] = (),
 ) -> PreparedTexts:
-    """Unique prompts, in the format form, of at most most_tokens; none that is held out."""
+    """Return unique prompts in the format form, of at most most_tokens, but none held out.
+
+    n_tokens: returns the number of tokens of each prompt.
+    """
     unique = [prompt for prompt in dict.fromkeys(prompts) if prompt.strip()]
     counts = {"rows": len(prompts), "empty": sum(not prompt.strip() for prompt in prompts)}
     counts["repeated"] = len(prompts) - counts["empty"] - len(unique)
@@ -69,8 +77,9 @@ def prepare_prompts(
 def prepare_responses(
     table: pd.DataFrame, empty: str, unequal: str, name: str, n_bare: int = 0
 ) -> PreparedTexts:
-    """The same K responses to every prompt, by prompt_id if it is there, else by prompt.
+    """Return the same number of responses to every prompt.
 
+    A prompt is a prompt_id where the table has that column, else a text.
     empty: responses without text are refused, kept, or dropped with their prompt. unequal: other
     than the commonest number of responses is refused, or dropped: prompts with fewer, and of those
     with more the responses beyond it. name: of the source, in messages. n_bare: prompts without
@@ -118,7 +127,7 @@ def _without_empty(rows: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
 
 
 def prepare_pairs(table: pd.DataFrame, empty: str, name: str) -> PreparedTexts:
-    """Labelled pairs, a row a pair; those with an empty response refused, kept or dropped.
+    """Return labelled pairs, a row a pair; those with an empty response refused, kept or dropped.
 
     Pairs of equal responses, which have no label, are dropped. name: of the source, in messages.
     """

@@ -1,4 +1,4 @@
-"""Prompt and response as one sequence of tokens: where they meet, what is cut."""
+"""Prompt and response as one sequence of tokens, cut to what a model takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cut:
-    """What is left of a text that is too long.
+    """The part that is kept of a text that is too long.
 
     most: tokens in all, the tokenizer's own included. prompt_most: of the prompt; null: what the
     response leaves. keep: the first or the last tokens of a prompt. Of a response the first.
@@ -19,30 +19,32 @@ class Cut:
 
 
 def join_texts(prompt: str, response: str) -> tuple[str, int]:
-    """Prompt and response as one text, and where the prompt ends.
+    """Return prompt and response as one text, and where the prompt ends.
 
     A space is put between where neither side has white space, so that words stay apart.
     """
-    gap = not (not response or not prompt or response[0].isspace() or prompt[-1].isspace())
-    return prompt + " " * gap + response, len(prompt)
+    meet = bool(prompt and response) and not (prompt[-1].isspace() or response[0].isspace())
+    return prompt + (" " if meet else "") + response, len(prompt)
 
 
 def encode_pairs(
     tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], cut: Cut
 ) -> tuple[list[list[int]], int]:
-    """Token ids of each (prompt, response), and how many of these texts were cut."""
+    """Return token ids of each (prompt, response), and how many of these texts were cut."""
     joined = [
         join_texts(prompt, response) for prompt, response in zip(prompts, responses, strict=True)
     ]
-    found = tokenizer(
-        [text for text, _ in joined], add_special_tokens=False, return_offsets_mapping=True,
+    encoded = tokenizer(
+        [text for text, _ in joined],
+        add_special_tokens=False,
+        return_offsets_mapping=True,
         verbose=False,
-    )  # fmt: skip
+    )
     before, after = special_tokens(tokenizer)
     room = cut.most - len(before) - len(after)
     sequences, n_cut = [], 0
     for ids, offsets, (_, edge) in zip(
-        found["input_ids"], found["offset_mapping"], joined, strict=True
+        encoded["input_ids"], encoded["offset_mapping"], joined, strict=True
     ):
         n_prompt = sum(start < edge for start, _ in offsets)
         kept = _cut(ids[:n_prompt], ids[n_prompt:], room, cut)
@@ -59,26 +61,26 @@ def _cut(prompt: list[int], response: list[int], room: int, cut: Cut) -> list[in
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Tokens that the tokenizer puts before and after a text."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    """Return the tokens that a tokenizer puts before and after a text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     framed = tokenizer("a")["input_ids"]
-    for first in range(len(framed) - len(plain) + 1):
-        if framed[first : first + len(plain)] == plain:
-            return framed[:first], framed[first + len(plain) :]
+    for first in range(len(framed) - len(bare) + 1):
+        if framed[first : first + len(bare)] == bare:
+            return framed[:first], framed[first + len(bare) :]
     return [], []
 
 
 def pad_id(tokenizer: Any, n_embeddings: int, name: str) -> int:
-    """A token to fill batches with, that the model knows and that ends no text of ours.
+    """Return a token to fill batches with, that the model knows and that ends no text of ours.
 
     Models take the last token that is not this one for the end of a text, so it may not be one
     that the tokenizer appends. ValueError where the vocabulary has none.
     """
     appended = set(special_tokens(tokenizer)[1])
     for kind in ("pad", "unk", "eos", "bos"):
-        found = getattr(tokenizer, f"{kind}_token_id")
-        if found is not None and found < n_embeddings and found not in appended:
-            return found
+        token = getattr(tokenizer, f"{kind}_token_id")
+        if token is not None and token < n_embeddings and token not in appended:
+            return token
     raise ValueError(
         f"{name}: its vocabulary of {n_embeddings} has no token to pad with (pad, unk, eos, bos); "
         'add "pad_token" to its tokenizer_config.json, a token that the model knows'

@@ -1,4 +1,4 @@
-"""Is a cache what its build wrote? Checksums of all that is there, and a sample embedded again."""
+"""Verifying a built cache: checksums of all its files, and a sample embedded again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BATCH_TOKENS = 8192
 
 @dataclass(frozen=True)
 class Finding:
-    """What was checked, and what is wrong with it, if anything is."""
+    """A thing that was checked, and what is wrong with it, if anything is."""
 
     what: str
     wrong: str | None
@@ -29,8 +29,9 @@ class Finding:
 
 
 def verify_cache(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Finding]:
-    """Findings on all caches in a folder. sample: responses of each file to embed again, 0: none.
+    """Yield findings on all caches in a folder.
 
+    sample: responses of each file to embed again; 0 for none.
     FileNotFoundError where no build wrote anything in the folder.
     """
     if not (root / "stages").is_dir():
@@ -43,26 +44,26 @@ def verify_cache(root: Path, sample: int, seed: int, remote_code: bool) -> Itera
         require_format(stage.folder, stage.manifest["identity"])
     sound = {}
     for name, stage in stages.items():
-        found = _parts(stage)
-        sound[name] = found.wrong is None
-        yield found
+        finding = _parts(stage)
+        sound[name] = finding.wrong is None
+        yield finding
     wanted = {file for stage in stages.values() for file in stage.manifest.get("files", [])}
     noted = {record["file"]: record for record in map(read_json, root.glob("stages/*.json"))}
     for file in sorted(wanted | noted.keys()):
-        found = _file(root / file, noted.get(file), stages)
-        yield found
-        if sample and file.startswith("embd_") and found.wrong is None:
-            made = stages.get(noted[file]["stage"])
-            before = None if made is None else made.before
-            if made and before and sound[made.identity] and sound[before.identity]:
-                yield _embedded_again(root / file, made, sample, seed, remote_code)
+        finding = _file(root / file, noted.get(file), stages)
+        yield finding
+        if sample and file.startswith("embd_") and finding.wrong is None:
+            source = stages.get(noted[file]["stage"])
+            before = None if source is None else source.before
+            if source and before and sound[source.identity] and sound[before.identity]:
+                yield _embedded_again(root / file, source, sample, seed, remote_code)
     for path in sorted(root.glob("*.npy")):
         if path.name not in wanted | noted.keys():
             yield Finding(path.name, None, "not built here, so not checked")
 
 
 def _parts(stage: Stage) -> Finding:
-    """Are all parts there, as they were written, and made of what their inputs are now?"""
+    """Check that all parts are there, as they were written, of their inputs as they are now."""
     name, missing, changed, others = f"stages/{stage.folder.name}", 0, [], 0
     for part in range(stage.n_parts):
         if stage.sha256(part) is None or not stage.path(part).exists():
@@ -86,7 +87,7 @@ def _parts(stage: Stage) -> Finding:
 
 
 def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -> Finding:
-    """Is a file of the cache there, as it was written, and of the parts as they are now?"""
+    """Check that a file of the cache is there, as it was written, of the parts as they are now."""
     if not path.exists() or record is None or record["sha256"] is None:
         return Finding(path.name, "is missing or not whole: repeat the build")
     if file_digest(path) != record["sha256"]:
@@ -100,13 +101,13 @@ def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -
 
 
 def _embedded_again(path: Path, stage: Stage, sample: int, seed: int, remote_code: bool) -> Finding:
-    """The smallest cosine of a sample with what the cache holds."""
+    """Embed a sample again, and check its smallest cosine with what the cache holds."""
     assert stage.before is not None
     prompts, responses, stored = _sample(path, stage.before, sample, seed)
     what = f"{path.name}, {len(prompts)} texts embedded again"
-    found = _embed(stage.manifest, prompts, responses, remote_code)
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(stored, axis=1)
-    cosine = (found * stored).sum(axis=1) / np.maximum(norms, 1e-12)
+    embeddings = _embed(stage.manifest, prompts, responses, remote_code)
+    norms = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(stored, axis=1)
+    cosine = (embeddings * stored).sum(axis=1) / np.maximum(norms, 1e-12)
     worst = int(cosine.argmin())
     detail = f"smallest cosine {cosine[worst]:.6f}"
     is_same = cosine[worst] >= LEAST_COSINE
@@ -117,25 +118,25 @@ def _embedded_again(path: Path, stage: Stage, sample: int, seed: int, remote_cod
 def _sample(
     path: Path, before: Stage, n: int, seed: int
 ) -> tuple[list[str], list[str], np.ndarray]:
-    """Prompts, responses and embeddings in the cache of n rows of a few parts."""
+    """Return prompts, responses and embeddings in the cache of n rows of a few parts."""
     rng = np.random.default_rng(seed)
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
     parts = rng.permutation(before.n_parts)[:N_PARTS]
-    prompts, responses, found = [], [], []
+    prompts, responses, embeddings = [], [], []
     for part, share in zip(parts, np.array_split(np.arange(n), len(parts)), strict=True):
         table = before.read_table(int(part))
         for row in rng.permutation(len(table))[: len(share)].tolist():
             text = table.slice(row, 1).to_pylist()[0]
             prompts.append(text["prompt"])
             responses.append(text["response"])
-            found.append(stored[text["prompt_id"], text["response_id"]].astype(np.float32))
-    return prompts, responses, np.stack(found)
+            embeddings.append(stored[text["prompt_id"], text["response_id"]].astype(np.float32))
+    return prompts, responses, np.stack(embeddings)
 
 
 def _embed(
     manifest: dict[str, Any], prompts: list[str], responses: list[str], remote_code: bool
 ) -> np.ndarray:
-    """Embeddings by the model and settings of a manifest; ValueError where the model is another."""
+    """Return embeddings by the model and settings of a manifest; ValueError for another model."""
     name, revision, identity = manifest["model"], manifest["revision"], manifest["identity"]
     try:
         pooling, cut = embed.Pooling(**identity["pooling"]), Cut(**identity["cut"])

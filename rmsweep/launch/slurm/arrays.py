@@ -15,6 +15,7 @@ import pyarrow as pa
 from rmsweep.config.launchers import Place
 from rmsweep.errors import one_line
 from rmsweep.launch.slurm.scheduler import Task
+from rmsweep.paths import LaunchFolder
 from rmsweep.results import parquet
 
 SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
@@ -44,22 +45,12 @@ class Array:
         return {key for pack in self.tasks[index] for key in pack}
 
 
-def jobs_folder(directory: Path) -> Path:
-    """Return the folder of a sweep in which its arrays are recorded."""
-    return directory / "jobs"
-
-
-def logs_folder(directory: Path) -> Path:
-    """Return the folder of a sweep in which submitit keeps scripts, pickles and logs."""
-    return jobs_folder(directory) / "submitit"
-
-
-def job_name(directory: Path, array: str) -> str:
+def job_name(folder: LaunchFolder, array: str) -> str:
     """Return an array's name in Slurm, which tells people the sweep and rmsweep the array."""
-    return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', directory.name)}-{array}"
+    return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', folder.name)}-{array}"
 
 
-def write_array(directory: Path, array: Array) -> None:
+def write_array(folder: LaunchFolder, array: Array) -> None:
     """Record an array that is, or is about to be, Slurm's."""
     rows = [
         {"task": t, "pack": p, "key": key}
@@ -72,32 +63,32 @@ def write_array(directory: Path, array: Array) -> None:
     fields["place"] = vars(array.place)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     table = table.replace_schema_metadata({"array": json.dumps(fields)})
-    parquet.write_table(table, _path(directory, array.id))
+    parquet.write_table(table, _path(folder, array.id))
 
 
-def remove_array(directory: Path, array: str) -> None:
+def remove_array(folder: LaunchFolder, array: str) -> None:
     """Remove the record of an array that Slurm has refused."""
-    _path(directory, array).unlink(missing_ok=True)
+    _path(folder, array).unlink(missing_ok=True)
 
 
-def read_array(directory: Path, array: str) -> Array:
+def read_array(folder: LaunchFolder, array: str) -> Array:
     """Return the array of this id; ValueError where its record is not as a launch wrote it."""
-    return _read_file(_path(directory, array))
+    return _read_file(_path(folder, array))
 
 
-def submitted_arrays(directory: Path) -> list[Array]:
+def submitted_arrays(folder: LaunchFolder) -> list[Array]:
     """Return every array that was, or is about to be, given to Slurm, in order of launch."""
     arrays = []
-    names = os.listdir(jobs_folder(directory)) if jobs_folder(directory).is_dir() else []
+    names = os.listdir(folder.jobs) if folder.jobs.is_dir() else []
     for name in names:
         if name.endswith(".parquet") and not name.startswith("."):
             with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
-                arrays.append(_read_file(jobs_folder(directory) / name))
+                arrays.append(_read_file(folder.jobs / name))
     return sorted(arrays, key=lambda array: (array.launched_at, array.id))
 
 
-def _path(directory: Path, array: str) -> Path:
-    return jobs_folder(directory) / f"{array}.parquet"
+def _path(folder: LaunchFolder, array: str) -> Path:
+    return folder.jobs / f"{array}.parquet"
 
 
 def _read_file(path: Path) -> Array:
@@ -124,14 +115,14 @@ def _array(table: pa.Table) -> Array:
 
 
 def tasks_of(
-    directory: Path, arrays: Sequence[Array], tasks: Sequence[Task]
+    folder: LaunchFolder, arrays: Sequence[Array], tasks: Sequence[Task]
 ) -> list[tuple[Array, Task]]:
     """Return those of Slurm's tasks that belong to these arrays, with their arrays.
 
     Accounting has one line, under the array's number alone, for tasks that were cancelled before
     they started, and for a moment for one that has just started: these are the array's others.
     """
-    by_name = {job_name(directory, array.id): array for array in arrays}
+    by_name = {job_name(folder, array.id): array for array in arrays}
     ours = [(by_name[task.name], task) for task in tasks if task.name in by_name]
     pairs = [(a, task) for a, task in ours if task.is_single == (len(a.tasks) == 1)]
     named = {(a.id, task.index) for a, task in pairs}

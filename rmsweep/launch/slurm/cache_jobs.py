@@ -17,6 +17,7 @@ from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import lock
 from rmsweep.launch.slurm import arrays, scheduler, submit, tasks
 from rmsweep.launch.slurm.launcher import SlurmLauncher
+from rmsweep.paths import LaunchFolder
 from rmsweep.provenance import slurm_job
 
 JOIN = "join"
@@ -31,7 +32,7 @@ def require_cluster(launcher: object) -> SlurmLauncher:
 
 
 def submit_stages(
-    root: Path,
+    folder: LaunchFolder,
     kinds: Sequence[str],
     shards: Sequence[tuple[int, int]],
     cluster: SlurmLauncher,
@@ -40,14 +41,14 @@ def submit_stages(
     """Submit an array for each stage and a job that joins the parts; return job ids by stage.
 
     A shard's task waits for that shard's task of the stage before. work(folder, array, task) is
-    called on the node. ValueError while jobs of a build in root live; LaunchError, with nothing
+    called on the node. ValueError while jobs of a build there live; LaunchError, with nothing
     submitted, where sbatch refuses one.
     """
     if len(shards) > scheduler.max_array_size() - 1:
         raise ValueError(f"--shards must be below MaxArraySize, {scheduler.max_array_size()}")
     launch, jobs = token_hex(4), dict[str, str]()
-    with lock.only_launch(root, runs=False):
-        require_none_live(root)
+    with lock.only_launch(folder, runs=False):
+        require_none_live(folder)
         for kind in [*kinds, JOIN]:
             on = "cpu" if kind == JOIN else cluster.device
             fields = cluster.fields if on == "cpu" else cluster.fields.for_gpu()
@@ -56,7 +57,7 @@ def submit_stages(
             place = Place(None, on, fields.cpus)
             array = submit.new_array(f"{launch}-{kind}", [[[n]] for n in names], fields, place)
             try:
-                jobs[kind] = submit.submit_array(root, replace(array, workers=1), work)
+                jobs[kind] = submit.submit_array(folder, replace(array, workers=1), work)
             except FailedJobError as error:
                 scheduler.cancel([scheduler.Task(job, 0, "", "PENDING") for job in jobs.values()])
                 raise LaunchError(
@@ -77,18 +78,20 @@ def _dependency(kind: str, before: list[str]) -> dict[str, str]:
     return {"dependency": f"{after}:{before[-1]}", "kill_on_invalid_dep": "yes"}
 
 
-def require_none_live(root: Path) -> None:
-    """Raise ValueError while Slurm has tasks of a build in root; without a Slurm it has none."""
+def require_none_live(folder: LaunchFolder) -> None:
+    """Raise ValueError while Slurm has tasks of a build there; without a Slurm it has none."""
     try:
-        live = tasks.live_tasks(root)
+        live = tasks.live_tasks(folder)
     except errors.Unavailable as error:
         if shutil.which("squeue") is None:  # a cache that was copied from a cluster
             return
-        raise ValueError(f"whether a build in {root} still runs cannot be told: {error}") from None
+        raise ValueError(
+            f"whether a build in {folder} still runs cannot be told: {error}"
+        ) from None
     if live:
         ids = sorted({task.job for _, task in live})
         raise ValueError(
-            f"{len(live)} tasks of a build in {root} are queued or running: wait for them, or "
+            f"{len(live)} tasks of a build in {folder} are queued or running: wait for them, or "
             f"scancel {' '.join(ids)}"
         )
 
@@ -101,7 +104,7 @@ def begin_task(folder: str, array: str, task: int) -> tuple[arrays.Array, str, s
     """
     import torch
 
-    record = arrays.read_array(Path(folder), array)
+    record = arrays.read_array(LaunchFolder(Path(folder)), array)
     os.chdir(record.cwd)
     signal.signal(signal.SIGUSR2, _queue_again)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit lives through it

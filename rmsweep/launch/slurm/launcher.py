@@ -18,6 +18,7 @@ from rmsweep.launch import cost, progress
 from rmsweep.launch.slurm import scheduler, tasks
 from rmsweep.launch.slurm.arrays import Array, submitted_arrays
 from rmsweep.launch.slurm.task import run_task
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 
 POLL_S = 5  # of a launch that waits for its jobs
@@ -52,12 +53,12 @@ class SlurmLauncher:
         trusted_code.require_shell(self.fields.setup, self.fields.sbatch, config_dirs)
 
     @staticmethod
-    def live_keys(directory: Path) -> set[str]:
+    def live_keys(folder: SweepFolder) -> set[str]:
         """Return the keys of the sweep's runs in tasks that wait or run; Unavailable if unknown."""
-        return tasks.live_keys(directory)
+        return tasks.live_keys(folder)
 
     def start(
-        self, items: Sequence[Item], cache_root: str | None, directory: Path, saves: bool
+        self, items: Sequence[Item], cache_root: str | None, folder: SweepFolder, saves: bool
     ) -> None:
         """Submit the runs as arrays of tasks, and say as what."""
         from rmsweep.launch.slurm import submit  # here: submitit takes a while to load
@@ -70,7 +71,7 @@ class SlurmLauncher:
         seconds, _ = cost.estimated_seconds(items, measured, self.device)
         by_key = {item.key: float(s) for item, s in zip(items, seconds, strict=True)}
         arrays = submit.plan_arrays(items, self.fields, self.device, by_key, root, most, saves)
-        submitted = submit.submit_arrays(directory, arrays, run_task)
+        submitted = submit.submit_arrays(folder, arrays, run_task)
         progress.say(
             f"submitted {len(items)} runs in {submitted.n_tasks} tasks: jobs "
             f"{', '.join(submitted.jobs) or 'none'}"
@@ -80,14 +81,14 @@ class SlurmLauncher:
                 f"fewer and longer tasks than planned, since sbatch said: {submitted.refusal}"
             )
 
-    def follow(self, directory: Path, keys: set[str]) -> None:
+    def follow(self, folder: SweepFolder, keys: set[str]) -> None:
         """Wait until all these runs have ended, or no task is left that could end them."""
-        launched = [array.launched_at for array in submitted_arrays(directory)]
+        launched = [array.launched_at for array in submitted_arrays(folder)]
         since = pd.Timestamp(max(launched, default="1970-01-01T00Z"))
         asked_at, is_over = float("-inf"), False
         with progress.bar(len(keys)) as advance:
             while True:
-                done, failed = _ended(directory, keys, since)
+                done, failed = _ended(folder, keys, since)
                 advance(len(done) + len(failed), len(failed))
                 if is_over or done == keys:
                     return
@@ -95,19 +96,23 @@ class SlurmLauncher:
                 if all_ended or time.monotonic() - asked_at > tasks.CACHED_S:
                     asked_at = time.monotonic()
                     with contextlib.suppress(Unavailable):  # it restarts; the jobs go on
-                        is_over = not tasks.live_tasks(directory)
+                        is_over = not tasks.live_tasks(folder)
                 if not is_over:
                     time.sleep(POLL_S)
 
     @staticmethod
-    def cancel(directory: Path) -> int:
+    def cancel(folder: SweepFolder) -> int:
         """Cancel the sweep's tasks that wait or run, and return their number."""
-        live = [task for _, task in tasks.live_tasks(directory)]
+        live = [task for _, task in tasks.live_tasks(folder)]
         scheduler.cancel(live)
         return len(live)
 
     def describe(
-        self, items: Sequence[Item], seconds: np.ndarray, cache_root: str | None, directory: Path
+        self,
+        items: Sequence[Item],
+        seconds: np.ndarray,
+        cache_root: str | None,
+        folder: SweepFolder,
     ) -> list[str]:
         """Return what `--plan` says of these runs: arrays, hours, and the script of each array.
 
@@ -134,28 +139,28 @@ class SlurmLauncher:
             minutes = sum(by_key[key] for key in keys) / len(array.tasks) / 60 / cores
             lines.append(
                 f"\narray of {len(array.tasks)} tasks, {len(keys)} runs, about {minutes:.1f} "
-                f"minutes a task:\n{submit.script_of(directory, array)}"
+                f"minutes a task:\n{submit.script_of(folder, array)}"
             )
         return lines
 
-    def release(self, directory: Path) -> None:
+    def release(self, folder: SweepFolder) -> None:
         """Let those of the sweep's tasks go on that Slurm holds, as after a failed start."""
-        held = [task for _, task in tasks.live_tasks(directory) if task.is_held]
+        held = [task for _, task in tasks.live_tasks(folder) if task.is_held]
         scheduler.release(held)
         if held:
             progress.say(f"released {len(held)} tasks that Slurm held")
 
-    def retuned(self, directory: Path, items: Sequence[Item]) -> list[tuple[list[Item], Self]]:
+    def retuned(self, folder: SweepFolder, items: Sequence[Item]) -> list[tuple[list[Item], Self]]:
         """Return the runs with the launchers they need to be tried again.
 
         Those of tasks that were killed get half the runs in a pack and twice the memory of the
         last time.
         """
-        arrays = submitted_arrays(directory)
+        arrays = submitted_arrays(folder)
         if not arrays:
             return [(list(items), self)]
         groups, left = [], list(items)
-        for (pack_runs, mem_gb), keys in _after_kills(directory, arrays).items():
+        for (pack_runs, mem_gb), keys in _after_kills(folder, arrays).items():
             part = [item for item in left if item.key in keys]
             left = [item for item in left if item.key not in keys]
             if part:
@@ -171,17 +176,17 @@ class SlurmLauncher:
         return [*groups, (left, self)] if left else groups
 
 
-def _ended(directory: Path, keys: set[str], since: pd.Timestamp) -> tuple[set[str], set[str]]:
+def _ended(folder: SweepFolder, keys: set[str], since: pd.Timestamp) -> tuple[set[str], set[str]]:
     """Return which of these runs are done, and which have failed since then."""
-    rows = dataset.read_rows(directory, ["key", "status", "finished_at"])
+    rows = dataset.read_rows(folder, ["key", "status", "finished_at"])
     done = keys & set(rows.loc[rows["status"] == "done", "key"])
     return done, keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
 
 
-def _after_kills(directory: Path, arrays: Sequence[Array]) -> dict[tuple[int, float], set[str]]:
+def _after_kills(folder: SweepFolder, arrays: Sequence[Array]) -> dict[tuple[int, float], set[str]]:
     """Return the keys of killed tasks by the runs in a pack and the memory to try next, in GB."""
     groups: dict[tuple[int, float], set[str]] = {}
-    for array, task in tasks.killed_tasks(directory, arrays):
+    for array, task in tasks.killed_tasks(folder, arrays):
         keys = array.keys_of_task(task.index)
         largest = max(len(pack) for pack in array.tasks[task.index])
         smaller = (max(1, largest // 2), 2 * array.launcher["mem_gb"])

@@ -21,6 +21,7 @@ from rmsweep.launch import cost
 from rmsweep.launch.packs import packs_of
 from rmsweep.launch.slurm import arrays
 from rmsweep.launch.slurm.arrays import Array
+from rmsweep.paths import LaunchFolder
 
 Work = Callable[[str, str, int], None]  # of a task: the sweep's folder, array, the task's number
 UNSENT = re.compile(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]{32}\.sh")  # submitit's, refused
@@ -105,23 +106,23 @@ def _tasks(
     return tasks
 
 
-def script_of(directory: Path, array: Array) -> str:
+def script_of(folder: LaunchFolder, array: Array) -> str:
     """Return the script that sbatch would get for an array."""
     text = _make_sbatch_string(
         command="python -m submitit.core._submit ...",
-        folder=arrays.logs_folder(directory).absolute(),
+        folder=folder.logs.absolute(),
         map_count=len(array.tasks) if len(array.tasks) > 1 else None,
-        **_parameters(directory, array),
+        **_parameters(folder, array),
     )
     return text.strip()
 
 
-def _parameters(directory: Path, array: Array) -> dict[str, Any]:
+def _parameters(folder: LaunchFolder, array: Array) -> dict[str, Any]:
     """Return an array's resources, as submitit names them."""
     asked = array.launcher
     optional = {name: asked[name] for name in ("partition", "account", "qos", "gres", "constraint")}
     return {name: value for name, value in optional.items() if value is not None} | {
-        "job_name": arrays.job_name(directory, array.id),
+        "job_name": arrays.job_name(folder, array.id),
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": asked["cpus"],
@@ -141,7 +142,7 @@ def signal_delay_s(time_min: int) -> int:
     return min(90, 12 * time_min)
 
 
-def submit_arrays(directory: Path, planned: Sequence[Array], work: Work) -> Submitted:
+def submit_arrays(folder: LaunchFolder, planned: Sequence[Array], work: Work) -> Submitted:
     """Give arrays to Slurm; where it accepts no more jobs, as fewer tasks with more work each.
 
     Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job for
@@ -152,7 +153,7 @@ def submit_arrays(directory: Path, planned: Sequence[Array], work: Work) -> Subm
         left = array
         while True:
             try:
-                accepted.append(submit_array(directory, left, work))
+                accepted.append(submit_array(folder, left, work))
                 break
             except FailedJobError as error:
                 refusal = one_line(error)
@@ -173,23 +174,25 @@ def _merged(array: Array, n_tasks: int) -> Array:
     return replace(array, tasks=[packs[a:b] for a, b in zip(edges, edges[1:], strict=False)])
 
 
-def submit_array(directory: Path, array: Array, work: Work) -> str:
+def submit_array(folder: LaunchFolder, array: Array, work: Work) -> str:
     """Submit one array, recorded before Slurm knows of it, and return its job id.
 
     FailedJobError, and no record is left, where sbatch refuses it.
     """
-    arrays.write_array(directory, array)
-    executor = SlurmExecutor(arrays.logs_folder(directory))
-    executor.update_parameters(**_parameters(directory, array))
+    arrays.write_array(folder, array)
+    executor = SlurmExecutor(folder.logs)
+    executor.update_parameters(**_parameters(folder, array))
     n = len(array.tasks)
     try:
-        tasks = executor.map_array(work, [str(directory.absolute())] * n, [array.id] * n, range(n))
+        tasks = executor.map_array(
+            work, [str(folder.path.absolute())] * n, [array.id] * n, range(n)
+        )
     except FailedJobError:
-        arrays.remove_array(directory, array.id)
+        arrays.remove_array(folder, array.id)
         for path in executor.folder.iterdir():
             if UNSENT.fullmatch(path.name):
                 path.unlink()
         raise
     job = tasks[0].job_id.partition("_")[0]
-    arrays.write_array(directory, replace(array, job=job))
+    arrays.write_array(folder, replace(array, job=job))
     return job

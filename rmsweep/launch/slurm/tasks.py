@@ -13,13 +13,12 @@ from rmsweep.errors import Unavailable
 from rmsweep.launch.slurm import scheduler
 from rmsweep.launch.slurm.arrays import (
     Array,
-    jobs_folder,
     keys_in,
-    logs_folder,
     submitted_arrays,
     tasks_of,
 )
 from rmsweep.launch.slurm.scheduler import Task
+from rmsweep.paths import LaunchFolder
 
 CACHED_S = 30  # Slurm is not asked again before
 RUNNING = {"RUNNING", "COMPLETING", "SIGNALING"}
@@ -27,38 +26,38 @@ KILLED = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
 NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begin
 
 
-def live_tasks(directory: Path) -> list[tuple[Array, Task]]:
+def live_tasks(folder: LaunchFolder) -> list[tuple[Array, Task]]:
     """Return a sweep's tasks that wait or run, with their arrays, by one call of squeue.
 
     Unavailable where Slurm does not answer; a sweep that gave it nothing does not ask.
     """
-    arrays = submitted_arrays(directory)
-    return tasks_of(directory, arrays, scheduler.queued()) if arrays else []
+    arrays = submitted_arrays(folder)
+    return tasks_of(folder, arrays, scheduler.queued()) if arrays else []
 
 
-def live_keys(directory: Path) -> set[str]:
+def live_keys(folder: LaunchFolder) -> set[str]:
     """Return the keys of the runs in a sweep's tasks that wait or run."""
-    return keys_in(live_tasks(directory))
+    return keys_in(live_tasks(folder))
 
 
-def known_tasks(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
+def known_tasks(folder: LaunchFolder, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
     """Return Slurm's tasks of these arrays, by one call at most every CACHED_S seconds.
 
     Ended tasks are known where the cluster keeps accounts; else only those in the queue.
     """
     numbers = sorted(array.job for array in arrays if array.job is not None)
-    answer = _last_answer(directory)
+    answer = _last_answer(folder)
     age_s = time.time() - answer.get("at", float("-inf"))
     if answer.get("numbers") != numbers or not 0 <= age_s < CACHED_S:  # < 0: a clock set back
         answer = _new_answer(numbers, answer.get("keeps_accounts", True))
-        _keep_answer(directory, answer)
-    return tasks_of(directory, arrays, answer["tasks"])
+        _keep_answer(folder, answer)
+    return tasks_of(folder, arrays, answer["tasks"])
 
 
-def _last_answer(directory: Path) -> dict[str, Any]:
+def _last_answer(folder: LaunchFolder) -> dict[str, Any]:
     """Return what Slurm said last; empty where that is not there, or not whole."""
     try:
-        answer: dict[str, Any] = json.loads(_answer_file(directory).read_text())
+        answer: dict[str, Any] = json.loads(_answer_file(folder).read_text())
         return answer | {
             "tasks": [Task(**task) for task in answer["tasks"]],
             "at": answer["at"] + 0,
@@ -94,37 +93,37 @@ def _with_held(tasks: list[Task]) -> list[Task]:
     return [replace(task, is_held=task.id in held) for task in tasks]
 
 
-def _keep_answer(directory: Path, answer: dict[str, Any]) -> None:
+def _keep_answer(folder: LaunchFolder, answer: dict[str, Any]) -> None:
     """Keep an answer for the next question; who may not write to the sweep need not."""
     text = json.dumps(answer | {"tasks": [asdict(task) for task in answer["tasks"]]})
-    with contextlib.suppress(OSError), files.whole(_answer_file(directory)) as unfinished:
+    with contextlib.suppress(OSError), files.whole(_answer_file(folder)) as unfinished:
         unfinished.write_text(text)
 
 
-def _answer_file(directory: Path) -> Path:
-    return jobs_folder(directory) / ".scheduler.json"
+def _answer_file(folder: LaunchFolder) -> Path:
+    return folder.jobs / ".scheduler.json"
 
 
-def killed_tasks(directory: Path, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
+def killed_tasks(folder: LaunchFolder, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
     """Return the tasks that the kernel or Slurm killed for what they took, oldest launch first."""
-    _answer_file(directory).unlink(missing_ok=True)  # what happened in the last half minute counts
+    _answer_file(folder).unlink(missing_ok=True)  # what happened in the last half minute counts
     return [
         (array, task)
-        for array, task in known_tasks(directory, arrays)
+        for array, task in known_tasks(folder, arrays)
         if task.state == "OUT_OF_MEMORY" or (task.state == "FAILED" and task.exit_code in KILLED)
     ]
 
 
-def log_of(directory: Path, array: Array, index: int) -> Path | None:
+def log_of(folder: LaunchFolder, array: Array, index: int) -> Path | None:
     """Return the file of a task's log; None before the task has started."""
     number = f"{array.job}_{index}" if len(array.tasks) > 1 else f"{array.job}"
-    path = logs_folder(directory) / f"{number}_0_log.out"
+    path = folder.logs / f"{number}_0_log.out"
     return path if path.exists() else None
 
 
-def end_of_log(directory: Path, array: Array, index: int) -> str:
+def end_of_log(folder: LaunchFolder, array: Array, index: int) -> str:
     """Return the path of a task's log and the last line that the task itself wrote."""
-    path = log_of(directory, array, index)
+    path = log_of(folder, array, index)
     if path is None:
         return "no log: it never started"
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]

@@ -253,7 +253,7 @@ def test_an_adapter_has_a_say(made):
 
 
 @pytest.mark.parametrize("kind", ["GPT2", "Llama", "Gemma"])
-@pytest.mark.parametrize("mode", embed.POOLINGS)
+@pytest.mark.parametrize("mode", ["last", "mean", "cls"])
 @pytest.mark.parametrize("pad", [True, False])
 def test_padding_does_not_reach_the_embeddings(tmp_path, kind, mode, pad):
     folder = tiny_models.make(tmp_path / "m", kind, "ForCausalLM", pad=pad)

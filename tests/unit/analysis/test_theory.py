@@ -21,6 +21,7 @@ from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
 from rmsweep.evaluation import risks
 from rmsweep.evaluation.score import score_runs
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema
 from rmsweep.training.fit import fit_runs
 from rmsweep.training.predict import predict_rewards, stack_models
@@ -397,7 +398,7 @@ def test_parts_without_risks_read_as_null(tmp_path):
     part = tmp_path / "runs" / "part-0.parquet"
     parquet.write_table(pa.Table.from_pylist(table, schema=old), part)
     for columns in (None, ["key", *schema.RISKS]):
-        row = dataset.read_rows(tmp_path, columns).iloc[0]
+        row = dataset.read_rows(SweepFolder(tmp_path), columns).iloc[0]
         assert row["key"] == "a" and row[list(schema.RISKS)].isna().all()
 
 

@@ -8,6 +8,7 @@ from rmsweep.launch import start
 from rmsweep.launch.launchers import LAUNCHERS, launcher_of
 from rmsweep.launch.local import LocalLauncher
 from rmsweep.launch.slurm.launcher import SlurmLauncher
+from rmsweep.paths import SweepFolder
 
 YAMLS = sorted((paths.SHIPPED / "conf/launcher").glob("*.yaml"))
 
@@ -34,7 +35,7 @@ def test_what_launchers_say_of_themselves():
 def test_nothing_is_retuned_where_no_array_was_submitted(tmp_path):
     for name in LAUNCHERS:
         launcher = launcher_of(values_of(name), None)
-        assert launcher.retuned(tmp_path, ["run"]) == [(["run"], launcher)]
+        assert launcher.retuned(SweepFolder(tmp_path), ["run"]) == [(["run"], launcher)]
 
 
 @pytest.mark.parametrize("cluster", ["pbs", None, ["slurm"]])
@@ -64,5 +65,7 @@ def test_a_further_launcher_is_one_row(tmp_path, monkeypatch):
             self.key = key
 
     for asking in (launcher, launcher_of(values_of("local"), "cpu")):
-        items = start.items_to_start(tmp_path, [Item("a"), Item("b")], asking, saves=False)
+        items = start.items_to_start(
+            SweepFolder(tmp_path), [Item("a"), Item("b")], asking, saves=False
+        )
         assert [item.key for item in items] == ["a"]

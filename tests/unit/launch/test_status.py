@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from rmsweep.launch import lock, status
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema
 
 
@@ -19,7 +20,7 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def write(keys, *rows):
-        directory = dataset.folder("made_up")
+        directory = SweepFolder.named("made_up").path
         shutil.rmtree(directory, ignore_errors=True)
         (directory / "runs").mkdir(parents=True)
         wanted = [{"key": key, "spec_id": key} for key in keys]
@@ -29,7 +30,9 @@ def sweep(tmp_path, monkeypatch):
         names = ("key", "status", "finished_at", "error")
         ended = [(k, s, now - datetime.timedelta(seconds=ago), "E: bad") for k, s, ago in rows]
         if rows:
-            dataset.write_part(directory, [dict(zip(names, row, strict=True)) for row in ended])
+            dataset.write_part(
+                SweepFolder(directory), [dict(zip(names, row, strict=True)) for row in ended]
+            )
         return status.sweep_status("made_up")
 
     return write

@@ -33,7 +33,7 @@ from rmsweep.config.launchers import Place
 from rmsweep.evaluation.score import score_runs
 from rmsweep.launch import worker
 from rmsweep.launch.worker import run_pack
-from rmsweep.paths import SHIPPED
+from rmsweep.paths import SHIPPED, SweepFolder
 from rmsweep.results import dataset, failures, schema
 from rmsweep.training.annotate import annotate_pairs
 from rmsweep.training.fit import fit_runs
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_is_a_failed_row(tmp_path):
 
 def test_outcome_counts_what_was_done(tmp_path):
     good, bad = spec_of(*TINY, *MLP_TINY), spec_of(*TINY, *MLP_TINY, "training.learning_rate=1e30")
-    outcome = run_pack(items_of([good, bad]), Place(None, "cpu", 1), tmp_path)
+    outcome = run_pack(items_of([good, bad]), Place(None, "cpu", 1), SweepFolder(tmp_path))
     assert (outcome.done, outcome.failed) == (1, 1)
     assert outcome.wall_s >= outcome.fit_s + outcome.score_s > 0
 
@@ -252,9 +252,9 @@ def test_parts_with_null_and_other_columns_side_by_side_read_back_whole(tmp_path
     unlike = spec_of(*TINY, *MLP_TINY, "training.patience=null", "evaluation.n=3")
     found = [mlp_run, trees_run, failing, unlike]
     for spec in found:
-        run_pack(items_of([spec]), Place(None, "cpu", 1), tmp_path)
+        run_pack(items_of([spec]), Place(None, "cpu", 1), SweepFolder(tmp_path))
     assert len(list((tmp_path / "runs").glob("part-*.parquet"))) == 4
-    rows = dataset.read_rows(tmp_path).set_index("spec_id")
+    rows = dataset.read_rows(SweepFolder(tmp_path)).set_index("spec_id")
     assert set(rows.index) == {spec.spec_id for spec in found}
     assert [*rows.columns] == [name for name in schema.SCHEMA.names if name != "spec_id"]
     assert rows.at[mlp_run.spec_id, "epochs"] >= 1
@@ -272,7 +272,7 @@ def test_parts_of_failed_rows_alone_read_back(tmp_path):
     failing = spec_of(*TINY, *MLP_TINY, "training.learning_rate=1e30")
     rows = rows_of(tmp_path, items_of([failing]))
     assert list(rows["status"]) == ["failed"]
-    assert failures.latest_failures(tmp_path)["error"].iloc[0] == rows["error"].iloc[0]
+    assert failures.latest_failures(SweepFolder(tmp_path))["error"].iloc[0] == rows["error"].iloc[0]
 
 
 def test_pairs_of_equal_responses_are_counted_and_normbt_stays_finite(tmp_path):

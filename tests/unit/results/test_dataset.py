@@ -14,6 +14,7 @@ import rmsweep
 from rmsweep import files
 from rmsweep.config import columns
 from rmsweep.launch.slurm import arrays
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, failures, parquet, schema, sweep_record
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -23,8 +24,8 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 def sweep(tmp_path, monkeypatch):
     """The folder of a sweep named small, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    folder = dataset.folder("small")
-    dataset.require_writable(folder)
+    folder = SweepFolder.named("small").path
+    dataset.require_writable(SweepFolder(folder))
     return folder
 
 
@@ -64,9 +65,9 @@ def test_the_schema_has_what_is_promised():
 def test_null_and_other_parts_read_back_whole(sweep):
     written = [full_row("a"), row("b"), row("c", status="failed", error="E: no"), full_row("d")]
     for one in written:
-        dataset.write_part(sweep, [one])
-    dataset.write_part(sweep, [full_row("e"), row("f")])
-    rows = dataset.read_rows(sweep).set_index("key")
+        dataset.write_part(SweepFolder(sweep), [one])
+    dataset.write_part(SweepFolder(sweep), [full_row("e"), row("f")])
+    rows = dataset.read_rows(SweepFolder(sweep)).set_index("key")
     assert list(rows.reset_index().columns) == schema.SCHEMA.names and len(rows) == 6
     for one in written:
         for name in schema.SCHEMA.names[1:]:
@@ -95,10 +96,10 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
         for path in (sweep / "runs").iterdir():
             path.unlink()
         for one in order:
-            dataset.write_part(sweep, [one])
+            dataset.write_part(SweepFolder(sweep), [one])
         done = dataset.load("small").set_index("key").sort_index()
         assert done["improvement"].to_dict() == {"a": 1.0, "b": 2.0}
-        failed = failures.latest_failures(sweep).set_index("key")
+        failed = failures.latest_failures(SweepFolder(sweep)).set_index("key")
         assert failed["error"].to_dict() == {"c": "E: once more"}, "what has no done row, latest"
         seen.append(done)
     for other in seen[1:]:
@@ -109,7 +110,7 @@ def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
 
 
 def test_nothing_yet_and_no_such_sweep(sweep):
-    assert dataset.load("small").empty and failures.latest_failures(sweep).empty
+    assert dataset.load("small").empty and failures.latest_failures(SweepFolder(sweep)).empty
     assert sweep_record.wanted_runs("small").empty
     with pytest.raises(FileNotFoundError, match="absent"):
         dataset.load("absent")
@@ -117,8 +118,8 @@ def test_nothing_yet_and_no_such_sweep(sweep):
 
 def test_parts_older_than_some_columns_are_null_there(sweep):
     newer = ["loss.ensemble", "loss.pick", "loss.member", "objective_counts", "kl_risk", "dim"]
-    dataset.write_part(sweep, [full_row("a")])
-    dataset.write_part(sweep, [full_row("b")])
+    dataset.write_part(SweepFolder(sweep), [full_row("a")])
+    dataset.write_part(SweepFolder(sweep), [full_row("b")])
     path = sorted((sweep / "runs").iterdir())[0]
     whole = pq.read_table(path, partitioning=None)
     older = whole.drop_columns(newer).replace_schema_metadata(None)  # nor had it a hash of them
@@ -131,8 +132,8 @@ def test_parts_older_than_some_columns_are_null_there(sweep):
 
 
 def test_a_part_cut_short_is_named(sweep):
-    dataset.write_part(sweep, [full_row("a")])
-    dataset.write_part(sweep, [full_row("b")])
+    dataset.write_part(SweepFolder(sweep), [full_row("a")])
+    dataset.write_part(SweepFolder(sweep), [full_row("b")])
     path = sorted((sweep / "runs").iterdir())[1]
     whole = path.read_bytes()
     for size in (0, 3, len(whole) // 2, len(whole) - 1):
@@ -152,21 +153,21 @@ def test_the_unfinished_part_of_a_killed_process_is_removed_and_no_other(tmp_pat
     names += [f".part-d.parquet.0a1b.another.{mine}"]  # a machine whose name ends with this one's
     for name in names:
         (runs / name).touch()
-    dataset.remove_unfinished(tmp_path, 17)
+    dataset.remove_unfinished(SweepFolder(tmp_path), 17)
     left = sorted(path.name for path in runs.iterdir())
     assert left == sorted(names[1:]), "only the part of process 17 of this machine goes"
-    dataset.remove_unfinished(tmp_path / "absent", 17)
+    dataset.remove_unfinished(SweepFolder(tmp_path / "absent"), 17)
 
 
 def test_unfinished_parts_are_ignored(sweep):
-    dataset.write_part(sweep, [full_row("a")])
+    dataset.write_part(SweepFolder(sweep), [full_row("a")])
     (sweep / "runs" / ".part-00.parquet.12").write_bytes(b"PAR1")
     assert len(dataset.load("small")) == 1 and len(pd.read_parquet(sweep / "runs")) == 1
 
 
 def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
     with pytest.raises(pa.ArrowException):
-        dataset.write_part(sweep, [row("a", epochs="many")])
+        dataset.write_part(SweepFolder(sweep), [row("a", epochs="many")])
     with pytest.raises(OSError):
         parquet.write_table(schema.SCHEMA.empty_table(), sweep)  # a folder is in the way
     assert not list((sweep / "runs").iterdir())
@@ -174,20 +175,20 @@ def test_a_part_that_cannot_be_written_leaves_nothing(sweep):
 
 
 def test_what_may_not_be_read_is_not_absent(not_root):
-    folder = dataset.folder("small")
-    dataset.write_part(folder, [row("a")])
+    folder = SweepFolder.named("small").path
+    dataset.write_part(SweepFolder(folder), [row("a")])
     (part,) = (folder / "runs").iterdir()
     part.chmod(0)
     with pytest.raises(ValueError, match=f"{part.name} cannot be read .*Permission denied") as said:
-        dataset.read_done(folder)
+        dataset.read_done(SweepFolder(folder))
     assert "delete" not in str(said.value)
     part.chmod(0o644)
     (folder / "runs").chmod(0o333)  # parts can be written and opened, but not listed
     with pytest.raises(PermissionError, match="runs"):
-        dataset.read_done(folder)
+        dataset.read_done(SweepFolder(folder))
     with pytest.raises(PermissionError, match="runs"):
-        dataset.done_rows(folder, ["a"])
-    arrays.jobs_folder(folder).mkdir()
-    arrays.jobs_folder(folder).chmod(0o333)
+        dataset.done_rows(SweepFolder(folder), ["a"])
+    SweepFolder(folder).jobs.mkdir()
+    SweepFolder(folder).jobs.chmod(0o333)
     with pytest.raises(PermissionError, match="jobs"):
-        arrays.submitted_arrays(folder)
+        arrays.submitted_arrays(SweepFolder(folder))

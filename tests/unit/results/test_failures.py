@@ -2,6 +2,7 @@
 
 import pytest
 
+from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
 from rmsweep.results.failures import failures_by_kind
 
@@ -11,6 +12,6 @@ INNERMOST = 'Traceback\n  File "/x/y/fit.py", line 3, in fit\n  File "/x/y/z.py"
 @pytest.mark.parametrize(("traceback", "place"), [(INNERMOST, "y/z.py:7 in f"), (None, "")])
 def test_the_innermost_frame_is_named(traceback, place, tmp_path):
     row = {"key": "a", "status": "failed", "error": "ValueError: no", "traceback": traceback}
-    dataset.write_part(tmp_path, [row])
-    (failure,) = failures_by_kind(tmp_path, {"a"})
+    dataset.write_part(SweepFolder(tmp_path), [row])
+    (failure,) = failures_by_kind(SweepFolder(tmp_path), {"a"})
     assert failure == {"n": 1, "error": "ValueError: no", "at": place, "key": "a"}

@@ -29,7 +29,7 @@ from rmsweep.cache.inputs import open_inputs
 from rmsweep.config.launchers import Place
 from rmsweep.launch import pool, worker
 from rmsweep.launch.worker import run_pack
-from rmsweep.paths import CHECKOUT
+from rmsweep.paths import CHECKOUT, SweepFolder
 from rmsweep.results import dataset
 from rmsweep.training import gpu_embeddings
 from rmsweep.training.annotate import annotate_pairs
@@ -52,7 +52,7 @@ def gpu(monkeypatch):
 def gpu_rows(directory, items, root=None, threads=3):
     outcome = run_pack(items, Place(root and str(root), GPU, threads), directory)
     assert outcome.done + outcome.failed == len(items)
-    return dataset.read_rows(directory).set_index("spec_id")
+    return dataset.read_rows(SweepFolder(directory)).set_index("spec_id")
 
 
 VARIANTS = {
@@ -161,13 +161,13 @@ def test_packs_on_a_gpu_run_while_the_others_run_on_the_cpu(tmp_path, monkeypatc
 
     monkeypatch.setattr(worker, "run_pack", run_pack)  # of this process, where GPU packs run
     outcomes = []
-    pool.run_packs([trees, mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
+    pool.run_packs([trees, mlps], Place(None, GPU, 1), 2, SweepFolder(tmp_path), outcomes.append)
     assert seen == [(GPU, 1, 0), 1], "the other thread is the pool's"
     assert sorted(outcome.done for outcome in outcomes) == [1, 2]
-    rows = dataset.read_rows(tmp_path).set_index("loss")
+    rows = dataset.read_rows(SweepFolder(tmp_path)).set_index("loss")
     assert set(rows["status"]) == {"done"}
     assert rows.loc["clf_lgb", "device"] == "cpu" and set(rows.loc["bt_mlp", "device"]) == {GPU}
-    pool.run_packs([mlps], Place(None, GPU, 1), 2, tmp_path, outcomes.append)
+    pool.run_packs([mlps], Place(None, GPU, 1), 2, SweepFolder(tmp_path), outcomes.append)
     assert seen[2][:2] == (GPU, min(2, machine.cores()))
 
 

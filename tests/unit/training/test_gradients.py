@@ -8,7 +8,7 @@ from helpers.tiny_runs import MLP_TINY, TINY, assert_same_numbers, items_of, row
 
 from rmsweep.config.targets import import_objective
 from rmsweep.objectives.bradley_terry import bradley_terry
-from rmsweep.paths import SHIPPED
+from rmsweep.paths import SHIPPED, SweepFolder
 from rmsweep.results import dataset, schema
 from rmsweep.training import gradients
 from rmsweep.training.reward_models import mlp_network
@@ -108,5 +108,5 @@ def test_parts_without_the_columns_are_read_as_null(tmp_path):
     (part,) = (tmp_path / "runs").glob("*.parquet")
     new = [*schema.DIAGNOSTICS, "oracle_by_n"]
     pd.read_parquet(part).drop(columns=new).to_parquet(part)
-    row = dataset.read_rows(tmp_path, ["key", *new]).iloc[0]
+    row = dataset.read_rows(SweepFolder(tmp_path), ["key", *new]).iloc[0]
     assert all(row[name] is None for name in new)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from rmsweep.config.launchers import Place
 from rmsweep.launch.slurm import arrays
 from rmsweep.launch.slurm.scheduler import Task
+from rmsweep.paths import SweepFolder
 
 TASKS = [[["k1", "k2"], ["k3"]], [["k4"]]]
 ARRAY = arrays.Array(
@@ -28,27 +29,27 @@ OLDER = {
 
 
 def test_an_array_is_read_as_it_was_written(tmp_path):
-    arrays.write_array(tmp_path, ARRAY)
-    assert arrays.read_array(tmp_path, ARRAY.id) == ARRAY
-    assert arrays.submitted_arrays(tmp_path) == [ARRAY] and ARRAY.n_runs == 4
+    arrays.write_array(SweepFolder(tmp_path), ARRAY)
+    assert arrays.read_array(SweepFolder(tmp_path), ARRAY.id) == ARRAY
+    assert arrays.submitted_arrays(SweepFolder(tmp_path)) == [ARRAY] and ARRAY.n_runs == 4
     assert ARRAY.keys_of_task(0) == {"k1", "k2", "k3"}
-    arrays.remove_array(tmp_path, ARRAY.id)
-    assert arrays.submitted_arrays(tmp_path) == []
+    arrays.remove_array(SweepFolder(tmp_path), ARRAY.id)
+    assert arrays.submitted_arrays(SweepFolder(tmp_path)) == []
 
 
 def test_a_record_of_the_code_before_the_packages_is_read(tmp_path):
     rows = [("task", [0, 0, 0, 1]), ("pack", [0, 0, 1, 0]), ("key", ["k1", "k2", "k3", "k4"])]
     table = pa.table(dict(rows)).replace_schema_metadata({"array": json.dumps(OLDER)})
-    arrays.jobs_folder(tmp_path).mkdir()
-    pq.write_table(table, arrays.jobs_folder(tmp_path) / "1a2b3c4d-0.parquet")
-    assert arrays.submitted_arrays(tmp_path) == [ARRAY]
+    SweepFolder(tmp_path).jobs.mkdir()
+    pq.write_table(table, SweepFolder(tmp_path).jobs / "1a2b3c4d-0.parquet")
+    assert arrays.submitted_arrays(SweepFolder(tmp_path)) == [ARRAY]
 
 
 def test_a_line_for_the_whole_array_stands_for_the_tasks_that_have_none(tmp_path):
-    name = arrays.job_name(tmp_path, ARRAY.id)
+    name = arrays.job_name(SweepFolder(tmp_path), ARRAY.id)
     whole = Task("7", 0, name, "CANCELLED", is_single=True)
     first, other = Task("7", 0, name, "RUNNING"), Task("8", 0, "another job", "RUNNING")
-    pairs = arrays.tasks_of(tmp_path, [ARRAY], [whole, first, other])
+    pairs = arrays.tasks_of(SweepFolder(tmp_path), [ARRAY], [whole, first, other])
     assert [(task.id, task.state) for _, task in pairs] == [
         ("7_0", "RUNNING"),
         ("7_1", "CANCELLED"),

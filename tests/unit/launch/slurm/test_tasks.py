@@ -7,18 +7,19 @@ import pytest
 
 from rmsweep.errors import Unavailable
 from rmsweep.launch.slurm import arrays, tasks
+from rmsweep.paths import SweepFolder
 
 
 def keep_answer(directory, age_s):
     kept = {"at": time.time() - age_s, "numbers": [], "keeps_accounts": False, "tasks": []}
-    arrays.jobs_folder(directory).mkdir(parents=True)
-    (arrays.jobs_folder(directory) / ".scheduler.json").write_text(json.dumps(kept))
+    SweepFolder(directory).jobs.mkdir(parents=True)
+    (SweepFolder(directory).jobs / ".scheduler.json").write_text(json.dumps(kept))
 
 
 def test_slurm_is_not_asked_again_within_half_a_minute(tmp_path, monkeypatch):
     keep_answer(tmp_path, age_s=1)
     monkeypatch.setenv("PATH", "")  # so that Slurm cannot answer
-    assert tasks.known_tasks(tmp_path, []) == []
+    assert tasks.known_tasks(SweepFolder(tmp_path), []) == []
 
 
 @pytest.mark.parametrize("age_s", [31, -3600], ids=["old", "from before the clock was set back"])
@@ -26,22 +27,22 @@ def test_slurm_is_asked_again(age_s, tmp_path, monkeypatch):
     keep_answer(tmp_path, age_s)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(Unavailable):
-        tasks.known_tasks(tmp_path, [])
+        tasks.known_tasks(SweepFolder(tmp_path), [])
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"tasks": [3]}', '{"tasks": [], "at": "now"}'])
 def test_an_answer_that_is_not_whole_is_asked_for_again(text, tmp_path, monkeypatch):
     keep_answer(tmp_path, age_s=1)
-    (arrays.jobs_folder(tmp_path) / ".scheduler.json").write_text(text)
+    (SweepFolder(tmp_path).jobs / ".scheduler.json").write_text(text)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(Unavailable):
-        tasks.known_tasks(tmp_path, [])
+        tasks.known_tasks(SweepFolder(tmp_path), [])
 
 
 def test_the_end_of_a_log_is_the_tasks_own_line(tmp_path):
     array = arrays.Array("a-0", [[["k"]]], "now", None, 1, ".", {}, [], "7")
-    assert tasks.end_of_log(tmp_path, array, 0) == "no log: it never started"
-    arrays.logs_folder(tmp_path).mkdir(parents=True)
-    log = arrays.logs_folder(tmp_path) / "7_0_log.out"
+    assert tasks.end_of_log(SweepFolder(tmp_path), array, 0) == "no log: it never started"
+    SweepFolder(tmp_path).logs.mkdir(parents=True)
+    log = SweepFolder(tmp_path).logs / "7_0_log.out"
     log.write_text("submitit INFO (1) - Starting\n1 runs done\nsrun: error: vm: task 0: Exited\n\n")
-    assert tasks.end_of_log(tmp_path, array, 0) == f"{log}: 1 runs done"
+    assert tasks.end_of_log(SweepFolder(tmp_path), array, 0) == f"{log}: 1 runs done"
