@@ -33,7 +33,7 @@ VARIANTS = {
     "CLF-MLP, rbt_scripts": ["loss=clf_mlp", "training.protocol=rbt_scripts"],
 }
 OF_DATA = ("base", "oracle", "annotation_error", "mean_margin")  # no model is in these
-OF_MODEL = [name for name in schema.METRICS if name not in OF_DATA]
+OF_MODEL = [name for name in schema.SCALARS if name not in OF_DATA]
 
 
 def rows_of(root: Path, items: list[Item], device: str) -> pd.DataFrame:

@@ -206,7 +206,7 @@ def _figure(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     """Write the page; 1 where runs are missing."""
     from rmsweep.analysis.report import page
-    from rmsweep.analysis.report.request import Request
+    from rmsweep.analysis.report.request import ReportRequest
     from rmsweep.results import dataset
 
     if args.out is None and len(args.names) > 1:
@@ -218,7 +218,7 @@ def _report(args: argparse.Namespace) -> int:
         raise ValueError(f"--out must be a file, {path} is a folder")
     conditions = conditions_of(args.where)
     names, where, files = map(tuple, (args.names, args.where, args.file))
-    built = page.build_page(Request(names, where, conditions, args.seed, files))
+    built = page.build_page(ReportRequest(names, where, conditions, args.seed, files))
     page.write_page(built, path)
     print(f"{path}: {len(built.html.encode()) / 1e6:.1f} MB; open it in a browser")
     if built.n_done < built.n_wanted:

@@ -40,7 +40,7 @@ def _build_here(args: argparse.Namespace, request: Any) -> int:
         SAY(f"wrote {path}")
     if written:
         SAY(f"next: rmsweep cache inspect {shlex.quote(args.out)}")
-        SAY(f"then: {run_options.run_command(request.root, request.names)}")
+        SAY(f"then: {run_options.write_options_and_command(request.root, request.names)}")
     return 0
 
 
@@ -101,7 +101,7 @@ def _request(args: argparse.Namespace) -> Any:
     from rmsweep import machine
     from rmsweep.cache.building import hub, models
     from rmsweep.cache.building.generate import Sampling
-    from rmsweep.cache.building.request import Request
+    from rmsweep.cache.building.request import BuildRequest
 
     sources = _sources(args)
     _refuse_idle(args, sources)
@@ -118,7 +118,7 @@ def _request(args: argparse.Namespace) -> Any:
     words = args.prompt_tokenizer
     located["prompt_tokenizer"] = words and hub.locate_tokenizer(words, args.trust_remote_code)
     rest = (args.temperature, args.top_p, args.max_new_tokens, args.seed)
-    return Request(
+    return BuildRequest(
         root=Path(args.out),
         sources=sources,
         names=names_in_files(args, sources),

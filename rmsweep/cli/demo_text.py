@@ -64,7 +64,7 @@ def _response(prompt: str, subject: str, other: str, rng: np.random.Generator) -
     return {"prompt": prompt, "response": " ".join(sentences), "golden_reward": golden}
 
 
-def build_cache() -> int:
+def build_demo_cache() -> int:
     """Write the texts and embed them, as a user would; return the exit status."""
     write_texts(CACHE)
     command = [sys.executable, "-m", "rmsweep", "cache", "build", "--backbone", "minilm"]

@@ -105,9 +105,9 @@ def _demo(args: argparse.Namespace) -> int:
     if args.text:
         name, overrides = demo_text.NAME, demo_text.sweep_overrides()
         config_dirs = [str(demo_text.CACHE / "conf")]
-        if status := demo_text.build_cache():
+        if status := demo_text.build_demo_cache():
             return status
-    if status := run.run_sweep(overrides, config_dirs):
+    if status := run.launch_and_print(overrides, config_dirs):
         return status
     for command in ("table", "report"):
         args = command_parser().parse_args([command, name])

@@ -41,10 +41,10 @@ def run_command(argv: list[str]) -> int:
         raise ValueError(f"--limit must be >= 1, got {args.limit}")
     if args.plan:
         return _plan_sweep(overrides, args.config_dir, args.limit)
-    return run_sweep(overrides, args.config_dir, args.limit)
+    return launch_and_print(overrides, args.config_dir, args.limit)
 
 
-def run_sweep(overrides: list[str], config_dirs: list[str], limit: int | None = None) -> int:
+def launch_and_print(overrides: list[str], config_dirs: list[str], limit: int | None = None) -> int:
     """Launch a sweep and print how it ended; return the exit status.
 
     limit: launch the first of its runs alone.

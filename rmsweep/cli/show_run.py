@@ -37,7 +37,7 @@ def _print_row(row: pd.Series) -> None:
         OUT.print(table)
     if row["subset"] is not None:
         _print_subsets(row)
-    for name in (*schema.METRICS, *schema.JUDGED):
+    for name in (*schema.SCALARS, *schema.JUDGED):
         if not pd.isna(row[name]):
             _print_field(name, f"{row[name]:.4f}")
     if not pd.isna(row["epochs"]):

@@ -13,7 +13,7 @@ from rmsweep.config.schema import IF_SET
 from rmsweep.config.targets import (
     import_objective,
     judges_responses,
-    needs_margin,
+    reads_margins,
     refuse_unsound,
     source_sha256,
     typed_options,
@@ -106,7 +106,9 @@ def _source(objectives: list[Any]) -> str | None:
 def reads_margin(loss: Loss) -> bool:
     """Tell whether the loss's objectives read golden margins."""
     objectives = (loss.objective, loss.validation_objective)
-    return any(needs_margin(import_objective(o, "loss")) for o in objectives if isinstance(o, dict))
+    return any(
+        reads_margins(import_objective(o, "loss")) for o in objectives if isinstance(o, dict)
+    )
 
 
 def check(loss: Loss) -> None:

@@ -66,7 +66,7 @@ def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
     }
 
 
-def needs_margin(objective: Callable[..., Any]) -> bool:
+def reads_margins(objective: Callable[..., Any]) -> bool:
     """Tell whether a resolved objective reads PairBatch.margin."""
     function = objective.func if isinstance(objective, functools.partial) else objective
     return getattr(function, "needs_margin", False)
@@ -80,7 +80,7 @@ def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
 
     rewards, rows = torch.linspace(-1.0, 1.0, 3)[None], torch.eye(3)[None]
     batch = PairBatch(rewards, -rewards, rows, -rows, rows, -rows)
-    if needs_margin(objective):
+    if reads_margins(objective):
         batch = batch._replace(margin=rewards)
     try:
         returned = objective(batch, {})

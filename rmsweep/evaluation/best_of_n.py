@@ -101,7 +101,7 @@ def pairwise_accuracy_within_prompt(
     return np.divide(n_agree, 2 * n_pairs, out=accuracy, where=n_pairs > 0)
 
 
-def accuracy_by_distance(
+def accuracies_by_distance(
     predicted: np.ndarray, golden: np.ndarray, x: np.ndarray, n_groups: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairwise accuracy of each prompt's near and far pairs, by embedding distance.

@@ -50,7 +50,7 @@ class MetricsByPrompt:
         self.oracle[prompts] = bon.best_of_n(golden[None], golden, self.ns)[0]
         if x is not None:
             self.distance[prompts], self.accuracy_by_distance[:, prompts] = (
-                bon.accuracy_by_distance(predicted, golden, x, N_GROUPS)
+                bon.accuracies_by_distance(predicted, golden, x, N_GROUPS)
             )
 
     def row(self, i: int) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Launched:
     logger: Wandb | None
 
 
-def ends_of(
+def wait_for_ends(
     folder: SweepFolder, items: Sequence[Item], launcher: Launcher, waits: bool
 ) -> RunsEnded | None:
     """Return how these runs of a sweep ended; None where jobs go on and nobody waits for them."""

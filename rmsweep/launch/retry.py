@@ -38,7 +38,7 @@ def retry_sweep(name: str, config_dirs: Sequence[str], *, waits: bool) -> finish
         items = _with_shapes(name, missing, root)
         for part, tuned in launcher.retuned(folder, items):
             tuned.start(part, root, folder, saves)
-    ends = finish.ends_of(folder, list(known.values()), launcher, waits)
+    ends = finish.wait_for_ends(folder, list(known.values()), launcher, waits)
     return finish.Launched(name, ends, loggers.logger_of(settings.get("logger")))
 
 

@@ -87,7 +87,7 @@ def launch_sweep(request: SweepRequest, limit: int | None = None) -> finish.Laun
         progress.say(
             f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
         )
-    ends = finish.ends_of(folder, wanted[:limit], launcher, request.waits)
+    ends = finish.wait_for_ends(folder, wanted[:limit], launcher, request.waits)
     return finish.Launched(name, ends, request.logger)
 
 

@@ -12,9 +12,9 @@ import pandas as pd
 
 from rmsweep.errors import Unavailable
 from rmsweep.launch import lock
-from rmsweep.launch.slurm.arrays import Array, keys_in, submitted_arrays
+from rmsweep.launch.slurm.arrays import JobArray, keys_in, submitted_arrays
 from rmsweep.launch.slurm.scheduler import Task
-from rmsweep.launch.slurm.tasks import RUNNING, end_of_log, known_tasks, log_of
+from rmsweep.launch.slurm.task_states import RUNNING, end_of_log, known_tasks, log_of
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 from rmsweep.results.failures import failures_by_kind
@@ -59,8 +59,8 @@ def sweep_status(name: str) -> dict[str, Any]:
 
 
 def _tasks_if_known(
-    folder: SweepFolder, arrays: Sequence[Array]
-) -> tuple[list[tuple[Array, Task]] | None, str | None]:
+    folder: SweepFolder, arrays: Sequence[JobArray]
+) -> tuple[list[tuple[JobArray, Task]] | None, str | None]:
     """Return the sweep's tasks; None, and why, where Slurm does not answer or was given none."""
     if not arrays:
         return None, None
@@ -73,8 +73,8 @@ def _tasks_if_known(
 def keys_by_state(
     rows: pd.DataFrame,
     wanted: set[str],
-    arrays: Sequence[Array],
-    tasks: Sequence[tuple[Array, Task]],
+    arrays: Sequence[JobArray],
+    tasks: Sequence[tuple[JobArray, Task]],
     runs_here: bool,
 ) -> dict[str, set[str]]:
     """Return the keys by state, each in one; what is to run again is not failed.
@@ -119,9 +119,11 @@ def runs_per_hour(done: pd.DataFrame) -> float | None:
     return float(len(later) / ((now - first) / PACE)) if len(later) else None
 
 
-def _ended_badly(folder: SweepFolder, tasks: Sequence[tuple[Array, Task]]) -> list[dict[str, Any]]:
+def _ended_badly(
+    folder: SweepFolder, tasks: Sequence[tuple[JobArray, Task]]
+) -> list[dict[str, Any]]:
     """Return the tasks by a state that is neither live nor COMPLETED, with the end of one's log."""
-    groups: dict[tuple[str, str], list[tuple[Array, Task]]] = {}
+    groups: dict[tuple[str, str], list[tuple[JobArray, Task]]] = {}
     for array, task in tasks:
         if not task.is_live and task.state != "COMPLETED":
             groups.setdefault((task.state, task.exit_code), []).append((array, task))

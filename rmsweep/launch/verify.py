@@ -159,7 +159,7 @@ def _compared(then: pd.Series, now: pd.Series | None, device: str) -> list[str]:
         return ["no row now" if now is None else f"it failed now: {now['error']}"]
     exact = device == "cpu"
     texts = []
-    for name in schema.NUMBERS if exact else (*schema.METRICS, *schema.JUDGED):
+    for name in schema.NUMBERS if exact else (*schema.SCALARS, *schema.JUDGED):
         was, is_now = then.get(name), now[name]
         if _is_null(was):
             continue

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from rmsweep.config import columns
 
-METRICS = (
+SCALARS = (
     "bon_golden", "base", "oracle", "improvement", "oracle_share", "spearman", "pairwise_accuracy",
     "order_consistency", "annotation_error", "mean_margin",
 )  # fmt: skip
@@ -52,7 +52,7 @@ ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 SCHEMA = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
     + [(name, ARROW[kind]) for name, kind in columns.column_types().items()]
-    + [(name, pa.float64()) for name in (*METRICS, *RISKS, *JUDGED)]
+    + [(name, pa.float64()) for name in (*SCALARS, *RISKS, *JUDGED)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
     + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]

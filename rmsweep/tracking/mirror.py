@@ -72,7 +72,7 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
     means = {
         f"mean_{m}": rows[m].mean()
-        for m in (*schema.METRICS, *schema.JUDGED)
+        for m in (*schema.SCALARS, *schema.JUDGED)
         if rows[m].notna().any()
     }
     images = _figures(name)
@@ -97,7 +97,7 @@ def _run(name: str, row: dict[str, Any]) -> MirroredRun:
     config = {field: _value(row[field]) for field in columns.column_types()}
     metrics = {
         metric: _value(row[metric])
-        for metric in (*schema.METRICS, *schema.JUDGED, "epochs", "wall_s")
+        for metric in (*schema.SCALARS, *schema.JUDGED, "epochs", "wall_s")
     }
     curves = [row[curve] for curve in schema.CURVES]
     by_epoch = [] if any(curve is None for curve in curves) else zip(*curves, strict=True)

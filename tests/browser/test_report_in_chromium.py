@@ -7,7 +7,7 @@ from helpers.commands import need
 from helpers.report_data import IMAGE, SCRIPT, write_sweep
 
 from rmsweep.analysis.report import page
-from rmsweep.analysis.report.request import Request
+from rmsweep.analysis.report.request import ReportRequest
 
 # Of every text: its contrast with the first ground below it that is not transparent (WCAG 2).
 CONTRASTS = """() => {
@@ -56,7 +56,7 @@ def path(tmp_path_factory):
             is_done=lambda s: s["seed"] < 4,
             is_failed=lambda s: s["loss"] == "bt_mlp",
         )
-        page.write_page(page.build_page(Request(("made",), (), {}, 0)), root / "report.html")
+        page.write_page(page.build_page(ReportRequest(("made",), (), {}, 0)), root / "report.html")
     return root / "report.html"
 
 

@@ -35,7 +35,7 @@ def dataset(root):
     """Return the key and metric columns of the first done row of each key, by key."""
     rows = pd.read_parquet(root / "outputs/small/runs")
     rows = rows[rows["status"] == "done"].sort_values("finished_at").drop_duplicates("key")
-    columns = ["key", "spec_id", *schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]
+    columns = ["key", "spec_id", *schema.SCALARS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]
     return rows.sort_values("key", ignore_index=True)[columns]
 
 

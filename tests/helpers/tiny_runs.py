@@ -39,7 +39,7 @@ MLP_TINY = ("loss.hidden=[16]",)
 
 # Options that read labelled pairs; test_labelled_pairs.py has a fit of each
 OF_PAIRS = {"hh_harmless_pairs", "hh_helpful_pairs", "held_out_pairs", "rewardbench"}
-NUMBERS = [*schema.METRICS, "epochs", "spearman_excluded"]
+NUMBERS = [*schema.SCALARS, "epochs", "spearman_excluded"]
 
 
 LISTS = ["bon_n", "bon_golden_by_n", *schema.BY_PROMPT]

@@ -27,12 +27,12 @@ def parts(root, name="small"):
 def metrics(root, name, by):
     """The metric columns of a sweep's done rows, in the order of the fields `by`."""
     rows = pd.read_parquet(root / "outputs" / name / "runs").sort_values(by, ignore_index=True)
-    return rows[[*schema.METRICS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]]
+    return rows[[*schema.SCALARS, *schema.BY_PROMPT, "epochs", "bon_golden_by_n"]]
 
 
 def test_run_fits_once_and_prints_the_metrics(rmsweep, inside, tiny, tmp_path):
     first = rmsweep("run", "loss.hidden=[16]", *tiny).stdout
-    for name in (*schema.METRICS, "epochs", "key"):
+    for name in (*schema.SCALARS, "epochs", "key"):
         assert re.search(rf"^ *{name}  \S", first, re.MULTILINE), name
     (row,) = pd.read_parquet(tmp_path / "outputs/single/runs").to_dict("records")
     assert (row["status"], row["quantity"], row["loss"]) == ("done", 30, "bt_mlp")

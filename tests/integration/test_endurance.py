@@ -82,7 +82,7 @@ def write_large_dataset(directory, items, n_prompts, runs_a_part):
     for start in range(0, len(items), runs_a_part):
         rows = []
         for item in items[start : start + runs_a_part]:
-            found = dict(zip(schema.METRICS, rng.normal(size=len(schema.METRICS)), strict=True))
+            found = dict(zip(schema.SCALARS, rng.normal(size=len(schema.SCALARS)), strict=True))
             by_prompt = rng.normal(size=(len(schema.BY_PROMPT), n_prompts)).astype(np.float32)
             found |= dict(zip(schema.BY_PROMPT, by_prompt, strict=True))
             found |= {"epochs": 3, "wall_s": 0.01, "dim": TINY["dim"], "test_responses": 48}

@@ -38,7 +38,7 @@ from rmsweep.config import compose, launchers, sweep_specs
 from rmsweep.config.spec import Item
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.launch import lock
-from rmsweep.launch.slurm.arrays import Array, submitted_arrays, write_array
+from rmsweep.launch.slurm.arrays import JobArray, submitted_arrays, write_array
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema, sweep_record
 from rmsweep.results.sweep_record import stored_spec
@@ -135,7 +135,7 @@ def launches(root):
 def arrays(root):
     tasks, place = [[["k1", "k2"]], [["k3"]]], launchers.Place(None, "cpu", 1)
     write_array(
-        SweepFolder(root), Array("a-0", tasks, "now", place, 1, ".", {"mem_gb": 1}, ["run"])
+        SweepFolder(root), JobArray("a-0", tasks, "now", place, 1, ".", {"mem_gb": 1}, ["run"])
     )
     return [root / "jobs/a-0.parquet"], lambda: submitted_arrays(SweepFolder(root))
 

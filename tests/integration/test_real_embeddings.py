@@ -22,7 +22,7 @@ def embedded(prompts, responses):
     """(n, D) by MiniLM as it says itself how it pools."""
     located = hub.locate_model("minilm", "backbone")
     mode, normalize, _ = models.sentence_pooling(located.folder)
-    loaded = models.load_model(located, "AutoModel", models.Engine("cpu", PRECISION, False))
+    loaded = models.load_transformer(located, "AutoModel", models.Engine("cpu", PRECISION, False))
     pooling = embed.Pooling(mode, normalize)
     return embed.embed_texts(
         loaded, prompts, responses, pooling, CUT, Budget(4096), Progress("", 1, 1)

@@ -11,7 +11,7 @@ from helpers.report_data import ERROR, IMAGE, N_RUNS, SCRIPT, write_sweep
 
 from rmsweep.analysis.figures import catalogue
 from rmsweep.analysis.report import page
-from rmsweep.analysis.report.request import Request
+from rmsweep.analysis.report.request import ReportRequest
 from rmsweep.cli import main
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet
@@ -46,7 +46,7 @@ def made_up(tmp_path_factory):
             is_done=lambda s: s["base_llm"] == "gemma2b" and s["seed"] < 4,
             is_failed=lambda s: s["base_llm"] != "gemma2b" and s["seed"] == 0,
         )
-        made = page.build_page(Request(("half",), (), {}, 0))
+        made = page.build_page(ReportRequest(("half",), (), {}, 0))
     return made, Reader(made.html)
 
 

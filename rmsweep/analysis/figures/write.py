@@ -13,7 +13,7 @@ from rmsweep.analysis.figures.style import save_figure
 from rmsweep.results import dataset, schema, sweep_record
 
 COLUMNS = (
-    *("key", "status", *schema.METRICS, *schema.RISKS, *schema.JUDGED, "wall_s"),
+    *("key", "status", *schema.SCALARS, *schema.RISKS, *schema.JUDGED, "wall_s"),
     *("bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *schema.DIAGNOSTICS),
     *("subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE),
 )  # that the figures read, beside the spec's fields

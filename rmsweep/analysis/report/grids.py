@@ -10,7 +10,7 @@ import pandas as pd
 from rmsweep.analysis import metrics, table_notes, table_text, tables
 from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import shown_runs
-from rmsweep.analysis.report.request import REPORTED, Request, Runs
+from rmsweep.analysis.report.request import REPORTED, ReportRequest, Runs
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Grid:
     command: str
 
 
-def metric_grids(runs: Runs, request: Request) -> list[Grid]:
+def metric_grids(runs: Runs, request: ReportRequest) -> list[Grid]:
     """What `rmsweep table` prints for each of the main metrics that runs have."""
     return [_metric_grid(runs, request, metric) for metric in _metrics(runs)]
 
@@ -44,7 +44,7 @@ def _metrics(runs: Runs) -> list[str]:
     return [m for m in REPORTED if runs.done[metrics.metric_columns(m)].notna().all(axis=1).any()]
 
 
-def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
+def _metric_grid(runs: Runs, request: ReportRequest, metric: str) -> Grid:
     row_fields, column_fields = runs.default_fields
     compared, notes = _compare(runs, request, row_fields, column_fields, metric)
     decimals, most_seeds = table_text.n_decimals(compared), int(compared["n_seeds"].max())
@@ -70,7 +70,7 @@ def _metric_grid(runs: Runs, request: Request, metric: str) -> Grid:
     )
 
 
-def settings_grid(runs: Runs, request: Request) -> Grid | None:
+def settings_grid(runs: Runs, request: ReportRequest) -> Grid | None:
     """The first metric at every setting, a line each; None where that is the first table again."""
     row_fields, column_fields = runs.default_fields
     facets = [f for f in shown_runs.facets(runs.wanted, row_fields) if f not in row_fields]
@@ -106,7 +106,7 @@ def settings_grid(runs: Runs, request: Request) -> Grid | None:
 
 
 def _compare(
-    runs: Runs, request: Request, rows: Sequence[str], columns: Sequence[str], metric: str
+    runs: Runs, request: ReportRequest, rows: Sequence[str], columns: Sequence[str], metric: str
 ) -> tuple[pd.DataFrame, list[str]]:
     rng = np.random.default_rng(request.seed)
     compared = tables.compare(runs.done, runs.wanted, rows, columns, metric, rng)

@@ -11,7 +11,7 @@ import pandas as pd
 from rmsweep import provenance
 from rmsweep.analysis.fields import as_typed, spec_fields
 from rmsweep.analysis.figures import shown_runs
-from rmsweep.analysis.report.request import Request, Runs
+from rmsweep.analysis.report.request import ReportRequest, Runs
 from rmsweep.paths import SweepFolder
 from rmsweep.results import failures, sweep_record
 
@@ -36,7 +36,7 @@ class Overview:
     made_by: str
 
 
-def overview(runs: Runs, request: Request) -> Overview:
+def overview(runs: Runs, request: ReportRequest) -> Overview:
     fields, _ = spec_fields(runs.wanted)
     failed, failures = _failures(runs, request)
     n_done, n_wanted = int(runs.is_done.sum()), len(runs.wanted)
@@ -63,7 +63,7 @@ def _values(values: pd.Series, runs: Runs) -> dict[str, tuple[int, int]]:
     return {value: (done[value], n) for value, n in wanted.items()}
 
 
-def _failures(runs: Runs, request: Request) -> tuple[int, list[dict[str, Any]]]:
+def _failures(runs: Runs, request: ReportRequest) -> tuple[int, list[dict[str, Any]]]:
     """Number of runs that failed, and those grouped by error, with the sweep each is of."""
     left = set(runs.wanted.loc[~runs.is_done, "key"])
     n, groups = 0, []

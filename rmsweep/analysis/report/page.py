@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from rmsweep import files
 from rmsweep.analysis.report import grids, overview, pictures, verdicts
-from rmsweep.analysis.report.request import Request, Runs
+from rmsweep.analysis.report.request import ReportRequest, Runs
 
 HERE = Path(__file__).parent
 
@@ -23,7 +23,7 @@ class Page:
     n_wanted: int
 
 
-def build_page(request: Request) -> Page:
+def build_page(request: ReportRequest) -> Page:
     """The page on the runs of a request; where none is done, of what was asked for and failed."""
     runs = Runs(request)
     what = overview.overview(runs, request)
@@ -49,7 +49,7 @@ def build_page(request: Request) -> Page:
     return Page(html, what.counts["done"], what.counts["failed"], len(runs.wanted))
 
 
-def _tables(runs: Runs, request: Request) -> list[grids.Grid]:
+def _tables(runs: Runs, request: ReportRequest) -> list[grids.Grid]:
     everything = grids.settings_grid(runs, request)
     return [*grids.metric_grids(runs, request), *([everything] if everything else [])]
 

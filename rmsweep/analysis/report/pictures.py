@@ -13,7 +13,7 @@ from PIL import Image
 
 from rmsweep.analysis.figures import catalogue
 from rmsweep.analysis.figures.style import save_figure
-from rmsweep.analysis.report.request import Request, Runs
+from rmsweep.analysis.report.request import ReportRequest, Runs
 from rmsweep.errors import MissingData
 
 MOST_SVG_BYTES = 200_000  # a larger one has thousands of marks and is slow to draw
@@ -49,7 +49,7 @@ class Pictures:
     not_drawn: dict[str, tuple[str, str]]
 
 
-def draw_pictures(runs: Runs, request: Request) -> Pictures:
+def draw_pictures(runs: Runs, request: ReportRequest) -> Pictures:
     """Every figure that the runs have the data for."""
     groups: dict[str, list[Picture]] = {heading: [] for heading in GROUPS.values()}
     not_drawn = {}
@@ -76,7 +76,7 @@ def _title(name: str, line: str) -> str:
     return number + line[0].upper() + line[1:]
 
 
-def _picture(name: str, line: str, figure: Figure, request: Request) -> Picture:
+def _picture(name: str, line: str, figure: Figure, request: ReportRequest) -> Picture:
     caption = " ".join(figure.get_supxlabel().split("\n"))
     figure.supxlabel("")  # the page sets it, as text
     width, height = figure.get_size_inches() * PIXELS_PER_IN

@@ -19,7 +19,7 @@ PROVENANCE = (
 
 
 @dataclass(frozen=True)
-class Request:
+class ReportRequest:
     """names: of sweeps. where: as typed; conditions: as read from it. seed: of the bootstrap.
 
     files: of the user's own claims.
@@ -49,7 +49,7 @@ class Runs:
     are the same to the last digit.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ReportRequest) -> None:
         of_metrics = [column for name in REPORTED for column in metrics.metric_columns(name)]
         self.claims = claims.published_and_own_claims(request.files)
         read = [*claims.claim_columns(self.claims), *of_metrics, *write.COLUMNS, *PROVENANCE]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from rmsweep.analysis import verdicts
 from rmsweep.analysis.report.grids import order
-from rmsweep.analysis.report.request import Request, Runs
+from rmsweep.analysis.report.request import ReportRequest, Runs
 
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "not tested": "–"}
 REACH = 46.0  # of the bar, of which half is 50 wide
@@ -47,7 +47,7 @@ class Verdicts:
     command: str
 
 
-def judge_claims(runs: Runs, request: Request) -> Verdicts:
+def judge_claims(runs: Runs, request: ReportRequest) -> Verdicts:
     """What `rmsweep claims` prints."""
     lines = verdicts.verdict_table(runs.done, runs.claims, request.seed)
     judged = [_verdict(line) for line in lines.to_dict("records")]

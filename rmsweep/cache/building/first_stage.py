@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from rmsweep.cache.building import models, sources, texts
-from rmsweep.cache.building.request import Request
+from rmsweep.cache.building.request import BuildRequest
 from rmsweep.cache.building.stages import (
     FORMAT,
     Stage,
@@ -46,7 +46,7 @@ class FirstStage:
         return stage
 
 
-def plan_first_stages(request: Request) -> dict[str, FirstStage]:
+def plan_first_stages(request: BuildRequest) -> dict[str, FirstStage]:
     """Return the first stage of each split, prompts, responses or rewards; or of "pairs"."""
     if request.is_pairs:
         return {"pairs": _plan_pairs(request)}
@@ -69,7 +69,7 @@ def plan_first_stages(request: Request) -> dict[str, FirstStage]:
     }
 
 
-def _plan_pairs(request: Request) -> FirstStage:
+def _plan_pairs(request: BuildRequest) -> FirstStage:
     """Return labelled pairs as prompts with two responses each, chosen first."""
     path = sources.locate_file(request.sources["pairs"])
     settings = _settings(request, {"pairs": path})
@@ -92,7 +92,7 @@ def _plan_pairs(request: Request) -> FirstStage:
     )
 
 
-def _settings(request: Request, paths: Mapping[str, Path]) -> dict[str, Any]:
+def _settings(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, Any]:
     """Return all that determines the texts of a first stage, as plain JSON."""
     words = request.prompt_tokenizer or request.base_llm
     return {
@@ -120,7 +120,7 @@ def _written_stage(folder: Path, settings: Mapping[str, Any]) -> FirstStage | No
     return None if stage.left() else FirstStage(folder, identity, manifest, None)
 
 
-def _read_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
+def _read_prompts(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
     """Return the prompts of both splits, none of which is in both."""
     located = request.prompt_tokenizer or request.base_llm
     assert located is not None
@@ -146,7 +146,7 @@ def _read_prompts(request: Request, paths: Mapping[str, Path]) -> dict[str, Prep
     return {"test": test, "train": train}
 
 
-def _read_responses(request: Request, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
+def _read_responses(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
     """Return the responses of both splits; no prompt is in both."""
     prepared = {}
     for split, path in paths.items():
@@ -166,7 +166,7 @@ def _read_responses(request: Request, paths: Mapping[str, Path]) -> dict[str, Pr
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
 
 
-def _held_out(request: Request, whole: PreparedTexts) -> dict[str, PreparedTexts]:
+def _held_out(request: BuildRequest, whole: PreparedTexts) -> dict[str, PreparedTexts]:
     """Return both splits of one table: prompts drawn at random are test, the others train."""
     n_test = request.n_prompts["test"]
     if n_test is None or n_test >= whole.n_prompts:
@@ -193,7 +193,7 @@ def _renumbered(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_stage(
-    folder: Path, kind: str, settings: Any, prepared: PreparedTexts, request: Request
+    folder: Path, kind: str, settings: Any, prepared: PreparedTexts, request: BuildRequest
 ) -> FirstStage:
     """Return a stage to be written, with so many prompts in a part as part_responses allows."""
     k = settings.get("responses") or len(prepared.table) // prepared.n_prompts

@@ -15,7 +15,7 @@ from rmsweep.cache.building.batching import Budget
 from rmsweep.cache.building.hub import Located
 from rmsweep.cache.building.models import Loaded
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.request import Request
+from rmsweep.cache.building.request import BuildRequest
 from rmsweep.cache.building.stages import Stage, open_stage, text_versions
 from rmsweep.cache.building.tokens import Cut
 
@@ -55,7 +55,7 @@ class ModelStage:
         batching.free_gpu_memory()
 
 
-def open_responses(request: Request, stages: Stages) -> ModelStage:
+def open_responses(request: BuildRequest, stages: Stages) -> ModelStage:
     """Return the stage that writes K responses to each prompt by the base LLM."""
     base_llm, adapter, names = request.base_llm, request.adapter, request.names
     assert base_llm is not None
@@ -68,7 +68,7 @@ def open_responses(request: Request, stages: Stages) -> ModelStage:
         written[split] = _open(folder, identity, before, base_llm, adapter=adapter)
 
     def load() -> Loaded:
-        return models.load_model(base_llm, "AutoModelForCausalLM", request.engine, adapter)
+        return models.load_transformer(base_llm, "AutoModelForCausalLM", request.engine, adapter)
 
     budget = Budget(request.batch_tokens)
 
@@ -86,7 +86,7 @@ def open_responses(request: Request, stages: Stages) -> ModelStage:
     return ModelStage("responses", written, load, work)
 
 
-def open_rewards(request: Request, stages: Stages) -> ModelStage:
+def open_rewards(request: BuildRequest, stages: Stages) -> ModelStage:
     """Return the stage that gives each response, cut where it says stop, its golden reward."""
     located, engine = request.reward_model, request.engine
     assert located is not None
@@ -113,12 +113,12 @@ def open_rewards(request: Request, stages: Stages) -> ModelStage:
         scored[split].write_table(part, table, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
-        return models.load_model(located, "AutoModelForSequenceClassification", engine)
+        return models.load_transformer(located, "AutoModelForSequenceClassification", engine)
 
     return ModelStage("golden rewards", scored, load, work)
 
 
-def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
+def pooling_and_cut(request: BuildRequest) -> tuple[embed.Pooling, Cut]:
     """Return pooling and cut of texts for embeddings.
 
     They are as asked for, else as the backbone's own folder says, else the last token's state.
@@ -147,13 +147,13 @@ def pooling_and_cut(request: Request) -> tuple[embed.Pooling, Cut]:
     return embed.Pooling(mode, normalize or request.normalize), cut
 
 
-def embeddings_folder(request: Request, split: str) -> Path:
+def embeddings_folder(request: BuildRequest, split: str) -> Path:
     """Return the folder of the embeddings of a split, or of pairs."""
     named = ("dataset", "backbone") if request.is_pairs else ("base_llm", "backbone", "dataset")
     return request.folder("embeddings", *(request.names[name] for name in named), split)
 
 
-def open_embeddings(request: Request, stages: Stages) -> ModelStage:
+def open_embeddings(request: BuildRequest, stages: Stages) -> ModelStage:
     """Return the stage that embeds each response, (prompts, K, D) a part."""
     pooling, cut = pooling_and_cut(request)
     embedded, files_of = {}, assemble.cache_files(request.root, request.names)
@@ -174,7 +174,7 @@ def open_embeddings(request: Request, stages: Stages) -> ModelStage:
         embedded[split].write_array(part, array, counts, **_made_by(request, budget))
 
     def load() -> Loaded:
-        return models.load_model(request.backbone, "AutoModel", request.engine)
+        return models.load_transformer(request.backbone, "AutoModel", request.engine)
 
     return ModelStage("embeddings", embedded, load, work)
 
@@ -182,7 +182,7 @@ def open_embeddings(request: Request, stages: Stages) -> ModelStage:
 MODEL_STAGES = {"responses": open_responses, "rewards": open_rewards, "embeddings": open_embeddings}
 
 
-def _identity(kind: str, before: Stage, located: Located, request: Request) -> dict[str, Any]:
+def _identity(kind: str, before: Stage, located: Located, request: BuildRequest) -> dict[str, Any]:
     return {
         "stage": kind,
         "input": before.identity,
@@ -192,7 +192,7 @@ def _identity(kind: str, before: Stage, located: Located, request: Request) -> d
     }
 
 
-def _made_by(request: Request, budget: Budget) -> dict[str, Any]:
+def _made_by(request: BuildRequest, budget: Budget) -> dict[str, Any]:
     """Return what a part's mark notes of the process that wrote it; a build may go on elsewhere."""
     device = machine.gpu(request.engine.device) or machine.cpu()
     return {"versions": text_versions(), "device": device, "batch_tokens": budget.tokens}

@@ -105,7 +105,7 @@ def require_head(located: Located, output: int | None, remote_code: bool) -> int
     return output or 0
 
 
-def load_model(
+def load_transformer(
     located: Located, kind: str, engine: Engine, adapter: Located | None = None
 ) -> Loaded:
     """Return a model and its tokenizer, on the engine's device.

@@ -9,14 +9,14 @@ import numpy as np
 from rmsweep.cache.building import assemble, first_stage, model_stages, models
 from rmsweep.cache.building.first_stage import FirstStage
 from rmsweep.cache.building.model_stages import ModelStage
-from rmsweep.cache.building.request import Request
+from rmsweep.cache.building.request import BuildRequest
 from rmsweep.cache.building.stages import Stage, remove_stale
 
 Say = Callable[[str], None]
 Stages = Mapping[str, Stage]  # by split
 
 
-def enter_texts(request: Request, say: Say) -> Stages:
+def enter_texts(request: BuildRequest, say: Say) -> Stages:
     """Write the first stage of each split, or of pairs, and return it.
 
     ValueError or OSError, before anything is written, for a build that could not be finished.
@@ -32,7 +32,7 @@ def enter_texts(request: Request, say: Say) -> Stages:
     return {split: plan.write() for split, plan in plans.items()}
 
 
-def open_model_stages(request: Request, entered: Stages) -> dict[str, ModelStage]:
+def open_model_stages(request: BuildRequest, entered: Stages) -> dict[str, ModelStage]:
     """Return the stages that run a model, by kind and in order; nothing is run.
 
     ValueError where a folder holds what other settings made.
@@ -44,7 +44,7 @@ def open_model_stages(request: Request, entered: Stages) -> dict[str, ModelStage
     return opened
 
 
-def run_build(request: Request, entered: Stages, say: Say) -> list[Path]:
+def run_build(request: BuildRequest, entered: Stages, say: Say) -> list[Path]:
     """Run what is left of a build, or of its shard, and return the files of the cache.
 
     There are none where parts are missing still. say(line): called with what happens.
@@ -65,13 +65,13 @@ def run_build(request: Request, entered: Stages, say: Say) -> list[Path]:
     return assemble.join_golden(request.root, request.names, embedded, golden)
 
 
-def _files(request: Request) -> list[Path]:
+def _files(request: BuildRequest) -> list[Path]:
     """Return the files that only a build may have written."""
     by_split = assemble.cache_files(request.root, request.names).values()
     return [path for paths in by_split for path in paths if path.suffix == ".npy"]
 
 
-def _require_room(request: Request, plans: Mapping[str, FirstStage]) -> None:
+def _require_room(request: BuildRequest, plans: Mapping[str, FirstStage]) -> None:
     """Raise OSError where the disk has no room for the embeddings: as parts, and joined."""
     width = models.embedding_width(
         models.model_config(request.backbone, request.engine.remote_code)

@@ -21,7 +21,7 @@ COUNTS = (
 
 
 @dataclass(frozen=True)
-class Request:
+class BuildRequest:
     """The request for a build.
 
     sources: files by split, or of pairs. names: in file names, of base_llm, backbone and dataset.

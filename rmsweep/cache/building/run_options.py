@@ -18,7 +18,7 @@ QUANTITY = 2000  # at most, in the command
 GOLDEN = "reward_scale: std # of all train golden rewards\nsynthetic: null\n"
 
 
-def run_command(root: Path, names: Mapping[str, str]) -> str:
+def write_options_and_command(root: Path, names: Mapping[str, str]) -> str:
     """Return the command of a run on the cache under root; write its options under root/conf.
 
     names: base_llm (absent: of pairs), backbone and dataset.

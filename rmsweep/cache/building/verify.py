@@ -153,7 +153,9 @@ def _embed(
     device = machine.device(None)
     native = "bf16" if machine.has_native_bf16(device) else "fp32"
     precision = identity["precision"] if identity["precision"] == native else "fp32"
-    loaded = models.load_model(located, "AutoModel", models.Engine(device, precision, remote_code))
+    loaded = models.load_transformer(
+        located, "AutoModel", models.Engine(device, precision, remote_code)
+    )
     progress = Progress("embedding again", 1, 1)
     budget = Budget(BATCH_TOKENS)
     return embed.embed_texts(loaded, prompts, responses, pooling, cut, budget, progress)[0]

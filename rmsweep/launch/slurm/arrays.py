@@ -22,7 +22,7 @@ SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.strin
 
 
 @dataclass(frozen=True)
-class Array:
+class JobArray:
     """An array job: tasks, each a list of packs, each a list of keys; and how it is run."""
 
     id: str
@@ -50,7 +50,7 @@ def job_name(folder: LaunchFolder, array: str) -> str:
     return f"rmsweep-{re.sub(r'[^A-Za-z0-9_.-]', '_', folder.name)}-{array}"
 
 
-def write_array(folder: LaunchFolder, array: Array) -> None:
+def write_array(folder: LaunchFolder, array: JobArray) -> None:
     """Record an array that is, or is about to be, Slurm's."""
     rows = [
         {"task": t, "pack": p, "key": key}
@@ -71,12 +71,12 @@ def remove_array(folder: LaunchFolder, array: str) -> None:
     _path(folder, array).unlink(missing_ok=True)
 
 
-def read_array(folder: LaunchFolder, array: str) -> Array:
+def read_array(folder: LaunchFolder, array: str) -> JobArray:
     """Return the array of this id; ValueError where its record is not as a launch wrote it."""
     return _read_file(_path(folder, array))
 
 
-def submitted_arrays(folder: LaunchFolder) -> list[Array]:
+def submitted_arrays(folder: LaunchFolder) -> list[JobArray]:
     """Return every array that was, or is about to be, given to Slurm, in order of launch."""
     arrays = []
     names = os.listdir(folder.jobs) if folder.jobs.is_dir() else []
@@ -91,7 +91,7 @@ def _path(folder: LaunchFolder, array: str) -> Path:
     return folder.jobs / f"{array}.parquet"
 
 
-def _read_file(path: Path) -> Array:
+def _read_file(path: Path) -> JobArray:
     try:
         return _array(parquet.read_table(path, kind="array"))
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _read_file(path: Path) -> Array:
         raise ValueError(f"{path} is not as a launch wrote it ({what})") from None
 
 
-def _array(table: pa.Table) -> Array:
+def _array(table: pa.Table) -> JobArray:
     """Return an array as its file has it; raise what its content makes the readers raise."""
     fields = json.loads((table.schema.metadata or {})[b"array"])
     tasks: list[list[list[str]]] = []
@@ -111,12 +111,12 @@ def _array(table: pa.Table) -> Array:
         if row["pack"] == len(tasks[-1]):
             tasks[-1].append([])
         tasks[-1][-1].append(row["key"])
-    return Array(tasks=tasks, **fields | {"place": Place(**fields["place"])})
+    return JobArray(tasks=tasks, **fields | {"place": Place(**fields["place"])})
 
 
 def tasks_of(
-    folder: LaunchFolder, arrays: Sequence[Array], tasks: Sequence[Task]
-) -> list[tuple[Array, Task]]:
+    folder: LaunchFolder, arrays: Sequence[JobArray], tasks: Sequence[Task]
+) -> list[tuple[JobArray, Task]]:
     """Return those of Slurm's tasks that belong to these arrays, with their arrays.
 
     Accounting has one line, under the array's number alone, for tasks that were cancelled before
@@ -133,6 +133,6 @@ def tasks_of(
     return pairs
 
 
-def keys_in(tasks: Sequence[tuple[Array, Task]]) -> set[str]:
+def keys_in(tasks: Sequence[tuple[JobArray, Task]]) -> set[str]:
     """Return the keys of the runs in these tasks."""
     return {key for array, task in tasks for key in array.keys_of_task(task.index)}

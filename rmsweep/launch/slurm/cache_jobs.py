@@ -15,7 +15,7 @@ from rmsweep import errors
 from rmsweep.config.launchers import Place
 from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import lock
-from rmsweep.launch.slurm import arrays, scheduler, submit, tasks
+from rmsweep.launch.slurm import arrays, scheduler, submit, task_states
 from rmsweep.launch.slurm.launcher import SlurmLauncher
 from rmsweep.paths import LaunchFolder
 from rmsweep.provenance import slurm_job
@@ -81,7 +81,7 @@ def _dependency(kind: str, before: list[str]) -> dict[str, str]:
 def require_none_live(folder: LaunchFolder) -> None:
     """Raise ValueError while Slurm has tasks of a build there; without a Slurm it has none."""
     try:
-        live = tasks.live_tasks(folder)
+        live = task_states.live_tasks(folder)
     except errors.Unavailable as error:
         if shutil.which("squeue") is None:  # a cache that was copied from a cluster
             return
@@ -96,7 +96,7 @@ def require_none_live(folder: LaunchFolder) -> None:
         )
 
 
-def begin_task(folder: str, array: str, task: int) -> tuple[arrays.Array, str, str]:
+def begin_task(folder: str, array: str, task: int) -> tuple[arrays.JobArray, str, str]:
     """Prepare this process of a node for a task of a build, which starts with all its cores.
 
     Returns the array, its kind and the task's shard. At Slurm's warning before the time limit the

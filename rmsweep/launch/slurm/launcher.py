@@ -15,8 +15,8 @@ from rmsweep.config.launchers import Slurm
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.errors import Unavailable
 from rmsweep.launch import cost, progress
-from rmsweep.launch.slurm import scheduler, tasks
-from rmsweep.launch.slurm.arrays import Array, submitted_arrays
+from rmsweep.launch.slurm import scheduler, task_states
+from rmsweep.launch.slurm.arrays import JobArray, submitted_arrays
 from rmsweep.launch.slurm.task import run_task
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
@@ -55,7 +55,7 @@ class SlurmLauncher:
     @staticmethod
     def live_keys(folder: SweepFolder) -> set[str]:
         """Return the keys of the sweep's runs in tasks that wait or run; Unavailable if unknown."""
-        return tasks.live_keys(folder)
+        return task_states.live_keys(folder)
 
     def start(
         self, items: Sequence[Item], cache_root: str | None, folder: SweepFolder, saves: bool
@@ -93,17 +93,17 @@ class SlurmLauncher:
                 if is_over or done == keys:
                     return
                 all_ended = len(done) + len(failed) == len(keys)
-                if all_ended or time.monotonic() - asked_at > tasks.CACHED_S:
+                if all_ended or time.monotonic() - asked_at > task_states.CACHED_S:
                     asked_at = time.monotonic()
                     with contextlib.suppress(Unavailable):  # it restarts; the jobs go on
-                        is_over = not tasks.live_tasks(folder)
+                        is_over = not task_states.live_tasks(folder)
                 if not is_over:
                     time.sleep(POLL_S)
 
     @staticmethod
     def cancel(folder: SweepFolder) -> int:
         """Cancel the sweep's tasks that wait or run, and return their number."""
-        live = [task for _, task in tasks.live_tasks(folder)]
+        live = [task for _, task in task_states.live_tasks(folder)]
         scheduler.cancel(live)
         return len(live)
 
@@ -145,7 +145,7 @@ class SlurmLauncher:
 
     def release(self, folder: SweepFolder) -> None:
         """Let those of the sweep's tasks go on that Slurm holds, as after a failed start."""
-        held = [task for _, task in tasks.live_tasks(folder) if task.is_held]
+        held = [task for _, task in task_states.live_tasks(folder) if task.is_held]
         scheduler.release(held)
         if held:
             progress.say(f"released {len(held)} tasks that Slurm held")
@@ -183,10 +183,12 @@ def _ended(folder: SweepFolder, keys: set[str], since: pd.Timestamp) -> tuple[se
     return done, keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
 
 
-def _after_kills(folder: SweepFolder, arrays: Sequence[Array]) -> dict[tuple[int, float], set[str]]:
+def _after_kills(
+    folder: SweepFolder, arrays: Sequence[JobArray]
+) -> dict[tuple[int, float], set[str]]:
     """Return the keys of killed tasks by the runs in a pack and the memory to try next, in GB."""
     groups: dict[tuple[int, float], set[str]] = {}
-    for array, task in tasks.killed_tasks(folder, arrays):
+    for array, task in task_states.killed_tasks(folder, arrays):
         keys = array.keys_of_task(task.index)
         largest = max(len(pack) for pack in array.tasks[task.index])
         smaller = (max(1, largest // 2), 2 * array.launcher["mem_gb"])

@@ -20,7 +20,7 @@ from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import cost
 from rmsweep.launch.packs import packs_of
 from rmsweep.launch.slurm import arrays
-from rmsweep.launch.slurm.arrays import Array
+from rmsweep.launch.slurm.arrays import JobArray
 from rmsweep.paths import LaunchFolder
 
 Work = Callable[[str, str, int], None]  # of a task: the sweep's folder, array, the task's number
@@ -46,12 +46,12 @@ def plan_arrays(
     cache_root: str | None,
     max_array_size: int,
     save_models: bool = False,
-) -> list[Array]:
+) -> list[JobArray]:
     """Return arrays of tasks of about target_minutes each: those for GPUs and for CPUs apart.
 
     seconds: by key, as cost.estimated_seconds has them.
     """
-    planned: list[Array] = []
+    planned: list[JobArray] = []
     launch = secrets.token_hex(4)
     for on in sorted({cost.device_of(item, device) for item in items}):
         here = [item for item in items if cost.device_of(item, device) == on]
@@ -65,9 +65,9 @@ def plan_arrays(
     return planned
 
 
-def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place) -> Array:
+def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place) -> JobArray:
     """Return an array that this process launches now, from its working directory."""
-    return Array(
+    return JobArray(
         id=id,
         tasks=tasks,
         launched_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
@@ -106,7 +106,7 @@ def _tasks(
     return tasks
 
 
-def script_of(folder: LaunchFolder, array: Array) -> str:
+def script_of(folder: LaunchFolder, array: JobArray) -> str:
     """Return the script that sbatch would get for an array."""
     text = _make_sbatch_string(
         command="python -m submitit.core._submit ...",
@@ -117,7 +117,7 @@ def script_of(folder: LaunchFolder, array: Array) -> str:
     return text.strip()
 
 
-def _parameters(folder: LaunchFolder, array: Array) -> dict[str, Any]:
+def _parameters(folder: LaunchFolder, array: JobArray) -> dict[str, Any]:
     """Return an array's resources, as submitit names them."""
     asked = array.launcher
     optional = {name: asked[name] for name in ("partition", "account", "qos", "gres", "constraint")}
@@ -142,7 +142,7 @@ def signal_delay_s(time_min: int) -> int:
     return min(90, 12 * time_min)
 
 
-def submit_arrays(folder: LaunchFolder, planned: Sequence[Array], work: Work) -> Submitted:
+def submit_arrays(folder: LaunchFolder, planned: Sequence[JobArray], work: Work) -> Submitted:
     """Give arrays to Slurm; where it accepts no more jobs, as fewer tasks with more work each.
 
     Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job for
@@ -167,14 +167,14 @@ def submit_arrays(folder: LaunchFolder, planned: Sequence[Array], work: Work) ->
     return Submitted(accepted, n_tasks, refusal)
 
 
-def _merged(array: Array, n_tasks: int) -> Array:
+def _merged(array: JobArray, n_tasks: int) -> JobArray:
     """Return an array of the same packs in `n_tasks` tasks of as equal numbers as can be."""
     packs = [pack for task in array.tasks for pack in task]
     edges = [len(packs) * i // n_tasks for i in range(n_tasks + 1)]
     return replace(array, tasks=[packs[a:b] for a, b in zip(edges, edges[1:], strict=False)])
 
 
-def submit_array(folder: LaunchFolder, array: Array, work: Work) -> str:
+def submit_array(folder: LaunchFolder, array: JobArray, work: Work) -> str:
     """Submit one array, recorded before Slurm knows of it, and return its job id.
 
     FailedJobError, and no record is left, where sbatch refuses it.

@@ -56,7 +56,7 @@ def _tell(outcome: "Outcome") -> None:
     print(f"{text} (fit {outcome.fit_s:.1f} s, score {outcome.score_s:.1f} s)", flush=True)
 
 
-def _packs_left(folder: SweepFolder, record: arrays.Array, task: int) -> list[list[Item]]:
+def _packs_left(folder: SweepFolder, record: arrays.JobArray, task: int) -> list[list[Item]]:
     """Return a task's packs without the runs that are done, or that failed since the launch."""
     rows = dataset.read_rows(folder, ["key", "status", "finished_at"])
     ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(record.launched_at))

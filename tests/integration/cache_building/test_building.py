@@ -219,7 +219,7 @@ def test_draw_is_nucleus_sampling(seed):
 def test_left_padded_batches_continue_each_prompt_as_it_would_alone(made, with_adapter):
     adapter = hub.locate_model(str(made / "adapter"), "adapter") if with_adapter else None
     located = hub.locate_model(str(made / "llm"), "base llm")
-    loaded = models.load_model(located, "AutoModelForCausalLM", FP32, adapter)
+    loaded = models.load_transformer(located, "AutoModelForCausalLM", FP32, adapter)
     prompts = ["Name birds.", "x", "What is the tallest mountain? " * 3]
     greedy = generate.Sampling(2, 1.0, 1e-9, 10, 0)
     found, counts = generate.generate_responses(
@@ -243,7 +243,7 @@ def test_an_adapter_has_a_say(made):
     texts = []
     for adapter in (None, hub.locate_model(str(made / "adapter"), "adapter")):
         located = hub.locate_model(str(made / "llm"), "base llm")
-        loaded = models.load_model(located, "AutoModelForCausalLM", FP32, adapter)
+        loaded = models.load_transformer(located, "AutoModelForCausalLM", FP32, adapter)
         sampling = generate.Sampling(4, 1.0, 0.95, 12, 0)
         progress = Progress("", 1, 1)
         texts.append(
@@ -257,7 +257,7 @@ def test_an_adapter_has_a_say(made):
 @pytest.mark.parametrize("pad", [True, False])
 def test_padding_does_not_reach_the_embeddings(tmp_path, kind, mode, pad):
     folder = tiny_models.make(tmp_path / "m", kind, "ForCausalLM", pad=pad)
-    loaded = models.load_model(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
+    loaded = models.load_transformer(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
     prompts, responses = ["Name three birds.", "x", "Why? " * 9], ["A robin.", "", "Because."]
     cut, pooling = Cut(256, None, "last"), embed.Pooling(mode, False)
     found, _ = embed.embed_texts(

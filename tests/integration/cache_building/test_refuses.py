@@ -188,7 +188,7 @@ def test_weights_that_are_missing_are_not_made_up(made, tmp_path):
     located = hub.locate_model(str(folder), "reward model")
     assert models.require_head(located, None, False) == 0
     with pytest.raises(ValueError, match="its weights lack score.weight, which would be random"):
-        models.load_model(
+        models.load_transformer(
             located, "AutoModelForSequenceClassification", Engine("cpu", "fp32", False)
         )
 

@@ -150,8 +150,10 @@ def test_options_of_other_files_are_not_taken_for_ours(tmp_path):
     write_synthetic.write_cache(
         tmp_path, SyntheticSource(**names, **SHAPE), "float32", lambda n: None
     )
-    words = shlex.split(run_options.run_command(tmp_path, names))
+    words = shlex.split(run_options.write_options_and_command(tmp_path, names))
     assert "dataset=helpsteer_built" in words and "backbone=minilm" in words
     write_pairs(tmp_path / "pairs", "my.own_pairs", 20)
     names = {"backbone": "minilm", "dataset": "my.own_pairs"}
-    assert "dataset=my_own_pairs" in shlex.split(run_options.run_command(tmp_path / "pairs", names))
+    assert "dataset=my_own_pairs" in shlex.split(
+        run_options.write_options_and_command(tmp_path / "pairs", names)
+    )

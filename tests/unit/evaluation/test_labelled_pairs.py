@@ -12,7 +12,7 @@ from rmsweep.analysis.bootstrap import wilson_interval
 from rmsweep.annotation.pairing import in_whole_prompts
 from rmsweep.cache import rewardbench_subsets
 from rmsweep.evaluation import rewardbench
-from rmsweep.evaluation.best_of_n import accuracy_by_distance, pairwise_accuracy_within_prompt
+from rmsweep.evaluation.best_of_n import accuracies_by_distance, pairwise_accuracy_within_prompt
 from rmsweep.evaluation.calibration import N_BINS, calibration_metrics, temperature
 
 
@@ -117,7 +117,7 @@ def test_accuracy_by_distance_by_brute_force(seed):
     golden[4] = 1.0  # no pair has an order
     predicted = rng.integers(3, size=(2, 5, 7)).astype(np.float32)
     x = rng.normal(size=(5, 7, 3)).astype(np.float16)
-    distance, accuracy = accuracy_by_distance(predicted, golden, x, n_groups=4)
+    distance, accuracy = accuracies_by_distance(predicted, golden, x, n_groups=4)
     for prompt in range(4):
         pairs = [
             (np.linalg.norm(x[prompt, i].astype(float) - x[prompt, j].astype(float)), i, j)
@@ -135,7 +135,7 @@ def test_accuracy_by_distance_by_brute_force(seed):
                 ]  # fmt: skip
                 assert accuracy[run, prompt, group] == pytest.approx(np.mean(agrees))
     assert np.isnan(accuracy[:, 4]).all() and np.isnan(distance[4]).all()
-    _, whole = accuracy_by_distance(predicted, golden, x, n_groups=1)
+    _, whole = accuracies_by_distance(predicted, golden, x, n_groups=1)
     np.testing.assert_allclose(whole[..., 0], pairwise_accuracy_within_prompt(predicted, golden))
 
 

@@ -240,7 +240,7 @@ def test_every_option_runs_one_tiny_fit(group, option, tmp_path):
     row = rows_of(tmp_path, items_of([spec], root), root=root).loc[spec.spec_id]
     assert row["status"] == "done", row["traceback"]
     assert row["base"] < row["oracle"]
-    assert all(math.isfinite(row[name]) for name in schema.METRICS if name != "spearman")
+    assert all(math.isfinite(row[name]) for name in schema.SCALARS if name != "spearman")
     if group in ("base_llm", "backbone", "dataset", "selection", "pairing", "loss"):
         assert row[group] == option
 

@@ -47,9 +47,9 @@ def full_row(key):
 def test_the_schema_has_what_is_promised():
     metrics = "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy"
     metrics += " order_consistency annotation_error mean_margin"
-    assert tuple(metrics.split()) == schema.METRICS
+    assert tuple(metrics.split()) == schema.SCALARS
     types = {field.name: field.type for field in schema.SCHEMA}
-    assert all(types[name] == pa.float64() for name in (*schema.METRICS, "wall_s"))
+    assert all(types[name] == pa.float64() for name in (*schema.SCALARS, "wall_s"))
     assert types["epochs"] == pa.int64() and types["bon_n"] == pa.list_(pa.int64())
     assert types["bon_golden_by_n"] == pa.list_(pa.float64())
     assert types["improvement_by_prompt"] == pa.list_(pa.float32())

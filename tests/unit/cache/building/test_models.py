@@ -41,8 +41,8 @@ def test_a_pooler_may_lack_its_weights_only_where_it_is_not_used(tmp_path):
     edit(folder, "model.safetensors", drop)
     located = hub.locate_model(folder, "reward model")
     with pytest.raises(ValueError, match="lack bert.pooler.dense.bias, .*which would be random"):
-        models.load_model(located, SCORER, FP32)
-    assert models.load_model(located, "AutoModel", FP32).most == 256
+        models.load_transformer(located, SCORER, FP32)
+    assert models.load_transformer(located, "AutoModel", FP32).most == 256
 
 
 @pytest.mark.parametrize("wrong", ["lacks", "does not know"])
@@ -61,7 +61,7 @@ def test_an_adapter_that_does_not_apply_is_refused(tmp_path, wrong):
     n_missing = int(wrong == "lacks")
     message = f"1 of its {9 - n_missing} weights have no place there, and {n_missing} are missing"
     with pytest.raises(ValueError, match=f"adapter .* does not fit the base LLM: {message}"):
-        models.load_model(found[0], "AutoModelForCausalLM", FP32, found[1])
+        models.load_transformer(found[0], "AutoModelForCausalLM", FP32, found[1])
 
 
 @pytest.mark.parametrize("kind", ["GPT2", "Llama", "Gemma"])
@@ -71,7 +71,7 @@ def test_a_golden_reward_is_that_of_the_last_token_whatever_it_is(tmp_path, kind
     folder = tiny_models.make(
         tmp_path / "m", kind, "ForSequenceClassification", pad=pad, num_labels=1
     )
-    loaded = models.load_model(hub.locate_model(folder, "reward model"), SCORER, FP32)
+    loaded = models.load_transformer(hub.locate_model(folder, "reward model"), SCORER, FP32)
     responses = ["A robin.", "A robin.</s>", "A robin.<pad>", "A robin.</s></s>", "No" * 20]
     given = (["Birds?"] * 5, responses, 0, Cut(256, None, "last"))
     together, _ = score.score_texts(loaded, *given, Budget(10**6), Progress("", 1, 1))
@@ -89,7 +89,7 @@ def test_a_golden_reward_is_that_of_the_last_token_whatever_it_is(tmp_path, kind
 
 def test_the_longest_text_of_models_that_number_positions_after_the_pad_token(tmp_path):
     folder = tiny_models.make(tmp_path / "m", "Roberta", "Model", max_position_embeddings=66)
-    loaded = models.load_model(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
+    loaded = models.load_transformer(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
     assert loaded.most == 65  # its pad token is 0; RoBERTa's own is 1
     texts = ["Name three birds. " * 9, "Why?"], ["A robin, a wren and an owl." * 4, "x"]
     given = (*texts, embed.Pooling("mean", False), Cut(loaded.most, None, "last"))

@@ -11,7 +11,7 @@ from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.paths import SweepFolder
 
 TASKS = [[["k1", "k2"], ["k3"]], [["k4"]]]
-ARRAY = arrays.Array(
+ARRAY = arrays.JobArray(
     "1a2b3c4d-0", TASKS, "2026-11-21T21:05:28.000000+00:00", Place("/data", "cpu", 1), 4,
     "/home/me", {"cluster": "slurm", "mem_gb": 16}, ["run", "-m"], "7",
 )  # fmt: skip

@@ -11,22 +11,17 @@ from typing import Any
 from rmsweep import files
 from rmsweep.errors import Unavailable
 from rmsweep.launch.slurm import scheduler
-from rmsweep.launch.slurm.arrays import (
-    Array,
-    keys_in,
-    submitted_arrays,
-    tasks_of,
-)
+from rmsweep.launch.slurm.arrays import JobArray, keys_in, submitted_arrays, tasks_of
 from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.paths import LaunchFolder
 
 CACHED_S = 30  # Slurm is not asked again before
 RUNNING = {"RUNNING", "COMPLETING", "SIGNALING"}
-KILLED = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
+KILLED_CODES = ("0:9", "9:0", "137:0")  # exit codes of a process that got SIGKILL
 NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begin
 
 
-def live_tasks(folder: LaunchFolder) -> list[tuple[Array, Task]]:
+def live_tasks(folder: LaunchFolder) -> list[tuple[JobArray, Task]]:
     """Return a sweep's tasks that wait or run, with their arrays, by one call of squeue.
 
     Unavailable where Slurm does not answer; a sweep that gave it nothing does not ask.
@@ -40,7 +35,7 @@ def live_keys(folder: LaunchFolder) -> set[str]:
     return keys_in(live_tasks(folder))
 
 
-def known_tasks(folder: LaunchFolder, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
+def known_tasks(folder: LaunchFolder, arrays: Sequence[JobArray]) -> list[tuple[JobArray, Task]]:
     """Return Slurm's tasks of these arrays, by one call at most every CACHED_S seconds.
 
     Ended tasks are known where the cluster keeps accounts; else only those in the queue.
@@ -104,24 +99,25 @@ def _answer_file(folder: LaunchFolder) -> Path:
     return folder.jobs / ".scheduler.json"
 
 
-def killed_tasks(folder: LaunchFolder, arrays: Sequence[Array]) -> list[tuple[Array, Task]]:
+def killed_tasks(folder: LaunchFolder, arrays: Sequence[JobArray]) -> list[tuple[JobArray, Task]]:
     """Return the tasks that the kernel or Slurm killed for what they took, oldest launch first."""
     _answer_file(folder).unlink(missing_ok=True)  # what happened in the last half minute counts
     return [
         (array, task)
         for array, task in known_tasks(folder, arrays)
-        if task.state == "OUT_OF_MEMORY" or (task.state == "FAILED" and task.exit_code in KILLED)
+        if task.state == "OUT_OF_MEMORY"
+        or (task.state == "FAILED" and task.exit_code in KILLED_CODES)
     ]
 
 
-def log_of(folder: LaunchFolder, array: Array, index: int) -> Path | None:
+def log_of(folder: LaunchFolder, array: JobArray, index: int) -> Path | None:
     """Return the file of a task's log; None before the task has started."""
     number = f"{array.job}_{index}" if len(array.tasks) > 1 else f"{array.job}"
     path = folder.logs / f"{number}_0_log.out"
     return path if path.exists() else None
 
 
-def end_of_log(folder: LaunchFolder, array: Array, index: int) -> str:
+def end_of_log(folder: LaunchFolder, array: JobArray, index: int) -> str:
     """Return the path of a task's log and the last line that the task itself wrote."""
     path = log_of(folder, array, index)
     if path is None:
