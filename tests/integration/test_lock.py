@@ -304,7 +304,7 @@ def test_an_empty_record_may_be_that_of_a_launch_elsewhere(tmp_path):
 
 def test_a_record_that_may_not_be_read_is_named(not_root):
     write(Path("sweep"), pid=1).chmod(0)
-    for read in (holder, assert_taken):
+    for read in (lambda folder: holder(SweepFolder(folder)), assert_taken):
         with pytest.raises(PermissionError, match=r"sweep/\.launch'"):
             read(Path("sweep"))
 
