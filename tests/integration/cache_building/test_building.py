@@ -51,6 +51,7 @@ def build(made, capsys):
     """build(arguments..., status=0): `rmsweep cache build`, in this process; what it printed."""
 
     def call(*arguments, status=0, command=("cache", "build")):
+        torch.set_num_threads(1)  # a run in this process takes all cores, and rewards other bits
         with pytest.raises(SystemExit) as ended:
             main.main([*command, *map(str, arguments)])
         found = capsys.readouterr()
