@@ -29,7 +29,6 @@ from rmsweep.cache.layout import open_files, open_pairs
 from rmsweep.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft
-torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of commands, which then leave the other cores alone
 SMALL += ["--max-prompt-tokens", "100", "--part-responses", "12", "--precision", "fp32"]
 
@@ -51,7 +50,6 @@ def build(made, capsys):
     """build(arguments..., status=0): `rmsweep cache build`, in this process; what it printed."""
 
     def call(*arguments, status=0, command=("cache", "build")):
-        torch.set_num_threads(1)  # a run in this process takes all cores, and rewards other bits
         with pytest.raises(SystemExit) as ended:
             main.main([*command, *map(str, arguments)])
         found = capsys.readouterr()
