@@ -9,6 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import rmsweep
+from rmsweep import machine
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.cli import main
 from rmsweep.config.launchers import Place
@@ -22,7 +23,7 @@ from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_model
 
 SWEEPS = {
     "mlp": ["loss=bt_mlp,normbt", "loss.hidden=[7,5]", "seed=0,1"],
-    "linear": ["loss=bt_mlp", "loss.hidden=[]", "precision=bf16"],
+    "linear": ["loss=bt_mlp", "loss.hidden=[]", f"precision={machine.precision(None, 'cpu')}"],
     "trees": ["loss=clf_lgb", "loss.rounds=5", "seed=0,1"],
     "pair_trees": ["loss=bt_lgb", "loss.rounds=5"],
     "ensemble": ["loss=clf_mlp", "loss.hidden=[4]", "loss.ensemble=3", "loss.pick=mean,min,1.0"],
