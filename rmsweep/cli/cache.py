@@ -35,6 +35,14 @@ exit status: 0 all is sound, 1 something is not, 2 it cannot be checked
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands to those of `rmsweep cache`."""
+    _add_inspect(commands)
+    _add_verify(commands)
+    _add_synthesize(commands)
+    cache_build_arguments.add(commands, cache_build.build_cache)
+    _add_import_pairs(commands)
+
+
+def _add_inspect(commands: "argparse._SubParsersAction[Any]") -> None:
     inspect = commands.add_parser(
         "inspect",
         help="what a cache holds: shapes, statistics, warnings",
@@ -46,6 +54,9 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     inspect.add_argument("--json", action="store_true", help="all of it, as a list of objects")
     inspect.add_argument("--picture", metavar="FILE", help="draw it, too: .png, .pdf or .svg")
     inspect.set_defaults(call=_inspect)
+
+
+def _add_verify(commands: "argparse._SubParsersAction[Any]") -> None:
     verify = commands.add_parser(
         "verify",
         help="is a cache what its build wrote? checksums, and a sample embedded again",
@@ -54,12 +65,18 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     verify.add_argument("root", metavar="DIR", help="the build's --out")
     verify.add_argument(
-        "--sample", type=int, default=64, metavar="N",
+        "--sample",
+        type=int,
+        default=64,
+        metavar="N",
         help="responses of each file to embed again; 0 loads no model (default: 64)",
-    )  # fmt: skip
+    )
     verify.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
     verify.add_argument("--trust-remote-code", action="store_true")
     verify.set_defaults(call=_verify)
+
+
+def _add_synthesize(commands: "argparse._SubParsersAction[Any]") -> None:
     synthesize = commands.add_parser(
         "synthesize",
         help="write a synthetic cache in the released layout",
@@ -71,7 +88,9 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
     synthesize.add_argument("overrides", nargs="*", metavar="FIELD=VALUE")
     synthesize.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     synthesize.set_defaults(call=_synthesize)
-    cache_build_arguments.add(commands, cache_build.build_cache)
+
+
+def _add_import_pairs(commands: "argparse._SubParsersAction[Any]") -> None:
     pairs = commands.add_parser(
         "import-pairs",
         help="bring labelled pairs, such as RewardBench's, into a cache",
