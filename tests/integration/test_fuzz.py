@@ -324,8 +324,9 @@ def test_a_small_part_that_claims_a_lot_takes_no_memory(tmp_path):
     path = tmp_path / "runs/part-a.parquet"
     pq.write_table(pa.table(columns), path, compression="zstd")
     assert path.stat().st_size < 100_000
-    read = 'dataset.read_done(Path(folder), ["key"])'
-    (said,) = refused_in_little_memory("from rmsweep.results import dataset", read, [tmp_path])
+    imports = "from rmsweep.paths import SweepFolder\nfrom rmsweep.results import dataset"
+    read = 'dataset.read_done(SweepFolder(Path(folder)), ["key"])'
+    (said,) = refused_in_little_memory(imports, read, [tmp_path])
     assert path.name in said and "3,000,000 rows, more than a pack's" in said
 
 
