@@ -1,10 +1,10 @@
 """Names and paths that nobody would choose: each is taken as it is, or refused in one line."""
 
 import html
-import sys
 
 import numpy as np
 import pytest
+from helpers import report_data
 from helpers.report_data import IMAGE, SCRIPT, write_sweep
 
 from rmsweep import paths
@@ -138,7 +138,7 @@ def test_names_of_data_break_no_table(here, capfd):
 
 
 def test_what_steers_a_terminal_is_not_printed(here, capfd, monkeypatch):
-    monkeypatch.setitem(sys.modules["report_data"].AXES, "base_llm", ["a", "x\x1b[31m\n\r\x07y"])
+    monkeypatch.setitem(report_data.AXES, "base_llm", ["a", "x\x1b[31m\n\r\x07y"])
     write_sweep(SweepFolder.named("small").path)
     for format in ("text", "md", "html", "latex"):
         assert call("table", "small", "--rows", "base_llm", "--format", format) == 0
