@@ -138,7 +138,7 @@ def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     for write in (
         take_lock,
         lambda folder: run_sweep.record_launch(SweepFolder(folder), request),
-        provenance.write_diff,
+        lambda folder: provenance.write_diff(SweepFolder(folder)),
         lambda folder: results.write_part(SweepFolder(folder), [{"key": "a", "status": "done"}]),
     ):
         with pytest.raises(OSError, match="too large"), full_disk():
