@@ -134,10 +134,10 @@ def test_a_run_each_has_its_losses_and_is_sent_once(here):
 def test_a_failure_is_said_and_fails_nothing(tmp_path):
     run = MirroredRun("a", "a", None, {}, {})
     (tmp_path / "file").write_text("")
-    n_sent, failure = wandb_client.send(OFFLINE, tmp_path / "file", [run])
+    n_sent, failure = wandb_client.send(OFFLINE, SweepFolder(tmp_path / "file"), [run])
     assert n_sent == 0 and "file" in failure.lower()
     bad = MirroredRun("b", "b", None, {}, {}, history=[{"epoch": 1}, 3])
-    n_sent, failure = wandb_client.send(OFFLINE, tmp_path, [run, bad, run])
+    n_sent, failure = wandb_client.send(OFFLINE, SweepFolder(tmp_path), [run, bad, run])
     assert n_sent == 1 and "TypeError" in failure
 
 

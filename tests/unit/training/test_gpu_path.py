@@ -50,7 +50,7 @@ def gpu(monkeypatch):
 
 
 def gpu_rows(directory, items, root=None, threads=3):
-    outcome = run_pack(items, Place(root and str(root), GPU, threads), directory)
+    outcome = run_pack(items, Place(root and str(root), GPU, threads), SweepFolder(directory))
     assert outcome.done + outcome.failed == len(items)
     return dataset.read_rows(SweepFolder(directory)).set_index("spec_id")
 
