@@ -22,7 +22,7 @@ AXES = {
 N_RUNS = 240
 N_PROMPTS = 20
 ERROR = "ValueError: </script>" + SCRIPT
-TRACEBACK = 'File "/somewhere/rmsweep/fitting.py", line 7, in fit'
+TRACEBACK = 'File "/somewhere/rmsweep/training/fit.py", line 7, in fit'
 
 
 def write_sweep(directory, is_done=lambda spec: True, is_failed=lambda spec: False):

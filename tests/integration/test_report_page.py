@@ -101,7 +101,7 @@ def test_what_is_not_done_is_said_first(made_up):
     assert found.tables["table-failures"][1][:3] == [
         "24",
         ERROR,
-        "rmsweep/training/fit.py:7 in fit",
+        "training/fit.py:7 in fit",
     ]
     assert "INCOMPLETE: 144 of 240 runs are missing" in found.text
     assert "gemma2b 96 of 120" in " ".join(found.text.split())
