@@ -56,7 +56,7 @@ import resource
 from pathlib import Path
 from rmsweep.cache.inspecting import caches
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert caches.describe(Path({str(tmp_path)!r}), "a_b_c")["cautions"]
+assert caches.describe_cache(Path({str(tmp_path)!r}), "a_b_c")["cautions"]
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
