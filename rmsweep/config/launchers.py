@@ -54,7 +54,7 @@ class Slurm:
 
     @property
     def workers(self) -> int:
-        """Return the number of worker processes of a task on CPUs."""
+        """The number of worker processes of a task on CPUs."""
         return self.cpus // self.threads
 
     def most_in_pack(self, on: str) -> int:
@@ -105,9 +105,10 @@ def slurm_of(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
     makes no sense.
     """
     slurm = from_mapping(Slurm, values, "launcher")
-    for fields in (slurm, slurm.for_gpu()):
+    both = (slurm, slurm.for_gpu())
+    for fields in both:
         _require_positive(fields, POSITIVE)
-    for fields in (slurm, slurm.for_gpu()):
+    for fields in both:
         _require_enough(fields)
     if slurm.cpus % slurm.threads:
         raise ValueError(

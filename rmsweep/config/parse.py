@@ -9,8 +9,8 @@ from typing import Any
 from rmsweep.config import losses, reward_models, rules
 from rmsweep.config.schema import from_mapping
 from rmsweep.config.spec import (
-    GROUPS,
     NOT_IN_SPEC,
+    OPTION_GROUPS,
     STRUCTURES,
     UNLABELLED,
     Annotation,
@@ -30,12 +30,12 @@ def parse(cfg: dict[str, Any], choices: dict[str, str]) -> RunSpec:
         raise ValueError(f"{name} is an unknown field; {nearest(name, known)}")
     annotation = cfg.get("annotation")
     source = annotation.get("source") if isinstance(annotation, dict) else None
-    needed = [group for group in GROUPS if source != "labels" or group not in UNLABELLED]
+    needed = [group for group in OPTION_GROUPS if source != "labels" or group not in UNLABELLED]
     if absent := [group for group in needed if choices.get(group) is None]:
         raise ValueError(f"{absent[0]} has no option; give {absent[0]}=OPTION")
     parts = {
         group: spec_part(group, choices[group], json.dumps(cfg.get(group) or {}))
-        for group in GROUPS
+        for group in OPTION_GROUPS
         if choices.get(group) is not None
     }
     parts = dict.fromkeys(UNLABELLED) | parts
@@ -74,11 +74,8 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     values["loss"]["options"] = from_mapping(kind, _unset(kind) | values["loss"]["options"])
     values["loss"]["label"] = label
     values["evaluation"]["diagnostics"] = diagnostics
-    for name, cls in (
-        ("loss", losses.Loss),
-        ("annotation", Annotation),
-        ("evaluation", Evaluation),
-    ):
+    parts = {"loss": losses.Loss, "annotation": Annotation, "evaluation": Evaluation}
+    for name, cls in parts.items():
         values[name] = _unset(cls) | values[name]
     return from_mapping(RunSpec, values)
 

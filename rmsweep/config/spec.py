@@ -11,7 +11,7 @@ from rmsweep.config import losses
 from rmsweep.config.schema import IF_SET
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
-GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+OPTION_GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 UNLABELLED = ("base_llm", "selection", "pairing")  # groups without an option where people labelled
 STRUCTURES = ("annotation", "training")
 # No number hangs on these fields of a config ...
@@ -131,10 +131,7 @@ class RunSpec:
         return _digest(f"{SEMANTICS}:{self.canonical}")
 
     def key(self, fingerprint: str) -> str:
-        """Return the identity of a run's numbers, 16 hex digits.
-
-        It is a hash of spec, SEMANTICS and the data's fingerprint.
-        """
+        """Return the identity of a run's numbers, 16 hex digits: of spec, SEMANTICS and data."""
         return _digest(f"{SEMANTICS}:{self.canonical}:{fingerprint}")
 
     @property
@@ -156,13 +153,9 @@ class RunSpec:
         if self.loss.ensemble is None:
             return [self]
         alone = dataclasses.replace(self.loss, ensemble=None, pick=None)
+        losses = [dataclasses.replace(alone, member=i or None) for i in range(self.loss.ensemble)]
         undiagnosed = dataclasses.replace(self.evaluation, diagnostics=False)
-        return [
-            dataclasses.replace(
-                self, loss=dataclasses.replace(alone, member=i or None), evaluation=undiagnosed
-            )
-            for i in range(self.loss.ensemble)
-        ]
+        return [dataclasses.replace(self, loss=loss, evaluation=undiagnosed) for loss in losses]
 
 
 @dataclass(frozen=True)
@@ -191,9 +184,7 @@ def canonical_fields(value: Any) -> Any:
 
 
 def _is_in_id(of: dataclasses.Field[Any], value: object) -> bool:
-    if of.metadata.get("in_id_if_set"):
-        return value is not None
-    return of.metadata.get("in_id", True)
+    return of.metadata.get("in_id", value is not None or not of.metadata.get("in_id_if_set"))
 
 
 def _digest(text: str) -> str:

@@ -72,8 +72,11 @@ def reads_margins(objective: Callable[..., Any]) -> bool:
     return getattr(function, "needs_margin", False)
 
 
-def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
-    """Raise ValueError where the objective fails on a small batch, or gives no loss per pair."""
+def refuse_unsound(objective: Callable[..., Any], path: str, rows_are_responses: bool) -> None:
+    """Raise ValueError where the objective fails on a small batch, or gives no loss per pair.
+
+    rows_are_responses: whether it must judge a response without the other one of its pair, too.
+    """
     import torch  # here, since planning a sweep of trees needs none
 
     from rmsweep.objectives.pair_batch import PairBatch
@@ -96,21 +99,14 @@ def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
             f"{path} must return the loss per pair, (runs, batch), and the state, a dict; for one "
             f"run and 3 pairs it gave {', '.join(kind.__name__ for kind in kinds)} of shape {shape}"
         )
-
-
-def judges_responses(objective: Callable[..., Any]) -> bool:
-    """Tell whether the loss of a pair with one half absent depends on the other (PairBatch)."""
-    import torch
-
-    from rmsweep.objectives.pair_batch import PairBatch
-
-    rewards, inf, features = torch.tensor([[-1.0, 0.0, 1.0]]), torch.inf, torch.zeros(1, 3, 1)
-    alone = (
-        PairBatch(rewards, torch.full_like(rewards, -inf), features, features),
-        PairBatch(torch.full_like(rewards, inf), rewards, features, features),
-    )
-    losses = [objective(batch, {})[0] for batch in alone]
-    return all(bool(loss.isfinite().all() and loss.std() > 0) for loss in losses)
+    absent, features = torch.full_like(rewards, torch.inf), torch.zeros(1, 3, 1)
+    for chosen, rejected in ((rewards, -absent), (absent, rewards)) if rows_are_responses else ():
+        loss = objective(PairBatch(chosen, rejected, features, features), {})[0]
+        if not (loss.isfinite().all() and loss.std() > 0):
+            raise ValueError(
+                f"loss.rows=responses needs an objective with a term for each response; {path} is "
+                "constant where the other half of a pair is absent"
+            )
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from rmsweep import paths
 from rmsweep.config.losses import source_of
 from rmsweep.config.spec import RunSpec
 
-GROUPS = ("loss", "launcher", "sweeps")  # whose files name code
+GROUPS_WITH_CODE = ("loss", "launcher", "sweeps")  # whose files name code
 
 
 def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
@@ -69,6 +69,11 @@ def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
                 walk(inner)
 
     for folder in (paths.SHIPPED / "conf", paths.SHIPPED, *config_dirs):
-        for file in (file for group in GROUPS for file in sorted(folder.glob(f"{group}/*.yaml"))):
-            walk([yaml.safe_load(file.read_text())])
+        for group in GROUPS_WITH_CODE:
+            walk(
+                [
+                    yaml.safe_load(file.read_text())
+                    for file in sorted(folder.glob(f"{group}/*.yaml"))
+                ]
+            )
     return values

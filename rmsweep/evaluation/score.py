@@ -15,7 +15,6 @@ from rmsweep.config.launchers import Place
 from rmsweep.evaluation import labelled_pairs
 from rmsweep.evaluation.by_prompt import MetricsByPrompt
 from rmsweep.training.annotate import reward_scale
-from rmsweep.training.fitted_run import Array, FittedRun
 from rmsweep.training.predict import (
     StackedModels,
     finish_prediction,
@@ -24,6 +23,7 @@ from rmsweep.training.predict import (
     stack_models,
     start_prediction,
 )
+from rmsweep.training.reward_models.interface import Array, FittedRun
 
 GPU_BLOCKS_AHEAD = 4  # a read takes longer than a GPU takes for a block
 

@@ -12,8 +12,13 @@ from rmsweep import files
 from rmsweep.errors import one_line
 
 COLUMNS_HASH = b"rmsweep.columns"
-# What Arrow raises:
-UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    MemoryError,
+    OverflowError,
+)  # what Arrow raises
 # Of a file, generously: a pack's 64 runs with 2,000 prompts have 3 million values.
 MOST = {"rows": 1_000_000, "values": 100_000_000, "bytes": 2**31}
 REQUIRED = {
@@ -24,11 +29,7 @@ REQUIRED = {
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table to a file, whole or not at all.
-
-    Its pages have checksums, and its column names a hash, so that a byte that changes on the disk
-    is not read as another number.
-    """
+    """Write a table to a file, whole or not at all, with checksums of pages and column names."""
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
 from rmsweep.training.annotate import annotate_pairs, split_pairs
-from rmsweep.training.fitted_run import Array, FittedRun
 from rmsweep.training.gpu_embeddings import embeddings_on_gpu
 from rmsweep.training.predict import (
     nonfinite_message,
@@ -22,7 +21,7 @@ from rmsweep.training.predict import (
     predict_rewards,
     stack_models,
 )
-from rmsweep.training.reward_models.interface import reward_model_of
+from rmsweep.training.reward_models.interface import Array, FittedRun, reward_model_of
 
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
 

@@ -22,9 +22,8 @@ from rmsweep.errors import one_line
 from rmsweep.paths import SweepFolder
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
-from rmsweep.training.fitted_run import FittedRun
 from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
-from rmsweep.training.reward_models.interface import reward_model_of
+from rmsweep.training.reward_models.interface import FittedRun, reward_model_of
 
 
 @dataclass(frozen=True)

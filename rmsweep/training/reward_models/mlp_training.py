@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch.optim.adam import adam
 
+from rmsweep.config.spec import Training
 from rmsweep.training.reward_models.mlp_network import Data, pair_batch
+
+# What torch's Adam asks for beside the learning rate:
+ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+ADAM |= {"amsgrad": False, "maximize": False, "fused": True}
 
 
 class Pack:
@@ -31,22 +36,8 @@ class Pack:
         loss = loss.mean(dim=1)
         gradients = list(torch.autograd.grad(loss.sum(), self.parameters))
         with torch.no_grad():
-            adam(
-                self.parameters,
-                gradients,
-                self.first,
-                self.second,
-                [],
-                self.steps,
-                fused=True,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=learning_rate,
-                weight_decay=0.0,
-                eps=1e-8,
-                maximize=False,
-            )
+            moments = self.first, self.second
+            adam(self.parameters, gradients, *moments, [], self.steps, lr=learning_rate, **ADAM)
         return loss.detach()
 
     @torch.no_grad()
@@ -116,10 +107,7 @@ def train_pack(
     epochs: list[Iterator[list[np.ndarray | None]]],
     objective: Callable[..., Any],
     validation_objective: Callable[..., Any],
-    *,
-    learning_rate: float,
-    max_epochs: int,
-    patience: int | None,
+    settings: Training,
 ) -> TrainedPack:
     """Train the pack's runs; epochs: for each run an iterator over its epochs' batches.
 
@@ -130,8 +118,8 @@ def train_pack(
     trained = TrainedPack.of_size(len(epochs), pack.parameters)
     alive, history = np.arange(len(epochs)), []
     coming = _draw(epochs, pack.train.x.device)
-    for epoch in range(1, max_epochs + 1):
-        losses = [pack.step(columns, objective, learning_rate) for columns in coming]
+    for epoch in range(1, settings.max_epochs + 1):
+        losses = [pack.step(columns, objective, settings.learning_rate) for columns in coming]
         total = torch.stack(losses).sum(dim=0)
         validation = pack.validation_loss(validation_objective)
         on_device = torch.stack([validation + 0 * total, total / len(losses), validation])
@@ -139,7 +127,7 @@ def train_pack(
         points = on_device.cpu().numpy()
         history.append(points[0])
         failed = trained.end_epoch(epoch, alive, points)
-        stops = failed | stops_early(history, patience) | (epoch == max_epochs)
+        stops = failed | stops_early(history, settings.patience) | (epoch == settings.max_epochs)
         if stops.any():
             trained.keep(pack, alive, np.flatnonzero(stops))
             left = np.flatnonzero(~stops)
