@@ -7,6 +7,7 @@ import numpy as np
 
 from rmsweep.annotation.pairing import in_whole_prompts
 
+Rng = np.random.Generator
 SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.04991
 
 
@@ -22,21 +23,14 @@ class Split:
 
 
 def split_by_pairs(
-    pairs: np.ndarray,
-    n_validation: int,
-    batch_pairs: int,
-    split_rng: np.random.Generator,
-    batch_rng: np.random.Generator,
+    pairs: np.ndarray, n_validation: int, batch_pairs: int, split_rng: Rng, batch_rng: Rng
 ) -> Split:
-    """Hold out pairs; the batches of an epoch partition the rest, the last one is short.
+    """Hold out pairs (quantity, 2), chosen first; the batches of an epoch partition the rest.
 
-    pairs: (quantity, 2) int64, chosen first. A swapped copy of a pair is the same Bradley-Terry
-    term and is not computed.
+    A swapped copy of a pair is the same Bradley-Terry term and is not computed.
     """
-    order = split_rng.permutation(len(pairs))
-    return _partitioned(
-        pairs[order[n_validation:]], pairs[order[:n_validation]], batch_pairs, batch_rng
-    )
+    shuffled = pairs[split_rng.permutation(len(pairs))]
+    return _partitioned(shuffled[n_validation:], shuffled[:n_validation], batch_pairs, batch_rng)
 
 
 def split_by_prompts(
@@ -44,8 +38,8 @@ def split_by_prompts(
     prompts: np.ndarray,
     n_validation: int,
     batch_pairs: int,
-    split_rng: np.random.Generator,
-    batch_rng: np.random.Generator,
+    split_rng: Rng,
+    batch_rng: Rng,
 ) -> Split:
     """Hold out pairs as split_by_pairs does, but a prompt is on one side only.
 
@@ -64,7 +58,7 @@ def split_by_prompts(
 
 
 def _partitioned(
-    train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: np.random.Generator
+    train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: Rng
 ) -> Split:
     """Make batches that partition the pairs to train on in each epoch; the last one is short."""
 
@@ -79,11 +73,7 @@ def _partitioned(
 
 
 def split_like_rbt_scripts(
-    pairs: np.ndarray,
-    rows: str,
-    validation_share: float,
-    split_rng: np.random.Generator,
-    batch_rng: np.random.Generator,
+    pairs: np.ndarray, rows: str, validation_share: float, split_rng: Rng, batch_rng: Rng
 ) -> Split:
     """Split and draw rows as the public scripts of arXiv:2411.04991 do.
 
@@ -95,9 +85,8 @@ def split_like_rbt_scripts(
     if rows == "pairs":
         table = np.concatenate([pairs, pairs])
     else:
-        table = np.concatenate(
-            [np.stack([pairs[:, 0], absent], 1), np.stack([absent, pairs[:, 1]], 1)]
-        )
+        halves = (pairs[:, 0], absent), (absent, pairs[:, 1])
+        table = np.concatenate([np.stack(half, axis=1) for half in halves])
     order = split_rng.permutation(len(table))
     n_validation = int(np.ceil(len(table) * validation_share))
     held_out = np.zeros(len(table), bool)

@@ -16,10 +16,7 @@ IN_LOSS_OPTIONS = ("objective", "validation_objective", "rows")
 
 
 def spec_columns(spec: RunSpec) -> dict[str, Any]:
-    """Return a spec as flat columns, named as on the command line.
-
-    The fields that only one loss has are one JSON text, loss.options.
-    """
+    """Return a spec as flat columns, those of `column_types`, named as on the command line."""
     return {name: _at(spec, path) for name, path, _ in _leaves()}
 
 

@@ -84,8 +84,8 @@ def interpolated(values: dict[str, Any]) -> dict[str, Any]:
 def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     """Return the sweep that command line and sweep file ask for; the command line wins.
 
-    overrides: `field=value` fixes a field, also one that the sweep file sweeps; `field=a,b`,
-    `field=range(5)` and so on sweep it. ValueError names what is wrong.
+    `field=value` fixes a field that the file sweeps, `field=a,b` sweeps it. ValueError says what is
+    wrong.
     """
     parsed = _parser().parse_overrides(list(overrides))
     swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}

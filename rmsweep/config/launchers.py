@@ -79,8 +79,7 @@ OURS = frozenset(
 def local_of(values: dict[str, Any], device: str | None) -> tuple[Local, str]:
     """Return the fields of launcher=local, its nulls decided, and the device that MLPs run on.
 
-    device: as configured; null takes what this machine has. ValueError names a field that makes no
-    sense; workers x threads may not exceed the cores.
+    device: as configured; null takes what this machine has. ValueError names an unsound field.
     """
     device = machine.device(device)
     cores = machine.cores()
@@ -101,8 +100,7 @@ def local_of(values: dict[str, Any], device: str | None) -> tuple[Local, str]:
 def slurm_of(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
     """Return the fields of launcher=slurm and the device that MLPs run on in its tasks.
 
-    device: as configured, which may not disagree with launcher.gpu. ValueError names a field that
-    makes no sense.
+    device: as configured, or null. ValueError names an unsound field.
     """
     slurm = from_mapping(Slurm, values, "launcher")
     both = (slurm, slurm.for_gpu())

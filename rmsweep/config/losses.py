@@ -38,10 +38,7 @@ class Loss:
 
 
 def fields_of(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the flat fields of a loss's yaml, the reward model's own ones gathered as `options`.
-
-    ValueError where they do not go together, or where what they name is unsound.
-    """
+    """Return the fields of a `Loss` from the flat ones of its yaml; ValueError for unsound ones."""
     model: Any = values.get("reward_model")
     is_own = isinstance(model, dict)
     if not is_own and (not isinstance(model, str) or model not in BUILT_IN_KINDS):

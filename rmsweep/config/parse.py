@@ -65,10 +65,7 @@ def spec_part(group: str, name: str | None, values_json: str) -> Any:
 
 
 def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
-    """Return the spec of a canonical JSON text and of the two fields that are no part of it.
-
-    Raises whatever a text that is no such JSON makes it raise; sweep_record.stored_spec tells it.
-    """
+    """Return the spec of a canonical JSON text and the two fields that are no part of it."""
     values = json.loads(text)
     kind = reward_models.kind_of(values["loss"]["reward_model"])
     values["loss"]["options"] = from_mapping(kind, _unset(kind) | values["loss"]["options"])

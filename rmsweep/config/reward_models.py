@@ -59,10 +59,7 @@ class Options:
         return []
 
     def multiply_adds(self, epochs: int, quantity: int, dim: int, n_test: int) -> float:
-        """Estimate the multiply-adds of a fit of `quantity` pairs and of scoring n_test responses.
-
-        epochs: the most that are trained. dim: of the embeddings.
-        """
+        """Estimate the multiply-adds of a fit of at most `epochs` and of scoring n_test rows."""
         return float(PER_CELL * USUAL_ROUNDS * 2 * quantity * dim)
 
 

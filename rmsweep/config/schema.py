@@ -16,9 +16,8 @@ Rule = tuple[str, object, str, bool]  # field, its value, the rule in words, whe
 def from_mapping(cls: type, values: Any, path: str = "") -> Any:
     """Return an instance of cls from a mapping of exactly its fields, checked by their type hints.
 
-    Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; an int is taken for a
-    float, nothing else is converted. ValueError names a field at `path` that is unknown, missing or
-    of another type.
+    Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; only an int becomes a
+    float. ValueError names a field at `path` that is unknown, missing or of another type.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{path} must be a mapping, got {values!r}")

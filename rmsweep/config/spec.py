@@ -146,10 +146,7 @@ class RunSpec:
 
     @property
     def members(self) -> list["RunSpec"]:
-        """The runs that an ensemble consists of, the first as without one; else itself.
-
-        They record no diagnostics, which would not be those of the ensemble.
-        """
+        """The runs that an ensemble consists of, the first as without one; else the run itself."""
         if self.loss.ensemble is None:
             return [self]
         alone = dataclasses.replace(self.loss, ensemble=None, pick=None)

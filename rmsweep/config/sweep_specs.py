@@ -24,11 +24,7 @@ def cache_root(values: dict[str, Any]) -> str | None:
 
 
 def true_or_false(values: dict[str, Any], name: str) -> bool:
-    """Return a config's field that is true or false.
-
-    name: `wait`, whether a launch on a cluster follows its jobs to the end; or `save_model`,
-    whether reward models are kept.
-    """
+    """Return a field of a config that is true or false, such as `wait`; else ValueError."""
     if type(values.get(name)) is not bool:
         raise ValueError(f"{name} must be true or false, got {values.get(name)!r}")
     return values[name]

@@ -17,8 +17,8 @@ LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not
 def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]:
     """Return the objective `loss(batch, state)` that `_target_` names, its options bound.
 
-    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's
-    name for the ValueError when it cannot be imported or does not take these options.
+    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}. ValueError, which
+    names the field `path`, when it cannot be imported or does not take these options.
     """
     target = objective.get("_target_")
     if not isinstance(target, str) or objective.get("_partial_") is not True:
@@ -50,10 +50,9 @@ def options_of(objective: dict[str, Any]) -> dict[str, Any]:
 
 
 def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return a mapping with a `_target_`, its options of the types that are stated there.
+    """Return a mapping with a `_target_`, its options of the types that are annotated there.
 
-    So 1 and 1.0 are one run where int, float, str or bool is the annotation of the parameter.
-    ValueError for a value of another type.
+    So 1 and 1.0 are one run where int, float, str or bool is annotated. ValueError for another.
     """
     kinds: dict[object, type] = {}
     for kind in (int, float, str, bool):

@@ -12,8 +12,8 @@ from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.inputs import Inputs
 from rmsweep.cache.layout import Cache
 from rmsweep.config.launchers import Place
-from rmsweep.evaluation import labelled_pairs
 from rmsweep.evaluation.by_prompt import MetricsByPrompt
+from rmsweep.evaluation.labelled_pairs import judgement_metrics, predicted_margins
 from rmsweep.training.annotate import reward_scale
 from rmsweep.training.predict import (
     StackedModels,
@@ -41,24 +41,19 @@ def score_runs(
         _score_test_split(by_prompt, models, inputs.scored, place)
         metrics = [by_prompt.row(i) for i in range(len(runs))]
     if inputs.judged:
-        margins = labelled_pairs.predicted_margins(models, inputs.judged, place)
+        margins = [predicted_margins(models, judged, place) for judged in inputs.judged]
         for i, run in enumerate(runs):
-            of_run = [of_set[i] for of_set in margins]
-            metrics[i] |= labelled_pairs.judgement_metrics(
-                of_run, inputs.judged, run.held_out_margins
-            )
+            own = [of_set[i] for of_set in margins]
+            metrics[i] |= judgement_metrics(own, inputs.judged, run.held_out_margins)
     return list(zip(runs, metrics, strict=True))
 
 
 def _score_test_split(
     metrics: MetricsByPrompt, models: StackedModels, cache: Cache, place: Place
 ) -> None:
-    """Predict the rewards of the test split block by block and fill in the metrics.
-
-    A GPU goes on with the next blocks while threads measure the last ones.
-    """
+    """Predict block by block and fill in the metrics, while a GPU goes on with the next blocks."""
     n_waiting = 0 if place.device == "cpu" else 2 * place.threads
-    needs_x = models.spec.evaluation.diagnostics
+    is_by_distance = models.spec.evaluation.diagnostics
 
     def measure(prompts: slice, rewards: Array, x: Array | None) -> None:
         predicted = finish_prediction(rewards, models)
@@ -68,7 +63,7 @@ def _score_test_split(
         waiting: deque[Future[None]] = deque()
         for prompts, x in _read_ahead(cache, place):
             rewards = start_prediction(models, x.reshape(-1, cache.dim), place)
-            waiting.append(pool.submit(measure, prompts, rewards, x if needs_x else None))
+            waiting.append(pool.submit(measure, prompts, rewards, x if is_by_distance else None))
             while len(waiting) > n_waiting:
                 waiting.popleft().result()
         for block in waiting:
@@ -83,10 +78,8 @@ def _read_ahead(cache: Cache, place: Place) -> Iterator[tuple[slice, Array]]:
         coming = deque(readers.submit(_read, cache, *edge, place) for edge in edges[:n_ahead])
         for i, edge in enumerate(edges):
             x = coming.popleft().result()
-            coming.extend(
-                readers.submit(_read, cache, *later, place)
-                for later in edges[i + n_ahead : i + n_ahead + 1]
-            )
+            for later in edges[i + n_ahead : i + n_ahead + 1]:
+                coming.append(readers.submit(_read, cache, *later, place))
             yield slice(*edge), x
 
 

@@ -61,7 +61,7 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the done runs of sweep `name`, a row a key: the first by finished_at.
 
     columns: only these (and key, status, finished_at), which is faster. FileNotFoundError without
-    such a sweep in outputs/.
+    such a sweep.
     """
     require_sweep(name)
     return read_done(SweepFolder.named(name), columns)

@@ -38,10 +38,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
-    """Return the table in a file, of these columns those it has; ValueError unless it is whole.
-
-    kind: of file, which says what it must have (REQUIRED).
-    """
+    """Return the table in a file, of these columns those it has; ValueError unless it is whole."""
     try:  # three times faster than pq.read_table on many small files
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
@@ -65,10 +62,7 @@ def read_table(path: Path, columns: list[str] | None = None, kind: str = "part")
 
 
 def _refuse_large(about: pq.FileMetaData) -> None:
-    """Raise ArrowInvalid for a footer that claims more than a launch writes.
-
-    Equal values take no room in a file, and all of it in memory.
-    """
+    """Raise ArrowInvalid for a footer that claims more: equal values take no room in a file."""
     groups = [about.row_group(i) for i in range(about.num_row_groups)]
     claimed = {
         "rows": about.num_rows,

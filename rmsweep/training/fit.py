@@ -29,8 +29,7 @@ CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's
 def fit_runs(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     """Fit the reward models of specs that share cache, loss, quantity and training.
 
-    They train together, as many at once as their kind says. An ensemble's members train as the runs
-    that they are, on the same annotations.
+    As many train at once as their kind says; an ensemble's members on the same annotations.
     """
     embeddings = _training_embeddings(items, inputs, place)
     with ThreadPoolExecutor(place.threads) as pool:
@@ -52,8 +51,8 @@ def fit_runs(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]
         run = own[0]
         if item.spec.loss.ensemble is not None:
             run = _ensemble(item, own, embeddings[pairs[:CENTRE_PAIRS].reshape(-1)], place)
-        run.facts.update(facts, fingerprint=inputs.fingerprint, dim=inputs.dim)
-        run.facts["test_responses"] = inputs.n_test
+        of_data = {"fingerprint": inputs.fingerprint, "dim": inputs.dim}
+        run.facts.update(facts | of_data | {"test_responses": inputs.n_test})
         runs.append(run)
     return runs
 
@@ -96,9 +95,10 @@ def _add_held_out_facts(run: FittedRun, embeddings: Array, split: Split, place: 
         return
     x = embeddings[split.validation_pairs.reshape(-1)]
     rewards = predict_rewards(stack_models([run]), x, place).reshape(-1, 2)
-    run.facts["order_consistency"] = _order_consistency(rewards)
+    margins = rewards[:, 0] - rewards[:, 1]
+    run.facts["order_consistency"] = float((0.5 + 0.5 * np.sign(margins)).mean())  # a tie is 1/2
     if run.item.spec.training.protocol == "pairs":  # the scripts train on most of them
-        run.held_out_margins.append(rewards[:, 0] - rewards[:, 1])
+        run.held_out_margins.append(margins)
 
 
 def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> FittedRun:
@@ -125,25 +125,17 @@ def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> F
     return FittedRun(item, models, centres, facts, None)
 
 
-def _order_consistency(rewards: np.ndarray) -> float:
-    """Return the share of annotated pairs, (pairs, 2) chosen first, ordered alike; a tie is 1/2."""
-    difference = rewards[:, 0] - rewards[:, 1]
-    return float((0.5 + 0.5 * np.sign(difference)).mean())
-
-
 def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> None:
     """Raise ValueError that names the first of the responses in `rows` that is not finite."""
     responses = np.unique(rows[rows >= 0])
     x = embeddings[responses]
     if isinstance(x, torch.Tensor):
-        is_bad = ~torch.isfinite(x).all(dim=1).cpu().numpy()
-        bad = None if not is_bad.any() else int(is_bad.argmax())
+        bad = torch.argwhere(~torch.isfinite(x).all(dim=1))[:1].flatten().tolist()
     else:
-        position = first_nonfinite(x[:, None])
-        bad = None if position is None else position[0]
-    if bad is None:
+        bad = list(first_nonfinite(x[:, None]) or ())
+    if not bad:
         return
-    row = int(responses[bad])
+    row = int(responses[bad[0]])
     if inputs.golden is None:
         raise ValueError(nonfinite_pair_message(inputs.trained, row // 2, row % 2))
     raise ValueError(nonfinite_message("train", *divmod(row, inputs.golden.train_responses)))

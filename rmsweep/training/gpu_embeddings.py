@@ -31,9 +31,7 @@ def embeddings_on_gpu(
     dtype = DTYPE_BY_BYTES[embeddings.dtype.itemsize]
     copied = torch.empty(embeddings.shape, dtype=dtype, device=device)
     for first in range(0, len(embeddings), CHUNK_ROWS):
-        rows = slice(first, first + CHUNK_ROWS)
-        copied[rows] = torch.from_numpy(
-            np.array(embeddings[rows])
-        )  # torch warns of a read-only one
+        chunk = np.array(embeddings[first : first + CHUNK_ROWS])  # torch warns of a read-only one
+        copied[first : first + CHUNK_ROWS] = torch.from_numpy(chunk)
     _resident[key] = copied
     return copied

@@ -85,8 +85,5 @@ def combine_members(rewards: np.ndarray, pick: str | float) -> np.ndarray:
 
 
 def prompt_blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
-    """Return the first and last (exclusive) prompt of each block; m: responses to a prompt.
-
-    A last block of under LEAST_ROWS responses joins the one before.
-    """
+    """Return the first and last (exclusive) prompt of each block; m: responses to a prompt."""
     return cut(n_prompts, BLOCK_ROWS // m, least=-(-LEAST_ROWS // m))

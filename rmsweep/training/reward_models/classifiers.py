@@ -56,10 +56,7 @@ def _log_odds(model: Pipeline, x: np.ndarray) -> np.ndarray:
 
 
 class Classifiers(RewardModel):
-    """The kind of scikit-learn's classifiers, fitted one after the other. A model is a Pipeline.
-
-    They are not saved: only a pickle could hold them.
-    """
+    """The kind of scikit-learn's classifiers. A model is a Pipeline, which is not saved."""
 
     def fit_one(
         self, spec: RunSpec, x: Array, pairs: np.ndarray, inputs: Inputs, place: Place

@@ -60,10 +60,7 @@ class RewardModel(ABC):
 
     @abstractmethod
     def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
-        """Predict rewards, (models, rows), of embeddings x (rows, D); a GPU may go on computing.
-
-        stacked: what `stack` returned.
-        """
+        """Predict rewards (models, rows) of x (rows, D); a GPU may go on. stacked: by `stack`."""
 
     def stack(self, models: list[Any]) -> Any:
         """Prepare several models for many calls of `predict`."""
@@ -92,10 +89,7 @@ class RewardModel(ABC):
 
 
 def reward_model_of(loss: Loss) -> RewardModel:
-    """Return the kind of reward model that a loss is fitted on.
-
-    Its module is loaded here, since LightGBM and scikit-learn are a fifth of the start-up.
-    """
+    """Return the kind that a loss is fitted on; a kind's module is loaded where it is used."""
     module = importlib.import_module(f"{__package__}.{loss.options.module}")
     kind: RewardModel = module.REWARD_MODEL
     return kind

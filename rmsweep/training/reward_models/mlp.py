@@ -72,10 +72,7 @@ class Mlps(RewardModel):
         return [[p.to(place.device) for p in model] for model in models]
 
     def n_together(self, spec: RunSpec, dim: int, place: Place) -> int:
-        """Return one on a CPU, as many as the free memory holds on a GPU.
-
-        One fills a CPU, and its bits then do not depend on the others.
-        """
+        """Return how many fit in a GPU's free memory; one on a CPU, which it fills by itself."""
         if place.device == "cpu":
             return 1
         t, n_train = spec.training, 2 * (spec.quantity - spec.n_validation)

@@ -109,10 +109,8 @@ def initial_parameters(
 def forward(parameters: list[torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return predicted rewards (runs, rows), fp32, and penultimate features (runs, rows, H).
 
-    The features have x's dtype.
-
     The last layer is an fp32 product and sum: a bf16 matrix product would leave about 326 distinct
-    rewards of 500, and its bits would depend on the number of runs.
+    rewards of 500, and its bits would depend on the number of runs. The features have x's dtype.
     """
     h = x
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
@@ -147,10 +145,7 @@ def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
 
 @torch.no_grad()
 def predict_mlps(parameters: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Predict the rewards (runs, rows), fp32, of x: (rows, D), or (runs, rows, D), each its own.
-
-    One run at a time on a CPU, where one fills the cores.
-    """
+    """Predict rewards (runs, rows), fp32, of x: (rows, D), or (runs, rows, D), each its own."""
     n_runs = len(parameters[0])
     x = x.expand(n_runs, *x.shape[-2:])
     size = 1 if x.device.type == "cpu" else n_runs

@@ -16,10 +16,7 @@ from rmsweep.training.reward_models.interface import Array, RewardModel
 
 
 class OwnModels(RewardModel):
-    """The kind of the class that `loss.reward_model` names, fitted one by one on the CPU.
-
-    On one thread, since sums over more would depend on their number.
-    """
+    """The kind of a user's class, on one thread: sums over more would depend on their number."""
 
     def fit_one(
         self, spec: RunSpec, x: Array, pairs: np.ndarray, inputs: Inputs, place: Place
