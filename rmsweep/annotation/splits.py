@@ -25,7 +25,7 @@ class Split:
 def split_by_pairs(
     pairs: np.ndarray, n_validation: int, batch_pairs: int, split_rng: Rng, batch_rng: Rng
 ) -> Split:
-    """Hold out pairs (quantity, 2), chosen first; the batches of an epoch partition the rest.
+    """Hold out some of the pairs (quantity, 2); the batches of an epoch partition the rest.
 
     A swapped copy of a pair is the same Bradley-Terry term and is not computed.
     """
@@ -53,8 +53,8 @@ def split_by_prompts(
             f"pairs' prompts has at most {n_validation} pairs; raise it or quantity"
         )
     order = split_rng.permutation(len(pairs))
-    held_out = is_held_out[order]
-    return _partitioned(pairs[order[~held_out]], pairs[order[held_out]], batch_pairs, batch_rng)
+    pairs, is_held_out = pairs[order], is_held_out[order]
+    return _partitioned(pairs[~is_held_out], pairs[is_held_out], batch_pairs, batch_rng)
 
 
 def _partitioned(
@@ -89,16 +89,15 @@ def split_like_rbt_scripts(
         table = np.concatenate([np.stack(half, axis=1) for half in halves])
     order = split_rng.permutation(len(table))
     n_validation = int(np.ceil(len(table) * validation_share))
-    held_out = np.zeros(len(table), bool)
-    held_out[order[:n_validation]] = True
-    copies = held_out.reshape(2, len(pairs))
-    in_validation = copies.any(axis=0) if rows == "pairs" else copies.all(axis=0)
-    train = table[order[n_validation:]]
+    is_held_out = np.zeros(len(table), bool)
+    is_held_out[order[:n_validation]] = True
+    copies = is_held_out.reshape(2, len(pairs))
+    is_validation = copies.any(axis=0) if rows == "pairs" else copies.all(axis=0)
+    train, held_out = table[order[n_validation:]], table[order[:n_validation]]
 
     def epochs() -> Iterator[list[np.ndarray | None]]:
         while True:
             draws = -(-len(train) // SCRIPT_BATCH)
             yield [batch_rng.permutation(len(train))[:SCRIPT_BATCH] for _ in range(draws)]
 
-    held_out_rows = table[order[:n_validation]]
-    return Split(train, held_out_rows, pairs[in_validation], pairs[~in_validation], epochs())
+    return Split(train, held_out, pairs[is_validation], pairs[~is_validation], epochs())

@@ -84,8 +84,7 @@ def interpolated(values: dict[str, Any]) -> dict[str, Any]:
 def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     """Return the sweep that command line and sweep file ask for; the command line wins.
 
-    `field=value` fixes a field that the file sweeps, `field=a,b` sweeps it. ValueError says what is
-    wrong.
+    `field=value` fixes a field that the file sweeps. ValueError names what is wrong.
     """
     parsed = _parser().parse_overrides(list(overrides))
     swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
@@ -133,14 +132,11 @@ def _require_kinds(sweep: dict[str, Any]) -> None:
     def is_list(value: Any, kind: type) -> bool:
         return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
-    zipped = sweep.get("zip") or []
+    groups = sweep.get("zip") or []
+    is_groups = is_list(groups, list) and all(is_list(group, str) for group in groups)
     for name, rule, holds in (
         ("axes", "a mapping", isinstance(sweep.get("axes") or {}, dict)),
-        (
-            "zip",
-            "a list of lists of fields",
-            is_list(zipped, list) and is_list(sum(zipped, []), str),
-        ),
+        ("zip", "a list of lists of fields", is_groups),
         ("exclude", "a list of mappings", is_list(sweep.get("exclude") or [], dict)),
     ):
         if not holds:
@@ -154,16 +150,18 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
     but a name (selection, pairing) and plain values are put in afterwards.
     """
     composed: dict[tuple[str, ...], Config] = {}
+    path_override = search_path(config_dirs)
     for combination in itertools.product(*_dimensions(axes)):
         overrides = tuple(itertools.chain.from_iterable(combination))
-        entries = [_entry(override, tuple(config_dirs)) for override in overrides]
-        to_compose = tuple(
-            o for o, (how, _, _) in zip(overrides, entries, strict=True) if how == "compose"
-        )
-        if to_compose not in composed:
-            composed[to_compose] = _compose(axes, to_compose, search_path(config_dirs))
+        entries = {override: _entry(override, tuple(config_dirs)) for override in overrides}
+        to_compose = tuple(o for o, (how, _, _) in entries.items() if how == "compose")
+        try:
+            if to_compose not in composed:
+                composed[to_compose] = compose_one([*axes.fixed, *to_compose, path_override])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(f"{one_line(error)} [in {' '.join(to_compose)}]") from None
         values, choices = composed[to_compose].values, composed[to_compose].choices
-        for how, path, value in entries:
+        for how, path, value in entries.values():
             if how == "value":
                 values = _replaced(values, path, value, ".".join(path))
             elif how == "name":
@@ -171,13 +169,6 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
         values = interpolated(values)
         if not any(_matches(values, choices, rule) for rule in axes.exclude):
             yield Config(values, choices, overrides)
-
-
-def _compose(axes: Axes, overrides: tuple[str, ...], path: str) -> Config:
-    try:
-        return compose_one([*axes.fixed, *overrides, path])
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{one_line(error)} [in {' '.join(overrides)}]") from None
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
@@ -241,12 +232,11 @@ def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dic
 def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, Any]) -> bool:
     """Tell whether a config has all of a rule's values; a group is named by its option."""
     for name, wanted in rule.items():
-        value = choices.get(name, values)
-        if name not in choices:
-            for part in name.split("."):
-                if not isinstance(value, dict) or part not in value:
-                    raise ValueError(f"sweep.exclude: {name} is an unknown field")
-                value = value[part]
+        value: Any = choices.get(name, values)
+        for part in () if name in choices else name.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ValueError(f"sweep.exclude: {name} is an unknown field")
+            value = value[part]
         if value != wanted:
             return False
     return True
@@ -262,10 +252,8 @@ def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
 
 def _comment(file: Path) -> str:
     """Return the comment that a file begins with, after a `# @package` line."""
-    for line in file.read_text().splitlines():
-        if not line.startswith("# @"):
-            return line.removeprefix("#").strip() if line.startswith("#") else ""
-    return ""
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("# @")]
+    return lines[0].removeprefix("#").strip() if lines and lines[0].startswith("#") else ""
 
 
 def options_by_group(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -8,15 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from rmsweep.config import targets
 from rmsweep.config.reward_models import BUILT_IN_KINDS, Options, Own
 from rmsweep.config.schema import IF_SET, Rule
-from rmsweep.config.targets import (
-    import_objective,
-    reads_margins,
-    refuse_unsound,
-    source_sha256,
-    typed_options,
-)
 from rmsweep.errors import nearest
 
 
@@ -60,10 +54,7 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) -> None:
-    """Raise ValueError unless the objectives suit the reward model; give their options types.
-
-    own: the names of the objectives that the reward model brings, if it does.
-    """
+    """Raise ValueError unless the objectives suit the model, whose own are `own`; type options."""
     objective = values.get("objective")
     if own and objective not in own:
         raise ValueError(
@@ -76,10 +67,11 @@ def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) 
         )
     for name in ("objective", "validation_objective"):
         if isinstance(values.get(name), dict):
-            import_objective(values[name], f"loss.{name}")
-            values[name] = typed_options(values[name], f"loss.{name}")
-            function = import_objective(values[name], f"loss.{name}")
-            refuse_unsound(function, f"loss.{name}", values.get("rows") == "responses")
+            path = f"loss.{name}"
+            targets.import_objective(values[name], path)
+            values[name] = targets.typed_options(values[name], path)
+            function = targets.import_objective(values[name], path)
+            targets.refuse_unsound(function, path, values.get("rows") == "responses")
 
 
 def source_of(loss: Loss) -> str | None:
@@ -88,17 +80,15 @@ def source_of(loss: Loss) -> str | None:
 
 
 def _source(objectives: list[Any]) -> str | None:
-    hashes = [source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
+    hashes = [targets.source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
     together = hashlib.sha256(str(hashes).encode()).hexdigest()[:16]
     return together if any(hashes) else None
 
 
 def reads_margin(loss: Loss) -> bool:
     """Tell whether the loss's objectives read golden margins."""
-    objectives = (loss.objective, loss.validation_objective)
-    return any(
-        reads_margins(import_objective(o, "loss")) for o in objectives if isinstance(o, dict)
-    )
+    mappings = [o for o in (loss.objective, loss.validation_objective) if isinstance(o, dict)]
+    return any(targets.reads_margins(targets.import_objective(o, "loss")) for o in mappings)
 
 
 def rules_of(loss: Loss) -> list[Rule]:

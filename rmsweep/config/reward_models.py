@@ -17,6 +17,7 @@ PER_CELL = 400  # multiply-adds that take as long as LightGBM needs for a featur
 USUAL_ROUNDS = 100  # of LightGBM, and what other kinds are planned to cost
 OWN_BINS = "run"  # null in a spec
 PATH = "loss.reward_model"
+SCORERS = ("decision_function", "predict_proba")  # of scikit-learn, one of which a classifier has
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,8 @@ def options_of_row(reward_model: str, loss_options: str) -> Options:
 def _check_estimator(estimator: dict[str, Any]) -> None:
     """Raise ValueError unless it is a classifier that fits a few rows with its options."""
     classifier: Any = new_object(estimator, "loss.estimator")
-    if not (
-        {"fit", "get_params"} <= set(dir(classifier))
-        and {"decision_function", "predict_proba"} & set(dir(classifier))
-    ):
+    methods = set(dir(classifier))
+    if not {"fit", "get_params"} <= methods or methods.isdisjoint(SCORERS):
         raise ValueError(
             "loss.estimator must be a scikit-learn classifier with decision_function or "
             f"predict_proba; {estimator['_target_']} is none"

@@ -34,7 +34,6 @@ def from_mapping(cls: type, values: Any, path: str = "") -> Any:
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the type hint of each field of a dataclass."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 

@@ -13,7 +13,6 @@ from rmsweep.config.schema import IF_SET
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
 OPTION_GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 UNLABELLED = ("base_llm", "selection", "pairing")  # groups without an option where people labelled
-STRUCTURES = ("annotation", "training")
 # No number hangs on these fields of a config ...
 NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep", "save_model"}
 NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # ... nor on these, which a run needs

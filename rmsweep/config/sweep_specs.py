@@ -37,10 +37,7 @@ def config_spec(config: Config, on: str) -> RunSpec:
 
 
 def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
-    """Return the sweep's distinct specs in order, their precision decided for the device `on`.
-
-    ValueError names the field that makes no sense, and the run that has it.
-    """
+    """Return a sweep's distinct specs for device `on`; ValueError names field and run at fault."""
     for name in axes.fields:
         if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
             raise ValueError(

@@ -71,11 +71,8 @@ def reads_margins(objective: Callable[..., Any]) -> bool:
     return getattr(function, "needs_margin", False)
 
 
-def refuse_unsound(objective: Callable[..., Any], path: str, rows_are_responses: bool) -> None:
-    """Raise ValueError where the objective fails on a small batch, or gives no loss per pair.
-
-    rows_are_responses: whether it must judge a response without the other one of its pair, too.
-    """
+def refuse_unsound(objective: Callable[..., Any], path: str, is_by_response: bool) -> None:
+    """Raise ValueError where an objective fails on 3 pairs; by response: or on a half of each."""
     import torch  # here, since planning a sweep of trees needs none
 
     from rmsweep.objectives.pair_batch import PairBatch
@@ -99,7 +96,7 @@ def refuse_unsound(objective: Callable[..., Any], path: str, rows_are_responses:
             f"run and 3 pairs it gave {', '.join(kind.__name__ for kind in kinds)} of shape {shape}"
         )
     absent, features = torch.full_like(rewards, torch.inf), torch.zeros(1, 3, 1)
-    for chosen, rejected in ((rewards, -absent), (absent, rewards)) if rows_are_responses else ():
+    for chosen, rejected in ((rewards, -absent), (absent, rewards)) if is_by_response else ():
         loss = objective(PairBatch(chosen, rejected, features, features), {})[0]
         if not (loss.isfinite().all() and loss.std() > 0):
             raise ValueError(

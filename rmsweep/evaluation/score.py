@@ -14,15 +14,8 @@ from rmsweep.cache.layout import Cache
 from rmsweep.config.launchers import Place
 from rmsweep.evaluation.by_prompt import MetricsByPrompt
 from rmsweep.evaluation.labelled_pairs import judgement_metrics, predicted_margins
+from rmsweep.training import predict
 from rmsweep.training.annotate import reward_scale
-from rmsweep.training.predict import (
-    StackedModels,
-    finish_prediction,
-    nonfinite_message,
-    prompt_blocks,
-    stack_models,
-    start_prediction,
-)
 from rmsweep.training.reward_models.interface import Array, FittedRun
 
 GPU_BLOCKS_AHEAD = 4  # a read takes longer than a GPU takes for a block
@@ -32,7 +25,7 @@ def score_runs(
     runs: list[FittedRun], inputs: Inputs, place: Place
 ) -> list[tuple[FittedRun, dict[str, Any]]]:
     """Return each run with its metrics; the bytes of a test file are read once."""
-    models = stack_models(runs)
+    models = predict.stack_models(runs)
     metrics: list[dict[str, Any]] = [{} for _ in runs]
     if inputs.scored is not None:
         specs = [run.item.spec for run in runs]
@@ -49,20 +42,20 @@ def score_runs(
 
 
 def _score_test_split(
-    metrics: MetricsByPrompt, models: StackedModels, cache: Cache, place: Place
+    metrics: MetricsByPrompt, models: predict.StackedModels, cache: Cache, place: Place
 ) -> None:
     """Predict block by block and fill in the metrics, while a GPU goes on with the next blocks."""
     n_waiting = 0 if place.device == "cpu" else 2 * place.threads
     is_by_distance = models.spec.evaluation.diagnostics
 
     def measure(prompts: slice, rewards: Array, x: Array | None) -> None:
-        predicted = finish_prediction(rewards, models)
+        predicted = predict.finish_prediction(rewards, models)
         metrics.fill(prompts, predicted, None if x is None else np.asarray(x))
 
     with ThreadPoolExecutor(place.threads) as pool:
         waiting: deque[Future[None]] = deque()
         for prompts, x in _read_ahead(cache, place):
-            rewards = start_prediction(models, x.reshape(-1, cache.dim), place)
+            rewards = predict.start_prediction(models, x.reshape(-1, cache.dim), place)
             waiting.append(pool.submit(measure, prompts, rewards, x if is_by_distance else None))
             while len(waiting) > n_waiting:
                 waiting.popleft().result()
@@ -72,7 +65,7 @@ def _score_test_split(
 
 def _read_ahead(cache: Cache, place: Place) -> Iterator[tuple[slice, Array]]:
     """Yield each block's prompts and embeddings; read the next meanwhile, several for a GPU."""
-    edges = prompt_blocks(cache.test_prompts, cache.test_responses)
+    edges = predict.prompt_blocks(cache.test_prompts, cache.test_responses)
     n_ahead = 1 if place.device == "cpu" else GPU_BLOCKS_AHEAD
     with ThreadPoolExecutor(n_ahead) as readers:
         coming = deque(readers.submit(_read, cache, *edge, place) for edge in edges[:n_ahead])
@@ -87,5 +80,5 @@ def _read(cache: Cache, first: int, last: int, place: Place) -> Array:
     """Read the embeddings of test prompts [first, last); for a GPU into pinned memory."""
     x = cache.read_test(first, last)
     if (bad := first_nonfinite(x)) is not None:
-        raise ValueError(nonfinite_message("test", first + bad[0], bad[1]))
+        raise ValueError(predict.nonfinite_message("test", first + bad[0], bad[1]))
     return torch.from_numpy(x).pin_memory() if place.device.startswith("cuda") else x

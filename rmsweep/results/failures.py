@@ -19,7 +19,7 @@ def latest_failures(folder: SweepFolder) -> pd.DataFrame:
 
 
 def failures_by_kind(folder: SweepFolder, keys: set[str]) -> list[dict[str, Any]]:
-    """Return n, error, place and a key of failures by kind and place, the most frequent first."""
+    """Return n, error, place (at) and a key of each kind of failure, the most frequent first."""
     if not keys:
         return []
     rows = latest_failures(folder)

@@ -13,14 +13,9 @@ from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
+from rmsweep.training import predict
 from rmsweep.training.annotate import annotate_pairs, split_pairs
 from rmsweep.training.gpu_embeddings import embeddings_on_gpu
-from rmsweep.training.predict import (
-    nonfinite_message,
-    nonfinite_pair_message,
-    predict_rewards,
-    stack_models,
-)
 from rmsweep.training.reward_models.interface import Array, FittedRun, reward_model_of
 
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
@@ -94,7 +89,7 @@ def _add_held_out_facts(run: FittedRun, embeddings: Array, split: Split, place: 
     if not len(split.validation_pairs):
         return
     x = embeddings[split.validation_pairs.reshape(-1)]
-    rewards = predict_rewards(stack_models([run]), x, place).reshape(-1, 2)
+    rewards = predict.predict_rewards(predict.stack_models([run]), x, place).reshape(-1, 2)
     margins = rewards[:, 0] - rewards[:, 1]
     run.facts["order_consistency"] = float((0.5 + 0.5 * np.sign(margins)).mean())  # a tie is 1/2
     if run.item.spec.training.protocol == "pairs":  # the scripts train on most of them
@@ -102,10 +97,7 @@ def _add_held_out_facts(run: FittedRun, embeddings: Array, split: Split, place: 
 
 
 def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> FittedRun:
-    """Make one run of an ensemble's members: means of their facts, sums of what they counted.
-
-    x: (rows, D) embeddings on which each member's mean predicted reward becomes its zero point.
-    """
+    """Make one run of members; each member's mean reward on x (rows, D) becomes its zero point."""
     facts: dict[str, Any] = {}
     for name in ("epochs", "order_consistency"):
         values = [run.facts[name] for run in members if run.facts.get(name) is not None]
@@ -120,7 +112,7 @@ def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> F
     for i, run in enumerate(members):
         if run.error is not None:
             return FittedRun(item, models, [], facts, f"member {i}: {run.error}")
-    rewards = (predict_rewards(stack_models([run]), x, place) for run in members)
+    rewards = [predict.predict_rewards(predict.stack_models([r]), x, place) for r in members]
     centres = [float(predicted.mean(dtype=np.float64)) for predicted in rewards]
     return FittedRun(item, models, centres, facts, None)
 
@@ -137,5 +129,7 @@ def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> No
         return
     row = int(responses[bad[0]])
     if inputs.golden is None:
-        raise ValueError(nonfinite_pair_message(inputs.trained, row // 2, row % 2))
-    raise ValueError(nonfinite_message("train", *divmod(row, inputs.golden.train_responses)))
+        raise ValueError(predict.nonfinite_pair_message(inputs.trained, row // 2, row % 2))
+    raise ValueError(
+        predict.nonfinite_message("train", *divmod(row, inputs.golden.train_responses))
+    )

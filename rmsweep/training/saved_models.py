@@ -140,8 +140,8 @@ def _refusing_damage(path: Path) -> Iterator[None]:
 def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
     """Read a model's folder, about: its spec.json; raises what its content makes readers raise."""
     for name, digest in about["files"].items():
-        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-        if not inside or _sha256(path / name) != digest:
+        is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not is_inside or _sha256(path / name) != digest:
             raise ValueError(f"{name} has changed")
     place = Place(None, _device(about["device"]), machine.cores())
     models = reward_model_of(spec.loss).load(path, spec, about["dim"], place)
@@ -153,7 +153,6 @@ def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
 
 
 def _device(fitted_on: str) -> str:
-    """Return the device of the run, where there is one here, else the CPU."""
     try:
         return machine.device(fitted_on)
     except ValueError:

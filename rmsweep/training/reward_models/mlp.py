@@ -106,10 +106,9 @@ def _objectives(spec: RunSpec) -> tuple[Any, Any]:
     """Return the function that is minimised and the one that early stopping reads."""
     loss = spec.loss
     assert isinstance(loss.objective, dict)
-    objective = import_objective(loss.objective, "loss.objective")
-    if loss.validation_objective is None:
-        return objective, objective
-    return objective, import_objective(loss.validation_objective, "loss.validation_objective")
+    objectives = (loss.objective, loss.validation_objective or loss.objective)
+    minimised, watched = (import_objective(objective, "loss.objective") for objective in objectives)
+    return minimised, watched
 
 
 def _widths(spec: RunSpec, dim: int) -> tuple[int, ...]:
@@ -127,7 +126,6 @@ def _golden(spec: RunSpec, inputs: Inputs) -> np.ndarray | None:
 
 
 def _fitted_run(item: Item, trained: training.TrainedPack, i: int) -> FittedRun:
-    """Return the run at position i of a pack."""
     facts: dict[str, Any] = {"epochs": int(trained.epochs[i])}
     facts |= dict(zip(schema.CURVES, np.array(trained.curves[i]).T, strict=True))
     if trained.counts[i]:

@@ -57,6 +57,5 @@ REWARD_MODEL = OwnModels()
 
 
 def _new(spec: RunSpec) -> Any:
-    """Return a new object of the user's class, with its options."""
     assert isinstance(spec.loss.options, Own)
     return new_object(spec.loss.options.reward_model, PATH)

@@ -37,10 +37,10 @@ def fit_trees(
     """Fit boosted trees with LightGBM's defaults, in `rounds` rounds.
 
     objective: binary, LightGBM's own, tells chosen from rejected responses; bradley_terry orders
-    the two of each pair (boosted_bradley_terry.py). embeddings: (responses, D) float16 or float32;
-    pairs: (rows, 2) response indices, chosen first. bins: `binned_embeddings`; else the rows that
-    are fitted get bins of their own. The histograms go column by column, so that the trees do not
-    depend on the number of threads.
+    the two of each pair (boosted_bradley_terry.py).
+    embeddings: (responses, D) float16 or float32; pairs: (rows, 2) response indices, chosen first.
+    bins: `binned_embeddings`; else the rows that are fitted get bins of their own.
+    The histograms go column by column, so that the trees do not depend on the number of threads.
     """
     rows, is_chosen = pairs.T.reshape(-1), np.repeat([1.0, 0.0], len(pairs))
     order = np.arange(len(rows))
