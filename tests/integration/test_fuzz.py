@@ -43,7 +43,7 @@ from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema, sweep_record
 from rmsweep.results.sweep_record import stored_spec
 from rmsweep.training import saved_models
-from rmsweep.training.fitted_run import FittedRun
+from rmsweep.training.reward_models.interface import FittedRun
 
 REFUSED = (ValueError, OSError)  # what the command prints as one line
 CONFIG = (*REFUSED, HydraException, OmegaConfBaseException, yaml.YAMLError)  # and these
