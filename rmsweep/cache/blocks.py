@@ -19,7 +19,10 @@ def cut(n: int, size: int, least: int = 1) -> list[tuple[int, int]]:
 
 
 def write_npy(
-    file: BinaryIO, n_rows: int, blocks: Iterable[np.ndarray], progress: Callable[[int], object]
+    file: BinaryIO,
+    n_rows: int,
+    blocks: Iterable[np.ndarray],
+    progress: Callable[[int], None] = lambda n_bytes: None,
 ) -> None:
     """Write a .npy file of blocks of one dtype and width, which have n_rows rows in all.
 

@@ -194,11 +194,11 @@ def open_cache(
     """
     if synthetic is None:
         return open_files(root, base_llm, backbone, dataset)
-    for field, stem in (("base_llm", base_llm), ("backbone", backbone)):
+    for group, stem in (("base_llm", base_llm), ("backbone", backbone)):
         if not stem.startswith("synthetic"):
             raise ValueError(
-                f"{field} must start with 'synthetic' with synthetic dataset {dataset!r}, got "
-                f"{stem!r}: no such model had a part in it; set {field}=synthetic"
+                f"{group} must start with 'synthetic' with synthetic dataset {dataset!r}, got "
+                f"{stem!r}: no such model had a part in it; set {group}=synthetic"
             )
     rest = dataclasses.asdict(synthetic)
     source = SyntheticSource(base_llm=base_llm, backbone=backbone, dataset=dataset, **rest)

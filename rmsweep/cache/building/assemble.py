@@ -1,10 +1,9 @@
 """Joining parts to the files of the released layout."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from io import BufferedRandom
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rmsweep.cache.blocks import write_npy
 from rmsweep.cache.building import records
 from rmsweep.cache.building.stages import Stage, file_digest, opened_whole, write_bytes
 from rmsweep.cache.layout import (
@@ -27,12 +27,12 @@ Names = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Joined:
-    """A file to be written. blocks(): its n_rows rows, from the parts of source, in order."""
+    """A file to be written, of the parts of source."""
 
     path: Path
     n_rows: int
     source: Stage
-    blocks: Callable[[], Iterable[np.ndarray]]
+    blocks: Iterable[np.ndarray]  # its rows in order, read when asked for
 
 
 def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
@@ -54,10 +54,8 @@ def join_golden(
     joined = []
     for split, (path, path_of_rewards) in cache_files(root, names).items():
         stage, scored = embeddings[split], rewards[split]
-        joined += [
-            Joined(path, _rows(stage), stage, partial(_arrays, stage)),
-            Joined(path_of_rewards, _rows(stage), scored, partial(_golden, scored)),
-        ]
+        joined.append(Joined(path, _rows(stage), stage, _arrays(stage)))
+        joined.append(Joined(path_of_rewards, _rows(stage), scored, _golden(scored)))
     _write(root, joined)
     return [each.path for each in joined]
 
@@ -76,7 +74,7 @@ def join_pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> lis
     elif not pq.read_table(table_path).select(table.column_names).equals(table):
         raise ValueError(f"{table_path} holds other pairs; choose another --dataset or --out")
     records.note_file(root, table_path, texts, file_digest(table_path))
-    _write(root, [Joined(path, _rows(embeddings), embeddings, partial(_arrays, embeddings))])
+    _write(root, [Joined(path, _rows(embeddings), embeddings, _arrays(embeddings))])
     return [path, table_path]
 
 
@@ -91,10 +89,10 @@ def _pair_table(texts: Stage) -> pa.Table:
     return pa.table({name: column.combine_chunks() for name, column in columns.items()})
 
 
-def require_free(root: Path, paths: Iterable[Path]) -> None:
-    """Raise FileExistsError where one of the files is there and no build wrote it."""
-    for path in paths:
-        if path.exists() and not records.record_path(root, path).exists():
+def require_free(root: Path, names: Names) -> None:
+    """Raise FileExistsError where a file that only a build may write is there, by no build."""
+    for path in itertools.chain.from_iterable(cache_files(root, names).values()):
+        if path.suffix == ".npy" and path.exists() and not records.record_path(root, path).exists():
             raise FileExistsError(
                 f"{path} is there, and no build that left its stages in {root / 'stages'} wrote "
                 "it; choose other names or another --out"
@@ -128,17 +126,7 @@ def _write(root: Path, joined: list[Joined]) -> None:
         each.path.unlink(missing_ok=True)
     for each in due:
         with opened_whole(each.path) as file:
-            sha256 = _write_npy(file, each.n_rows, each.blocks())
+            write_npy(file, each.n_rows, each.blocks)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         records.note_file(root, each.path, each.source, sha256)
-
-
-def _write_npy(file: BufferedRandom, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
-    """Write a .npy file of the blocks, one after the other, n_rows in all; return its SHA-256."""
-    for number, block in enumerate(blocks):
-        if not number:
-            header = {"descr": block.dtype.str, "fortran_order": False}
-            shape = (n_rows, *block.shape[1:])
-            np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
-        file.write(np.ascontiguousarray(block).data)
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
