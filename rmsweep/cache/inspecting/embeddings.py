@@ -1,7 +1,6 @@
 """The statistics of embeddings, read once in blocks: variances, norms and repeats."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from rmsweep.cache.blocks import cut
 from rmsweep.cache.checks import Header
 
-BLOCK_BYTES = 32 << 20
+READ_BYTES = 32 << 20  # at a time
 N_TOP = 3  # dimensions whose share of the variance is told
 
 
@@ -19,7 +18,7 @@ def read_blocks(header: Header) -> Iterator[np.ndarray]:
     n_bytes = int(np.prod(rest)) * header.dtype.itemsize
     with open(header.path, "rb") as file:
         file.seek(header.offset)
-        for first, last in cut(n_prompts, BLOCK_BYTES // n_bytes):
+        for first, last in cut(n_prompts, READ_BYTES // n_bytes):
             data = file.read((last - first) * n_bytes)
             yield np.frombuffer(data, header.dtype).reshape(last - first, *rest)
 
@@ -90,19 +89,6 @@ def _hashes(block: np.ndarray) -> np.ndarray:
 
 def duplicate_shares(hashes: np.ndarray) -> dict[str, float]:
     """Return shares of embeddings (prompts, K) that repeat another: of the same prompt, of any."""
-    within = sum(len(row) - len(np.unique(row)) for row in hashes)
-    overall = hashes.size - len(np.unique(hashes))
-    return {
-        "share_duplicate_same_prompt": float(within / hashes.size),
-        "share_duplicate": float(overall / hashes.size),
-    }
-
-
-def share_among(hashes: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of the first embeddings that are among the others."""
-    return float(np.isin(hashes, others).mean())
-
-
-def cache_name(path: Path) -> str:
-    """Return NAME of embd_NAME_train.npy or embd_NAME_test.npy, which are one cache."""
-    return path.stem.removeprefix("embd_").removesuffix("_train").removesuffix("_test")
+    within = sum(len(row) - len(np.unique(row)) for row in hashes) / hashes.size
+    overall = (hashes.size - len(np.unique(hashes))) / hashes.size
+    return {"share_duplicate_same_prompt": float(within), "share_duplicate": float(overall)}
