@@ -23,16 +23,15 @@ NamedPairs = list[tuple[str, LabelledPairs]]  # sets to judge, one of which may 
 class Inputs:
     """The data that a run reads.
 
-    golden: what annotations are simulated from, or None. trained: labelled pairs to train on, or
-    None, of which `trainable` (positions) are not held out. prompts: (pairs,) integers, equal where
-    their prompts' texts are. scored: the cache whose test split Best-of-N is scored on, or None.
+    trained: labelled pairs to train on, if any, of which `trainable` (positions) are not held out.
+    prompts: (pairs,) integers, equal where the texts of their prompts are.
     """
 
     fingerprint: str
     dim: int
     judged: tuple[Judged, ...]
-    scored: Cache | None
-    golden: Cache | None = None
+    scored: Cache | None  # its test split is what Best-of-N is scored on
+    golden: Cache | None = None  # what annotations are simulated from
     trained: LabelledPairs | None = None
     trainable: np.ndarray = field(default_factory=partial(np.arange, 0))
     prompts: np.ndarray = field(default_factory=partial(np.arange, 0))
@@ -45,10 +44,7 @@ class Inputs:
         return own + of_pairs
 
     def train_embeddings(self) -> np.ndarray:
-        """Return a memory map of the embeddings trained on.
-
-        It is (prompts, K, D), or of labelled pairs (pairs, 2, D), chosen first.
-        """
+        """Return a memory map to train on: (prompts, K, D), or (pairs, 2, D) with chosen first."""
         if self.golden is not None:
             return self.golden.train_embeddings()
         assert self.trained is not None

@@ -25,7 +25,6 @@ TEXTS = ("prompt", "chosen", "rejected", "subset")  # of pairs; only the last ma
 class Cache:
     """A cache of embeddings with golden rewards, from files or synthetic, which can be pickled.
 
-    train_golden (prompts, K), test_golden (prompts, M): golden rewards, float64, read-only.
     train_embeddings(): (prompts, K, D) float16 or float32, read-only, a memory map for files.
     read_test(first, last): embeddings of test prompts [first, last), (last - first, M, D), a new
     array; nothing is kept, so a caller that goes block by block reads each byte once.
@@ -37,27 +36,22 @@ class Cache:
     test_prompts: int
     test_responses: int
     dim: int
-    train_golden: np.ndarray
-    test_golden: np.ndarray
+    train_golden: np.ndarray  # (prompts, K) golden rewards, float64, read-only
+    test_golden: np.ndarray  # (prompts, M)
     train_embeddings: Callable[[], np.ndarray]
     read_test: Callable[[int, int], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPairs:
-    """Pairs that people labelled, with their embeddings.
+    """Pairs that people labelled, with their embeddings."""
 
-    embeddings(): (n_pairs, 2, D), chosen first, a memory map.
-    table: a row per pair, columns prompt, chosen, rejected and, where the file has it, subset.
-    path: of the embeddings, for messages.
-    """
-
-    path: Path
+    path: Path  # of the embeddings, for messages
     fingerprint: str
     n_pairs: int
     dim: int
-    embeddings: Callable[[], np.ndarray]
-    table: pd.DataFrame
+    embeddings: Callable[[], np.ndarray]  # (n_pairs, 2, D), chosen first, a memory map
+    table: pd.DataFrame  # a row a pair: prompt, chosen, rejected and, where the file has it, subset
 
 
 def embeddings_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
@@ -145,10 +139,7 @@ def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
 
 
 def read_texts(path: Path) -> pd.DataFrame:
-    """Return the text columns of a file of pairs.
-
-    ValueError where one is missing, is not text, or has nulls.
-    """
+    """Return the text columns of a file of pairs; ValueError if one is missing or not all text."""
     try:
         available = pq.read_schema(path).names
         names = [name for name in TEXTS if name in available]

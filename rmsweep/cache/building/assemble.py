@@ -11,16 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rmsweep.cache import layout
 from rmsweep.cache.blocks import write_npy
 from rmsweep.cache.building import records
 from rmsweep.cache.building.stages import Stage, file_digest, opened_whole, write_bytes
-from rmsweep.cache.layout import (
-    SPLITS,
-    embeddings_path,
-    pair_embeddings_path,
-    pair_table_path,
-    rewards_path,
-)
 
 Names = Mapping[str, str]
 
@@ -38,13 +32,11 @@ class Joined:
 def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
     """Return the files that a build writes, by split or of "pairs": embeddings come first."""
     if "base_llm" not in names:
-        path = pair_embeddings_path(root, names["dataset"], names["backbone"])
-        return {"pairs": [path, pair_table_path(root, names["dataset"])]}
+        path = layout.pair_embeddings_path(root, names["dataset"], names["backbone"])
+        return {"pairs": [path, layout.pair_table_path(root, names["dataset"])]}
     stems = (names["base_llm"], names["backbone"], names["dataset"])
-    return {
-        split: [embeddings_path(root, *stems, split), rewards_path(root, *stems, split)]
-        for split in SPLITS
-    }
+    kinds = (layout.embeddings_path, layout.rewards_path)
+    return {split: [kind(root, *stems, split) for kind in kinds] for split in layout.SPLITS}
 
 
 def join_golden(
@@ -80,10 +72,9 @@ def join_pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> lis
 
 def _pair_table(texts: Stage) -> pa.Table:
     rows = pa.concat_tables([texts.read_table(part) for part in range(texts.n_parts)])
-    is_chosen = pa.array(rows["response_id"].to_numpy() == 0)
-    chosen = rows.filter(is_chosen)
+    chosen, rejected = (rows.filter(pc.equal(rows["response_id"], i)) for i in (0, 1))
     columns = {"prompt": chosen["prompt"], "chosen": chosen["response"]}
-    columns["rejected"] = rows.filter(pc.invert(is_chosen))["response"]
+    columns["rejected"] = rejected["response"]
     if "subset" in rows.column_names:
         columns["subset"] = chosen["subset"]
     return pa.table({name: column.combine_chunks() for name, column in columns.items()})

@@ -10,6 +10,7 @@ from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.tokens import Cut, encode_pairs
 
 Texts = tuple[Sequence[str], Sequence[str]]  # prompts, and a response to each
+Compute = Callable[[list[list[int]]], np.ndarray]  # a row for each text of a batch
 
 
 @dataclass
@@ -44,20 +45,15 @@ def in_batches(lengths: Sequence[int], budget: Budget, run: Callable[[np.ndarray
 
 
 def outputs_of_texts(
-    loaded: Loaded,
-    texts: Texts,
-    cut: Cut,
-    budget: Budget,
-    progress: Progress,
-    outputs_of: Callable[[list[list[int]]], np.ndarray],
+    loaded: Loaded, texts: Texts, cut: Cut, budget: Budget, progress: Progress, compute: Compute
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Return outputs_of(token ids) of each text, in the order of texts, and counts of tokens."""
+    """Return compute(token ids) of each text, in the order of texts, and counts of tokens."""
     sequences, n_cut = encode_pairs(loaded.tokenizer, *texts, cut)
     outputs: dict[int, np.ndarray] = {}
 
     def run(rows: np.ndarray) -> None:
         batch = [sequences[row] for row in rows]
-        outputs.update(zip(rows.tolist(), outputs_of(batch), strict=True))
+        outputs.update(zip(rows.tolist(), compute(batch), strict=True))
         progress.advance(len(rows), sum(map(len, batch)), len(outputs) / len(sequences))
 
     lengths = list(map(len, sequences))

@@ -13,19 +13,13 @@ from rmsweep.cache.building.tokens import Cut
 
 @dataclass(frozen=True)
 class Pooling:
-    """The hidden state that is the embedding.
+    """The hidden state that is the embedding."""
 
-    mode: last, of the last token, as RBT does; mean, over all tokens; cls, of the first.
-    """
-
-    mode: str
+    mode: str  # last: of the last token, as RBT does; mean: over all tokens; cls: of the first
     normalize: bool  # to length 1
 
     def __call__(self, states: Any, mask: Any) -> Any:
-        """Return embeddings, (rows, D) fp32, of states (rows, tokens, D).
-
-        mask: (rows, tokens) of right-padded rows.
-        """
+        """Return embeddings, (rows, D) fp32, of states (rows, tokens, D) and right-padded masks."""
         import torch
 
         if self.mode == "mean":

@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rmsweep.cache.building import models, sources, texts
+from rmsweep.cache.building import models, sources, stages, texts
 from rmsweep.cache.building.request import BuildRequest
-from rmsweep.cache.building.stages import (
-    FORMAT,
-    Stage,
-    file_digest,
-    json_digest,
-    open_stage,
-    read_json,
-    text_versions,
-)
+from rmsweep.cache.building.stages import Stage, file_digest, open_stage
 from rmsweep.cache.building.texts import PreparedTexts
 
 
@@ -91,11 +83,11 @@ def _settings(
 def _written_stage(folder: Path, settings: Mapping[str, Any]) -> FirstStage | None:
     """Return the stage of these settings if it is whole, so that no text is read again."""
     path = folder / "manifest.json"
-    manifest = read_json(path) if path.exists() else {"identity": {}}
+    manifest = stages.read_json(path) if path.exists() else {"identity": {}}
     identity = manifest["identity"]
-    if (identity.get("format"), identity.get("settings")) != (FORMAT, settings):
+    if (identity.get("format"), identity.get("settings")) != (stages.FORMAT, settings):
         return None
-    stage = Stage(folder, identity["n_parts"], json_digest(identity))
+    stage = Stage(folder, identity["n_parts"], stages.json_digest(identity))
     return None if stage.left() else FirstStage(folder, identity, manifest, None)
 
 
@@ -197,7 +189,7 @@ def _new_stage(
     manifest = {
         "sources": dict(request.sources),
         "counts": prepared.counts,
-        "versions": text_versions(),
+        "versions": stages.text_versions(),
         "prompt_tokenizer": words and {"id": words.id, "revision": words.revision},
     }
     identity = {"stage": kind, "settings": settings, **shape}

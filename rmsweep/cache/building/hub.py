@@ -144,10 +144,7 @@ def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
 
 
 def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:
-    """Raise unless there are a configuration and weights as safetensors.
-
-    Pickled weights can run code when they are read.
-    """
+    """Raise unless there are a configuration and safetensors weights: pickled ones can run code."""
     from huggingface_hub import constants
 
     config = "adapter_config.json" if kind == "adapter" else "config.json"

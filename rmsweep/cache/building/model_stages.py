@@ -20,7 +20,8 @@ from rmsweep.cache.building.stages import Stage, open_stage, text_versions
 from rmsweep.cache.building.tokens import Cut
 
 Stages = Mapping[str, Stage]  # by split
-Work = Callable[[Loaded, str, int, Progress], None]  # on a part of a split
+Part = tuple[pa.Table | np.ndarray, dict[str, int]]  # what is written, and counts of it
+Work = Callable[[Loaded, str, pa.Table, Budget, Progress], Part]  # on the rows of a split's part
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ModelStage:
     """A stage that runs a model: its parts by split, and how they are made."""
 
     label: str
+    request: BuildRequest
     stages: Stages
     load: Callable[[], Loaded]
     work: Work
@@ -39,6 +41,7 @@ class ModelStage:
     def run(self, shard: tuple[int, int], say: Callable[[str], None]) -> None:
         """Make the parts of a shard that are not done; the model is loaded if there are any."""
         loaded = self.load() if self.left(shard) else None
+        budget = Budget(self.request.batch_tokens)
         for split, stage in self.stages.items():
             name, left = f"{self.label}, {split}", stage.left(shard)
             if loaded is None or not left:
@@ -46,13 +49,25 @@ class ModelStage:
                 continue
             progress = Progress(name, stage.n_parts, len(left))
             for part in left:
-                self.work(loaded, split, part, progress)
+                self._make(loaded, split, part, budget, progress)
                 progress.part_done()
             counts = ", ".join(f"{n:,} {name}" for name, n in stage.totals().items())
             say(f"{name}: done ({counts})")
         del loaded
         gc.collect()
         batching.free_gpu_memory()
+
+    def _make(
+        self, loaded: Loaded, split: str, part: int, budget: Budget, progress: Progress
+    ) -> None:
+        """Write a part; its mark notes this process, since a build may go on elsewhere."""
+        stage, device = self.stages[split], self.request.engine.device
+        assert stage.before is not None
+        rows = stage.before.read_table(part)
+        content, counts = self.work(loaded, split, rows, budget, progress)
+        noted = {"versions": text_versions(), "device": machine.gpu(device) or machine.cpu()}
+        write = stage.write_array if isinstance(content, np.ndarray) else stage.write_table
+        write(part, content, counts, **noted, batch_tokens=budget.tokens)
 
 
 def open_responses(request: BuildRequest, stages: Stages) -> ModelStage:
@@ -67,20 +82,17 @@ def open_responses(request: BuildRequest, stages: Stages) -> ModelStage:
 
     written = _opened(request, "responses", stages, base_llm, settings_of, lambda split: noted)
     load = partial(models.load_transformer, base_llm, "AutoModelForCausalLM", engine, adapter)
-    budget = Budget(request.batch_tokens)
 
-    def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
-        rows = stages[split].read_table(part)
+    def run(loaded: Loaded, split: str, rows: pa.Table, budget: Budget, progress: Progress) -> Part:
         prompts, sampling = rows["prompt"].to_pylist(), request.sampling[split]
         table, counts = generate.generate_responses(loaded, prompts, sampling, budget, progress)
         k = sampling.responses
         table.insert(0, "prompt", np.repeat(np.array(prompts, object), k))
         table.insert(0, "response_id", np.tile(np.arange(k), len(prompts)))
         table.insert(0, "prompt_id", np.repeat(rows["prompt_id"].to_numpy(), k))
-        rows = pa.Table.from_pandas(table, preserve_index=False)
-        written[split].write_table(part, rows, counts, **_made_by(request, budget))
+        return pa.Table.from_pandas(table, preserve_index=False), counts
 
-    return ModelStage("responses", written, load, work)
+    return ModelStage("responses", request, written, load, run)
 
 
 def open_rewards(request: BuildRequest, stages: Stages) -> ModelStage:
@@ -91,10 +103,8 @@ def open_rewards(request: BuildRequest, stages: Stages) -> ModelStage:
     scored = _opened(request, "rewards", stages, located, lambda split: settings)
     output = models.require_head(located, request.reward_output, engine.remote_code)
     load = partial(models.load_transformer, located, "AutoModelForSequenceClassification", engine)
-    budget = Budget(request.batch_tokens)
 
-    def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
-        rows = stages[split].read_table(part)
+    def run(loaded: Loaded, split: str, rows: pa.Table, budget: Budget, progress: Progress) -> Part:
         uncut, cut = rows["response"].to_pylist(), Cut(loaded.most, None, "last")
         responses = [score.cut_at(response, request.stop) for response in uncut]
         texts = (rows["prompt"].to_pylist(), responses)
@@ -102,9 +112,9 @@ def open_rewards(request: BuildRequest, stages: Stages) -> ModelStage:
         columns = {name: rows[name] for name in ("prompt_id", "response_id", "prompt")}
         table = pa.table(columns | {"response": responses, "golden_reward": golden.astype(float)})
         counts["cut_at_stop"] = sum(map(str.__ne__, responses, uncut))
-        scored[split].write_table(part, table, counts, **_made_by(request, budget))
+        return table, counts
 
-    return ModelStage("golden rewards", scored, load, work)
+    return ModelStage("golden rewards", request, scored, load, run)
 
 
 def pooling_and_cut(request: BuildRequest) -> tuple[embed.Pooling, Cut]:
@@ -143,20 +153,18 @@ def open_embeddings(request: BuildRequest, stages: Stages) -> ModelStage:
     def noted_of(split: str) -> dict[str, Any]:
         return {"files": [path.name for path in files[split]]}
 
-    backbone, budget = request.backbone, Budget(request.batch_tokens)
+    backbone = request.backbone
     embedded = _opened(request, "embeddings", stages, backbone, lambda split: settings, noted_of)
+    load = partial(models.load_transformer, backbone, "AutoModel", request.engine)
 
-    def work(loaded: Loaded, split: str, part: int, progress: Progress) -> None:
-        rows = stages[split].read_table(part)
+    def run(loaded: Loaded, split: str, rows: pa.Table, budget: Budget, progress: Progress) -> Part:
         texts = rows["prompt"].to_pylist(), rows["response"].to_pylist()
         pooled, counts = embed.embed_texts(loaded, texts, pooling, cut, budget, progress)
         k = 1 + int(rows["response_id"].to_numpy().max())
         stored = embed.as_stored(pooled, request.dtype, loaded.id)
-        array = stored.reshape(-1, k, stored.shape[1])
-        embedded[split].write_array(part, array, counts, **_made_by(request, budget))
+        return stored.reshape(-1, k, stored.shape[1]), counts
 
-    load = partial(models.load_transformer, backbone, "AutoModel", request.engine)
-    return ModelStage("embeddings", embedded, load, work)
+    return ModelStage("embeddings", request, embedded, load, run)
 
 
 MODEL_STAGES = {"responses": open_responses, "rewards": open_rewards, "embeddings": open_embeddings}
@@ -182,9 +190,3 @@ def _opened(
         folder, identity = request.folder(kind, split), identity | settings_of(split)
         opened[split] = open_stage(folder, manifest, identity, before)
     return opened
-
-
-def _made_by(request: BuildRequest, budget: Budget) -> dict[str, Any]:
-    """Return what a part's mark notes of the process that wrote it; a build may go on elsewhere."""
-    device = machine.gpu(request.engine.device) or machine.cpu()
-    return {"versions": text_versions(), "device": device, "batch_tokens": budget.tokens}

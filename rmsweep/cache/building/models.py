@@ -211,10 +211,7 @@ def most_tokens(config: Any, words: Any) -> int:
 
 
 def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
-    """Return pooling, whether normalised, and most tokens of a sentence-transformers model.
-
-    None for another model.
-    """
+    """Return pooling, normalisation and most tokens of a sentence-transformers model, else None."""
     path = folder / "modules.json"
     if not path.exists():
         return None

@@ -51,12 +51,10 @@ class BuildRequest:
                 raise ValueError(
                     f"{field} {name!r} names files: letters, digits, '.', '-' and '_' only"
                 )
-        for option, policy, valid in (
-            ("--empty", self.empty, POLICIES),
-            ("--unequal", self.unequal, ("refuse", "drop")),
-        ):
-            if policy not in valid:
-                raise ValueError(f"{option} must be {' or '.join(valid)}, got {policy!r}")
+        if self.empty not in POLICIES:
+            raise ValueError(f"--empty must be {' or '.join(POLICIES)}, got {self.empty!r}")
+        if self.unequal not in ("refuse", "drop"):
+            raise ValueError(f"--unequal must be refuse or drop, got {self.unequal!r}")
         if "{prompt}" not in self.prompt_format:
             raise ValueError(f"--prompt-format must hold {{prompt}}, got {self.prompt_format!r}")
         for split, n in self.n_prompts.items():

@@ -28,11 +28,12 @@ def write_options_and_command(root: Path, names: Mapping[str, str]) -> str:
     option_of = {group: _option(folder, group, name, is_pairs) for group, name in names.items()}
     if is_pairs:
         n_pairs = open_pairs(root, names["dataset"], names["backbone"]).n_pairs
-        most = n_pairs - round(_held_out() * n_pairs)
+        text = (paths.SHIPPED / "conf/evaluation/held_out_pairs.yaml").read_text()
+        most = n_pairs - round(float(yaml.safe_load(text)["held_out"]) * n_pairs)
     else:
         cache = open_files(root, names["base_llm"], names["backbone"], names["dataset"])
-        shape = (cache.train_prompts, cache.train_responses)
-        most = pairing.most_pairs(*shape, "random", "same_prompt")
+        n_prompts, k = cache.train_golden.shape
+        most = pairing.most_pairs(n_prompts, k, "random", "same_prompt")
     options = [f"{group}={option}" for group, option in option_of.items()]
     options += [f"quantity={min(MOST_QUANTITY, most)}", f"cache.root={_hydra(root)}"]
     return shlex.join(["rmsweep", "run", "--config-dir", str(folder), *options])
@@ -68,9 +69,3 @@ def _pairs_text(stem: str) -> str:
     shipped = (paths.SHIPPED / "conf/dataset/hh_harmless_pairs.yaml").read_text()
     package, _, text = shipped.split("\n", 2)
     return package + "\n" + re.sub(r"stem: .*", stem, text)
-
-
-def _held_out() -> float:
-    """Return the share of labelled pairs that is judged, not trained on."""
-    path = paths.SHIPPED / "conf/evaluation/held_out_pairs.yaml"
-    return float(yaml.safe_load(path.read_text())["held_out"])

@@ -17,10 +17,8 @@ def cut_at(response: str, stop: str | None) -> str:
 
 
 def _pad(batch: Sequence[Sequence[int]], usual: int) -> int:
-    """Return a token to fill a batch with that ends none of its texts.
-
-    Models with a head on the last token take the last one that is not the pad token for it.
-    """
+    """Return a token to fill a batch with that ends none of its texts."""
+    # Models with a head on the last token take the last one that is not the pad token for it.
     ends = {sequence[-1] for sequence in batch if len(sequence)}
     return next(token for token in itertools.chain([usual], itertools.count()) if token not in ends)
 
@@ -28,7 +26,7 @@ def _pad(batch: Sequence[Sequence[int]], usual: int) -> int:
 def score_texts(
     loaded: Loaded, texts: Texts, output: int, cut: Cut, budget: Budget, progress: Progress
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Return the golden reward of each response, (n,) float32: the logit of the model's output.
+    """Return golden rewards, (n,) float32, which are logits of an output, and counts of tokens.
 
     ValueError where one is NaN or infinite.
     """

@@ -7,15 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cut:
-    """The part that is kept of a text that is too long.
+    """The part that is kept of a text that is too long: of a response always the first tokens."""
 
-    most: tokens in all, the tokenizer's own included. prompt_most: of the prompt; null: what the
-    response leaves. keep: the first or the last tokens of a prompt. Of a response the first.
-    """
-
-    most: int
-    prompt_most: int | None
-    keep: str
+    most: int  # tokens in all, the tokenizer's own included
+    prompt_most: int | None  # tokens of the prompt; null: what the response leaves
+    keep: str  # the first or the last tokens of a prompt
 
 
 def join_texts(prompt: str, response: str) -> tuple[str, int]:

@@ -49,30 +49,22 @@ def embedding_statistics(blocks: Iterable[np.ndarray]) -> tuple[dict[str, Any], 
         hashes.append(_hashes(block))
         n_prompts += len(block)
     between = np.maximum(squares / n_prompts - np.square(sums / n_prompts), 0)
-    described = _variances(between, within / n_prompts) | _norms(np.concatenate(norms))
-    described |= {"n_zero": described["n_zero"] - n_bad, "n_nonfinite": n_bad}
-    return described, np.concatenate(hashes)
+    described, norm = _variances(between, within / n_prompts), np.concatenate(norms)
+    described |= {"norm_min": float(norm.min()), "norm_mean": float(norm.mean(dtype=np.float64))}
+    described |= {"norm_max": float(norm.max()), "n_zero": int((norm == 0).sum()) - n_bad}
+    return described | {"n_nonfinite": n_bad}, np.concatenate(hashes)
 
 
 def _variances(between: np.ndarray, within: np.ndarray) -> dict[str, Any]:
     """Return statistics of the variances of each dimension, (D,)."""
-    total = float(within.sum())
-    top = np.sort(within)[-N_TOP:].sum()
+    total, total_between = float(within.sum()), float(between.sum())
+    top = float(np.sort(within)[-N_TOP:].sum())
     return {
-        "between_variance": float(between.sum()),
+        "between_variance": total_between,
         "within_variance": total,
-        "variance_ratio": float(between.sum()) / total if total > 0 else None,
-        "top_dimensions_share": float(top) / total if total > 0 else None,
+        "variance_ratio": total_between / total if total > 0 else None,
+        "top_dimensions_share": top / total if total > 0 else None,
         "n_constant_dimensions": int(((between + within) <= 1e-12).sum()),
-    }
-
-
-def _norms(norms: np.ndarray) -> dict[str, Any]:
-    return {
-        "norm_min": float(norms.min()),
-        "norm_mean": float(norms.mean(dtype=np.float64)),
-        "norm_max": float(norms.max()),
-        "n_zero": int((norms == 0).sum()),
     }
 
 
