@@ -48,7 +48,7 @@ def join_golden(
         stage, scored = embeddings[split], rewards[split]
         joined.append(Joined(path, _rows(stage), stage, _arrays(stage)))
         joined.append(Joined(path_of_rewards, _rows(stage), scored, _golden(scored)))
-    _write(root, joined)
+    _write(joined)
     return [each.path for each in joined]
 
 
@@ -65,8 +65,8 @@ def join_pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> lis
         write_bytes(table_path, sink.getvalue().to_pybytes())
     elif not pq.read_table(table_path).select(table.column_names).equals(table):
         raise ValueError(f"{table_path} holds other pairs; choose another --dataset or --out")
-    records.note_file(root, table_path, texts, file_digest(table_path))
-    _write(root, [Joined(path, _rows(embeddings), embeddings, _arrays(embeddings))])
+    records.note_file(table_path, texts, file_digest(table_path))
+    _write([Joined(path, _rows(embeddings), embeddings, _arrays(embeddings))])
     return [path, table_path]
 
 
@@ -83,7 +83,7 @@ def _pair_table(texts: Stage) -> pa.Table:
 def require_free(root: Path, names: Names) -> None:
     """Raise FileExistsError where a file that only a build may write is there, by no build."""
     for path in itertools.chain.from_iterable(cache_files(root, names).values()):
-        if path.suffix == ".npy" and path.exists() and not records.record_path(root, path).exists():
+        if path.suffix == ".npy" and path.exists() and not records.record_path(path).exists():
             raise FileExistsError(
                 f"{path} is there, and no build that left its stages in {root / 'stages'} wrote "
                 "it; choose other names or another --out"
@@ -105,19 +105,19 @@ def _golden(stage: Stage) -> Iterable[np.ndarray]:
         yield rows["golden_reward"].to_numpy().astype(np.float32).reshape(-1, k, 1)
 
 
-def _write(root: Path, joined: list[Joined]) -> None:
+def _write(joined: list[Joined]) -> None:
     """Write each file, whole or not at all; those that are there, of the same parts, stay.
 
     What is there of other parts is removed before the first is written: a killed build leaves
     files missing, and never old ones beside new ones.
     """
-    due = [each for each in joined if not records.is_joined(root, each.path, each.source)]
+    due = [each for each in joined if not records.is_joined(each.path, each.source)]
     for each in due:
-        records.note_file(root, each.path, each.source, None)
+        records.note_file(each.path, each.source, None)
         each.path.unlink(missing_ok=True)
     for each in due:
         with opened_whole(each.path) as file:
             write_npy(file, each.n_rows, each.blocks)
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        records.note_file(root, each.path, each.source, sha256)
+        records.note_file(each.path, each.source, sha256)

@@ -90,7 +90,7 @@ def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -
     stage = stages.get(record["stage"])
     if stage is None:
         return Finding(path.name, "no manifest in stages/ is of what made it: repeat the build")
-    if not stage.left() and not records.is_joined(path.parent, path, stage):
+    if not stage.left() and not records.is_joined(path, stage):
         return Finding(path.name, "holds parts that are made anew since: repeat the build")
     return Finding(path.name, None, f"sha256 {record['sha256'][:16]}")
 

@@ -89,7 +89,6 @@ def _shape(header: checks.Header) -> dict[str, Any]:
 
 
 def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
-    """Return all there is to know of labelled pairs, as plain JSON."""
     pairs = open_pairs(folder, *_pair_stems(folder, name.removeprefix("pairs_")))
     header = checks.read_header(pairs.path, checks.EMBEDDING_DTYPES)
     described, hashes = embeddings.embedding_statistics(embeddings.read_blocks(header))
