@@ -17,8 +17,8 @@ from rmsweep import files, machine
 from rmsweep.paths import CHECKOUT, SweepFolder
 
 NUMERIC = ("torch", "lightgbm", "numpy", "scikit-learn", "scipy")  # make the numbers
-OTHERS = ("hydra-core", "omegaconf", "pandas", "pyarrow", "joblib", "threadpoolctl")
-PACKAGES = ("rmsweep",) + NUMERIC + OTHERS  # whose versions a row records, in this order
+OTHER_PACKAGES = ("hydra-core", "omegaconf", "pandas", "pyarrow", "joblib", "threadpoolctl")
+PACKAGES = ("rmsweep",) + NUMERIC + OTHER_PACKAGES  # whose versions a row records, in this order
 SOURCES = ("rmsweep", "conf", "sweeps", "claims")  # whose new files belong to the diff
 
 

@@ -30,7 +30,7 @@ class Joined:
 
 
 def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
-    """Return the files that a build writes, by split or of "pairs": embeddings come first."""
+    """Return the files that a build writes by split, or by "pairs"; embeddings come first."""
     if "base_llm" not in names:
         path = layout.pair_embeddings_path(root, names["dataset"], names["backbone"])
         return {"pairs": [path, layout.pair_table_path(root, names["dataset"])]}
@@ -81,7 +81,7 @@ def _pair_table(texts: Stage) -> pa.Table:
 
 
 def require_free(root: Path, names: Names) -> None:
-    """Raise FileExistsError where a file that only a build may write is there, by no build."""
+    """Raise FileExistsError where embeddings are in the way that no build wrote."""
     for path in itertools.chain.from_iterable(cache_files(root, names).values()):
         if path.suffix == ".npy" and path.exists() and not records.record_path(path).exists():
             raise FileExistsError(

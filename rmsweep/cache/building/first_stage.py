@@ -37,7 +37,7 @@ class FirstStage:
 
 
 def plan_first_stages(request: BuildRequest) -> dict[str, FirstStage]:
-    """Return the first stage of each split, prompts, responses or rewards; or of "pairs"."""
+    """Return the first stage by split: prompts, responses or rewards; or of pairs, by "pairs"."""
     kind, read = "responses" if request.reward_model else "rewards", _read_responses
     if request.is_pairs:
         kind, read = "pairs", _read_pairs

@@ -21,7 +21,9 @@ from rmsweep.cache.building.tokens import Cut
 
 Stages = Mapping[str, Stage]  # by split
 Part = tuple[pa.Table | np.ndarray, dict[str, int]]  # what is written, and counts of it
-Work = Callable[[Loaded, str, pa.Table, Budget, Progress], Part]  # on the rows of a split's part
+MakePart = Callable[
+    [Loaded, str, pa.Table, Budget, Progress], Part
+]  # on the rows of a split's part
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ModelStage:
     request: BuildRequest
     stages: Stages
     load: Callable[[], Loaded]
-    work: Work
+    make: MakePart
 
     def left(self, shard: tuple[int, int]) -> int:
         """Return how many parts of shard (i, n) are not done."""
@@ -49,7 +51,7 @@ class ModelStage:
                 continue
             progress = Progress(name, stage.n_parts, len(left))
             for part in left:
-                self._make(loaded, split, part, budget, progress)
+                self._make_part(loaded, split, part, budget, progress)
                 progress.part_done()
             counts = ", ".join(f"{n:,} {name}" for name, n in stage.totals().items())
             say(f"{name}: done ({counts})")
@@ -57,14 +59,14 @@ class ModelStage:
         gc.collect()
         batching.free_gpu_memory()
 
-    def _make(
+    def _make_part(
         self, loaded: Loaded, split: str, part: int, budget: Budget, progress: Progress
     ) -> None:
         """Write a part; its mark notes this process, since a build may go on elsewhere."""
         stage, device = self.stages[split], self.request.engine.device
         assert stage.before is not None
         rows = stage.before.read_table(part)
-        content, counts = self.work(loaded, split, rows, budget, progress)
+        content, counts = self.make(loaded, split, rows, budget, progress)
         noted = {"versions": text_versions(), "device": machine.gpu(device) or machine.cpu()}
         write = stage.write_array if isinstance(content, np.ndarray) else stage.write_table
         write(part, content, counts, **noted, batch_tokens=budget.tokens)

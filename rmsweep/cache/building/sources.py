@@ -57,7 +57,7 @@ def _only_file(name: str) -> str:
 
 
 def read_source(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return a file's rows; columns: our name of a column by the file's: {"question": "prompt"}."""
+    """Return the rows of a file, with its columns renamed, such as {"question": "prompt"}."""
     try:
         table = _read(path)
     except (ValueError, pa.ArrowException, csv.Error, EOFError, gzip.BadGzipFile) as error:

@@ -34,7 +34,7 @@ Fields = Mapping[str, Any]  # plain JSON
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one split.
+    """A stage of a build, for one split.
 
     Part i is done when its mark part-i.json, written last, is there and names the same part i of
     the stage before as is there now.
@@ -214,7 +214,7 @@ def opened_whole(path: Path) -> Iterator[io.BufferedRandom]:
 
 
 def remove_stale(folder: Path, pattern: str) -> None:
-    """Remove what killed processes left of files whose names match; what is being written is young.
+    """Remove unfinished files that match and are old, as killed processes leave them.
 
     Shards of one build may write side by side, on several machines, so a lock would not tell.
     """
