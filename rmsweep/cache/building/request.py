@@ -9,7 +9,6 @@ from rmsweep.cache.building import models
 from rmsweep.cache.building.generate import Sampling
 from rmsweep.cache.building.hub import Located
 from rmsweep.cache.building.models import Engine
-from rmsweep.cache.building.texts import POLICIES
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,6 @@ class BuildRequest:
                 raise ValueError(
                     f"{field} {name!r} names files: letters, digits, '.', '-' and '_' only"
                 )
-        if self.empty not in POLICIES:
-            raise ValueError(f"--empty must be {' or '.join(POLICIES)}, got {self.empty!r}")
-        if self.unequal not in ("refuse", "drop"):
-            raise ValueError(f"--unequal must be refuse or drop, got {self.unequal!r}")
         if "{prompt}" not in self.prompt_format:
             raise ValueError(f"--prompt-format must hold {{prompt}}, got {self.prompt_format!r}")
         for split, n in self.n_prompts.items():

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-POLICIES = ("refuse", "keep", "drop")
-
 
 @dataclass(frozen=True)
 class PreparedTexts:
