@@ -174,7 +174,7 @@ def a_build(root):
     path = root / "embd_pairs_a_b.npy"
     np.save(path, array)
     record = {"file": path.name, "sha256": stages.file_digest(path), "stage": stage.identity}
-    stages.write_json(records.record_path(root, path), record)
+    stages.write_json(records.record_path(path), record)
     files = [*root.glob("stages/*.json"), *root.glob("stages/*/*.json")]
     return files, lambda: (records.origin(path), [*verify.verify_cache(root, 0, 0, False)])
 
