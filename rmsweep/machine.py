@@ -96,10 +96,7 @@ def keep_freed_memory() -> bool:
 
 
 def free_bytes(on: str) -> int:
-    """Return the bytes of a CUDA device that this process could still take.
-
-    What torch holds and does not use counts, too.
-    """
+    """Return how many bytes of a CUDA device this process could take, with torch's unused ones."""
     import torch
 
     device = torch.device(on)

@@ -16,12 +16,9 @@ from typing import Any
 from rmsweep import files, machine
 from rmsweep.paths import CHECKOUT, SweepFolder
 
-# Of which the numbers, or what is read back of them, are made.
-PACKAGES = (
-    "rmsweep", "torch", "lightgbm", "numpy", "scikit-learn", "scipy", "hydra-core", "omegaconf",
-    "pandas", "pyarrow", "joblib", "threadpoolctl",
-)  # fmt: skip
-NUMERIC = ("torch", "lightgbm", "numpy", "scikit-learn", "scipy")
+NUMERIC = ("torch", "lightgbm", "numpy", "scikit-learn", "scipy")  # make the numbers
+OTHER_PACKAGES = ("hydra-core", "omegaconf", "pandas", "pyarrow", "joblib", "threadpoolctl")
+PACKAGES = ("rmsweep",) + NUMERIC + OTHER_PACKAGES  # whose versions a row records, in this order
 SOURCES = ("rmsweep", "conf", "sweeps", "claims")  # whose new files belong to the diff
 
 
@@ -37,8 +34,7 @@ def provenance() -> dict[str, Any]:
 @functools.cache
 def _asked_once() -> dict[str, Any]:
     """Return all of `provenance` but the command; asking takes 40 ms."""
-    has_git = (CHECKOUT / ".git").exists()
-    commit = _git("rev-parse", "HEAD") if has_git else None
+    commit = _git("rev-parse", "HEAD")
     return {
         "git_commit": None if commit is None else commit.decode().strip(),
         "git_dirty": None if commit is None else bool(_git("status", "--porcelain")),
@@ -56,8 +52,6 @@ def diff() -> bytes:
 
     It holds the changes of tracked files, and the new files in SOURCES.
     """
-    if not (CHECKOUT / ".git").exists():
-        return b""
     changed = _git("diff", "HEAD", "--binary", "--no-ext-diff", "--no-color") or b""
     new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *SOURCES) or b""
     as_new = ("diff", "--no-index", "--binary", "--no-color", "--", os.devnull)
@@ -67,10 +61,8 @@ def diff() -> bytes:
 
 def write_diff(folder: SweepFolder) -> None:
     """Write the diff to the sweep's diffs/SHA256.diff, if it is not empty and not there."""
-    if not diff():
-        return
     path = folder.diffs / f"{provenance()['git_diff']}.diff"
-    if not path.exists():
+    if diff() and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.whole(path) as unfinished:
             unfinished.write_bytes(diff())
@@ -164,13 +156,13 @@ def versions() -> dict[str, str]:
 
 
 def _git(*command: str) -> bytes | None:
-    """Return the output of git in rmsweep's checkout, or None where it fails, as without git.
-
-    A diff's exit status 1 is none of its failures.
-    """
+    """Return the output of git in rmsweep's checkout; None from a wheel, or where git fails."""
+    if not (CHECKOUT / ".git").exists():
+        return None
     words = ["git", "--no-optional-locks", "-C", str(CHECKOUT), *command]
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode in (0, int("--no-index" in command)) else None
+    expected = (0, 1) if "--no-index" in command else (0,)  # 1: the files differ
+    return done.stdout if done.returncode in expected else None

@@ -39,11 +39,9 @@ def pairs_to_annotate(
     for p, (first, second) in enumerate(_selected(golden[order], selection, rng)):
         if p * n_prompts >= quantity:
             break
+        a, b = order * n_responses + first, order * n_responses + second
         offset = 0 if pairing == "same_prompt" else p + 1
-        partner = np.roll(np.arange(n_prompts), -offset)
-        a = order * n_responses + first
-        b = order[partner] * n_responses + second[partner]
-        passes.append(np.stack([a, b], axis=1))
+        passes.append(np.stack([a, np.roll(b, -offset)], axis=1))
     return np.concatenate(passes)[:quantity]
 
 
@@ -52,7 +50,6 @@ def _selected(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield, pass after pass, each prompt's two responses in random order: two (prompts,)."""
     n_prompts, n_responses = golden.shape
-    rows = np.arange(n_prompts)
     chosen: Iterator[np.ndarray]
     if selection == "random":
         low, high = np.triu_indices(n_responses, k=1)
@@ -62,11 +59,11 @@ def _selected(
         ranked = np.argsort(-golden, axis=1, kind="stable")
         middle = (n_responses - 1) // 2
         top, bottom = (middle, middle + 1) if selection == "similar" else (0, -1)
-        fixed = np.stack([ranked[:, top], ranked[:, bottom]])
-        chosen = itertools.repeat(fixed)
+        chosen = itertools.repeat(np.stack([ranked[:, top], ranked[:, bottom]]))
+    prompts = np.arange(n_prompts)
     for two in chosen:
         swap = rng.integers(2, size=n_prompts)
-        yield two[swap, rows], two[1 - swap, rows]
+        yield two[swap, prompts], two[1 - swap, prompts]
 
 
 def _without_replacement(

@@ -7,6 +7,7 @@ import numpy as np
 
 from rmsweep.annotation.pairing import in_whole_prompts
 
+Rng = np.random.Generator
 SCRIPT_BATCH = 10_240  # rows of a batch in the public scripts of arXiv:2411.04991
 
 
@@ -22,21 +23,14 @@ class Split:
 
 
 def split_by_pairs(
-    pairs: np.ndarray,
-    n_validation: int,
-    batch_pairs: int,
-    split_rng: np.random.Generator,
-    batch_rng: np.random.Generator,
+    pairs: np.ndarray, n_validation: int, batch_pairs: int, split_rng: Rng, batch_rng: Rng
 ) -> Split:
-    """Hold out pairs; the batches of an epoch partition the rest, the last one is short.
+    """Hold out some of the pairs (quantity, 2); the batches of an epoch partition the rest.
 
-    pairs: (quantity, 2) int64, chosen first. A swapped copy of a pair is the same Bradley-Terry
-    term and is not computed.
+    A swapped copy of a pair is the same Bradley-Terry term and is not computed.
     """
-    order = split_rng.permutation(len(pairs))
-    return _partitioned(
-        pairs[order[n_validation:]], pairs[order[:n_validation]], batch_pairs, batch_rng
-    )
+    shuffled = pairs[split_rng.permutation(len(pairs))]
+    return _partitioned(shuffled[n_validation:], shuffled[:n_validation], batch_pairs, batch_rng)
 
 
 def split_by_prompts(
@@ -44,8 +38,8 @@ def split_by_prompts(
     prompts: np.ndarray,
     n_validation: int,
     batch_pairs: int,
-    split_rng: np.random.Generator,
-    batch_rng: np.random.Generator,
+    split_rng: Rng,
+    batch_rng: Rng,
 ) -> Split:
     """Hold out pairs as split_by_pairs does, but a prompt is on one side only.
 
@@ -59,12 +53,12 @@ def split_by_prompts(
             f"pairs' prompts has at most {n_validation} pairs; raise it or quantity"
         )
     order = split_rng.permutation(len(pairs))
-    held_out = is_held_out[order]
-    return _partitioned(pairs[order[~held_out]], pairs[order[held_out]], batch_pairs, batch_rng)
+    pairs, is_held_out = pairs[order], is_held_out[order]
+    return _partitioned(pairs[~is_held_out], pairs[is_held_out], batch_pairs, batch_rng)
 
 
 def _partitioned(
-    train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: np.random.Generator
+    train: np.ndarray, validation: np.ndarray, batch_pairs: int, batch_rng: Rng
 ) -> Split:
     """Make batches that partition the pairs to train on in each epoch; the last one is short."""
 
@@ -79,11 +73,7 @@ def _partitioned(
 
 
 def split_like_rbt_scripts(
-    pairs: np.ndarray,
-    rows: str,
-    validation_share: float,
-    split_rng: np.random.Generator,
-    batch_rng: np.random.Generator,
+    pairs: np.ndarray, rows: str, validation_share: float, split_rng: Rng, batch_rng: Rng
 ) -> Split:
     """Split and draw rows as the public scripts of arXiv:2411.04991 do.
 
@@ -95,21 +85,19 @@ def split_like_rbt_scripts(
     if rows == "pairs":
         table = np.concatenate([pairs, pairs])
     else:
-        table = np.concatenate(
-            [np.stack([pairs[:, 0], absent], 1), np.stack([absent, pairs[:, 1]], 1)]
-        )
+        halves = (pairs[:, 0], absent), (absent, pairs[:, 1])
+        table = np.concatenate([np.stack(half, axis=1) for half in halves])
     order = split_rng.permutation(len(table))
     n_validation = int(np.ceil(len(table) * validation_share))
-    held_out = np.zeros(len(table), bool)
-    held_out[order[:n_validation]] = True
-    copies = held_out.reshape(2, len(pairs))
-    in_validation = copies.any(axis=0) if rows == "pairs" else copies.all(axis=0)
-    train = table[order[n_validation:]]
+    is_held_out = np.zeros(len(table), bool)
+    is_held_out[order[:n_validation]] = True
+    copies = is_held_out.reshape(2, len(pairs))
+    is_validation = copies.any(axis=0) if rows == "pairs" else copies.all(axis=0)
+    train, held_out = table[order[n_validation:]], table[order[:n_validation]]
 
     def epochs() -> Iterator[list[np.ndarray | None]]:
         while True:
             draws = -(-len(train) // SCRIPT_BATCH)
             yield [batch_rng.permutation(len(train))[:SCRIPT_BATCH] for _ in range(draws)]
 
-    held_out_rows = table[order[:n_validation]]
-    return Split(train, held_out_rows, pairs[in_validation], pairs[~in_validation], epochs())
+    return Split(train, held_out, pairs[is_validation], pairs[~is_validation], epochs())

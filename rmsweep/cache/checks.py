@@ -36,7 +36,7 @@ def require_file(path: Path, what: str) -> None:
             f"{hint}"
         )
     if not path.is_file():
-        raise _error(path, "kind", "a file", "a folder or device", "put the file in its place")
+        raise unsound(path, "kind", "a file", "a folder or device", "put the file in its place")
 
 
 def read_header(path: Path, dtypes: tuple[np.dtype, ...]) -> Header:
@@ -44,23 +44,34 @@ def read_header(path: Path, dtypes: tuple[np.dtype, ...]) -> Header:
 
     ValueError where the file is no such array, or its size is not what the header claims.
     """
-    shape, fortran_order, dtype, offset = _parse_header(path)
+    try:
+        with open(path, "rb") as file:
+            shape, fortran_order, dtype = _HEADER_READERS[npy.read_magic(file)](file)
+            offset = file.tell()
+    except OSError:
+        raise
+    except Exception as error:  # numpy lets many kinds through for a header that is not one
+        reason = f"{type(error).__name__}: {one_line(error, 160)}"
+        fix = "save it again with np.save"
+        raise unsound(path, "header", "that of a .npy file, version 1 or 2", reason, fix) from error
     if dtype.hasobject:
-        raise _error(path, "dtype", _names(dtypes), "pickled objects", "save plain numbers instead")
+        raise unsound(
+            path, "dtype", _names(dtypes), "pickled objects", "save plain numbers instead"
+        )
     if dtype not in dtypes:
-        raise _error(path, "dtype", _names(dtypes), dtype.str, f"convert it to {dtypes[0]}")
+        raise unsound(path, "dtype", _names(dtypes), dtype.str, f"convert it to {dtypes[0]}")
     if fortran_order:
         fix = "save np.ascontiguousarray of it"
-        raise _error(path, "order", "C (row-major)", "Fortran (column-major)", fix)
+        raise unsound(path, "order", "C (row-major)", "Fortran (column-major)", fix)
     if len(shape) != 3 or min(shape) < 1:
         fix = "save it with these three axes"
-        raise _error(path, "shape", "(prompts, responses, width), none empty", shape, fix)
+        raise unsound(path, "shape", "(prompts, responses, width), none empty", shape, fix)
     size = path.stat().st_size
     expected = offset + math.prod(shape) * dtype.itemsize
     if size != expected:
         state = "is truncated" if size < expected else "has bytes after its array"
         fix = f"the file {state}: copy or write it again"
-        raise _error(path, "size", f"{expected} bytes for shape {shape}", f"{size} bytes", fix)
+        raise unsound(path, "size", f"{expected} bytes for shape {shape}", f"{size} bytes", fix)
     return Header(path, shape, dtype, offset)
 
 
@@ -69,11 +80,11 @@ def check_split(embeddings: Header, rewards: Header) -> None:
     path, (n_prompts, n_responses, _) = embeddings.path, embeddings.shape
     if n_responses < 2:
         fix = "use a cache with more responses to each prompt"
-        raise _error(path, "axis 1 (responses to a prompt)", "at least 2", n_responses, fix)
+        raise unsound(path, "axis 1 (responses to a prompt)", "at least 2", n_responses, fix)
     expected = (n_prompts, n_responses, 1)
     if rewards.shape != expected:
         fix = f"the shape of {path.name} is {embeddings.shape}: take the two files of one release"
-        raise _error(rewards.path, "shape", expected, rewards.shape, fix)
+        raise unsound(rewards.path, "shape", expected, rewards.shape, fix)
 
 
 def check_dims(train: Header, test: Header) -> None:
@@ -81,14 +92,13 @@ def check_dims(train: Header, test: Header) -> None:
     if test.shape[2] != train.shape[2]:
         expected = f"{train.shape[2]} as in {train.path.name}"
         fix = "take both splits from the same backbone"
-        raise _error(test.path, "axis 2 (D)", expected, test.shape[2], fix)
+        raise unsound(test.path, "axis 2 (D)", expected, test.shape[2], fix)
 
 
 def read_rewards(header: Header) -> np.ndarray:
-    """Return golden rewards, (prompts, K) float64, read-only.
+    """Return golden rewards, (prompts, K) float64, read-only, of a file (prompts, K, 1).
 
     ValueError unless they are finite and not all equal.
-    header: of a file (prompts, K, 1), see check_split.
     """
     n_values = math.prod(header.shape)
     stored = np.fromfile(header.path, header.dtype, n_values, offset=header.offset)
@@ -98,11 +108,11 @@ def read_rewards(header: Header) -> np.ndarray:
         prompt, response = bad[0]
         value = f"{golden[prompt, response]} at prompt {prompt}, response {response}"
         fix = f"{len(bad)} of {golden.size} are not: score these responses again"
-        raise _error(header.path, "golden rewards", "finite", value, fix)
+        raise unsound(header.path, "golden rewards", "finite", value, fix)
     if np.all(golden == golden[0, 0]):
         value = f"{golden[0, 0]} for all {golden.size}"
         fix = "nothing can be learnt from it: check the scorer"
-        raise _error(header.path, "golden rewards", "more than one value", value, fix)
+        raise unsound(header.path, "golden rewards", "more than one value", value, fix)
     golden.flags.writeable = False
     return golden
 
@@ -122,24 +132,10 @@ def first_nonfinite(block: np.ndarray) -> tuple[int, int] | None:
     return int(prompt), int(response)
 
 
-def _parse_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Return shape, Fortran order, dtype and offset of the data, as a header claims them."""
-    try:
-        with open(path, "rb") as file:
-            reader = _HEADER_READERS[npy.read_magic(file)]
-            shape, fortran_order, dtype = reader(file)
-            return shape, fortran_order, dtype, file.tell()
-    except OSError:
-        raise
-    except Exception as error:  # numpy lets many kinds through for a header that is not one
-        reason = f"{type(error).__name__}: {one_line(error, 160)}"
-        fix = "save it again with np.save"
-        raise _error(path, "header", "that of a .npy file, version 1 or 2", reason, fix) from error
-
-
 def _names(dtypes: tuple[np.dtype, ...]) -> str:
     return " or ".join(f"{dtype.name} ({dtype.str})" for dtype in dtypes)
 
 
-def _error(path: Path, field: str, expected: object, value: object, fix: str) -> ValueError:
+def unsound(path: Path, field: str, expected: object, value: object, fix: str) -> ValueError:
+    """Return the error that says what a file holds, what it must hold, and the way out."""
     return ValueError(f"{path}: {field} must be {expected}, found {value}; {fix}")

@@ -10,17 +10,8 @@ import numpy as np
 import pandas as pd
 
 from rmsweep import files
-from rmsweep.cache import checks, rewardbench_subsets
-from rmsweep.cache.layout import (
-    check_texts,
-    open_pairs,
-    pair_embeddings_path,
-    pair_table_path,
-    read_texts,
-)
+from rmsweep.cache import checks, layout, rewardbench_subsets
 from rmsweep.errors import one_line
-
-TEXTS = ["prompt", "chosen", "rejected"]
 
 
 def import_pairs(
@@ -34,11 +25,13 @@ def import_pairs(
     sound, FileExistsError for another file in its place; nothing is left behind then.
     """
     table = _read(source)
-    check_texts(table, source)
+    layout.check_texts(table, source)
     if "subset" in table:
         rewardbench_subsets.check_subsets(table["subset"].unique(), source)
-    wanted: list[tuple[Path, Callable[[Path], object]]]
-    wanted = [(pair_table_path(root, name), lambda path: table.to_parquet(path, index=False))]
+    writers: dict[Path, Callable[[Path], object]] = {}
+    table_path = layout.pair_table_path(root, name)
+    if not table_path.exists() or not layout.read_texts(table_path).equals(table):
+        writers[table_path] = lambda path: table.to_parquet(path, index=False)
     if embeddings is not None:
         assert backbone is not None
         shape = checks.read_header(embeddings, checks.EMBEDDING_DTYPES).shape
@@ -47,26 +40,24 @@ def import_pairs(
                 f"{embeddings}: shape must be ({len(table)}, 2, D), a row for each pair of "
                 f"{source.name} in its order, chosen first; found {shape}"
             )
-        path = pair_embeddings_path(root, name, backbone)
-        wanted.append((path, lambda path: shutil.copyfile(embeddings, path)))
-    if wanted[0][0].exists() and read_texts(wanted[0][0]).equals(table):
-        del wanted[0]  # the same pairs: embeddings by another backbone are added
-    for path, _ in wanted:
+        embeddings_path = layout.pair_embeddings_path(root, name, backbone)
+        writers[embeddings_path] = lambda path: shutil.copyfile(embeddings, path)
+    for path in writers:
         if path.exists():
             raise FileExistsError(f"{path} is there, remove it or choose another --name")
     root.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        for path, write in wanted:
+        for path, write in writers.items():
             write(stack.enter_context(files.whole(path)))
     if embeddings is not None:
-        open_pairs(root, name, str(backbone))
-    return [path for path, _ in wanted]
+        layout.open_pairs(root, name, str(backbone))
+    return list(writers)
 
 
 def _read(source: Path) -> pd.DataFrame:
     checks.require_file(source, "pairs")
     if source.suffix == ".parquet":
-        return read_texts(source)
+        return layout.read_texts(source)
     if source.suffix not in (".jsonl", ".json"):
         raise ValueError(
             f"{source}: must be .parquet or .jsonl, found {source.suffix or 'no suffix'}"
@@ -78,16 +69,13 @@ def _read(source: Path) -> pd.DataFrame:
         raise ValueError(
             f"{source}: must hold a JSON object a line, found {one_line(error, 160)}"
         ) from None
-    wanted = [*TEXTS, *(["subset"] if "subset" in table else [])]
-    if missing := [column for column in wanted if column not in table]:
-        raise ValueError(
-            f"{source}: columns {missing} must be there, found {list(table)}; add them"
-        )
-    for column in wanted:
+    layout.require_columns(table, source)
+    columns = [column for column in layout.TEXTS if column in table]
+    for column in columns:
         is_text = table[column].map(lambda value: isinstance(value, str)).to_numpy()
         if not is_text.all():
             row = int(np.argmin(is_text))
             raise ValueError(
                 f"{source}: {column} must be text, found {table[column].iloc[row]!r} in row {row}"
             )
-    return table[wanted]
+    return table[columns]

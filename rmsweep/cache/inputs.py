@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,18 @@ NamedPairs = list[tuple[str, LabelledPairs]]  # sets to judge, one of which may 
 class Inputs:
     """The data that a run reads.
 
-    golden: what annotations are simulated from, or None. trained: labelled pairs to train on, or
-    None, of which `trainable` (positions) are not held out. prompts: (pairs,) integers, equal where
-    their prompts' texts are. scored: the cache whose test split Best-of-N is scored on, or None.
+    trained: labelled pairs to train on, if any, of which `trainable` (positions) are not held out.
+    prompts: (pairs,) integers, equal where the texts of their prompts are.
     """
 
     fingerprint: str
     dim: int
-    golden: Cache | None
-    trained: LabelledPairs | None
-    trainable: np.ndarray
-    prompts: np.ndarray
-    scored: Cache | None
     judged: tuple[Judged, ...]
+    scored: Cache | None  # its test split is what Best-of-N is scored on
+    golden: Cache | None = None  # what annotations are simulated from
+    trained: LabelledPairs | None = None
+    trainable: np.ndarray = field(default_factory=partial(np.arange, 0))
+    prompts: np.ndarray = field(default_factory=partial(np.arange, 0))
 
     @property
     def n_test(self) -> int:
@@ -44,10 +44,7 @@ class Inputs:
         return own + of_pairs
 
     def train_embeddings(self) -> np.ndarray:
-        """Return the embeddings trained on, a memory map.
-
-        (prompts, K, D), or of labelled pairs (pairs, 2, D), chosen first.
-        """
+        """Return a memory map to train on: (prompts, K, D), or (pairs, 2, D) with chosen first."""
         if self.golden is not None:
             return self.golden.train_embeddings()
         assert self.trained is not None
@@ -79,16 +76,8 @@ def _golden_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
     judged = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in sets]
     require_apart(judged)
     _require_dim(cache.dim, sets)
-    return Inputs(
-        fingerprint=_joint_fingerprint([cache, *(pairs for _, pairs in sets)]),
-        dim=cache.dim,
-        golden=cache,
-        trained=None,
-        trainable=np.arange(0),
-        prompts=np.arange(0),
-        scored=cache,
-        judged=tuple(judged),
-    )
+    fingerprint = _joint_fingerprint([cache, *(pairs for _, pairs in sets)])
+    return Inputs(fingerprint, cache.dim, tuple(judged), scored=cache, golden=cache)
 
 
 def _labelled_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
@@ -108,12 +97,11 @@ def _labelled_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
     return Inputs(
         fingerprint=_joint_fingerprint([trained, *(pairs for _, pairs in sets), *others]),
         dim=trained.dim,
-        golden=None,
+        judged=tuple(judged),
+        scored=scored,
         trained=trained,
         trainable=np.flatnonzero(~held_out),
         prompts=prompts,
-        scored=scored,
-        judged=tuple(judged),
     )
 
 
@@ -181,8 +169,7 @@ def keyed_items(specs: Sequence[RunSpec], root: str | None) -> list[Item]:
     for spec in specs:
         if (files := input_files(spec)) not in opened:
             opened[files] = open_inputs(spec, root)
-        inputs = opened[files]
-        require_enough(spec, inputs)
+        require_enough(spec, inputs := opened[files])
         items.append(Item(spec.key(inputs.fingerprint), spec, Shape(inputs.dim, inputs.n_test)))
     return items
 
@@ -203,13 +190,12 @@ def open_cache(
     """
     if synthetic is None:
         return open_files(root, base_llm, backbone, dataset)
-    for field, stem in (("base_llm", base_llm), ("backbone", backbone)):
+    for group, stem in (("base_llm", base_llm), ("backbone", backbone)):
         if not stem.startswith("synthetic"):
             raise ValueError(
-                f"{field} must start with 'synthetic' with synthetic dataset {dataset!r}, got "
-                f"{stem!r}: no such model had a part in it; set {field}=synthetic"
+                f"{group} must start with 'synthetic' with synthetic dataset {dataset!r}, got "
+                f"{stem!r}: no such model had a part in it; set {group}=synthetic"
             )
-    parameters = dataclasses.asdict(synthetic)
-    return synthetic_cache(
-        SyntheticSource(base_llm=base_llm, backbone=backbone, dataset=dataset, **parameters)
-    )
+    rest = dataclasses.asdict(synthetic)
+    source = SyntheticSource(base_llm=base_llm, backbone=backbone, dataset=dataset, **rest)
+    return synthetic_cache(source)

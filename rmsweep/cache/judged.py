@@ -13,23 +13,16 @@ from rmsweep.config.spec import RunSpec
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A set of labelled pairs that reward models are judged on, in the order of its subsets.
-
-    rows: (pairs,) positions in `labelled`. subsets: name and number of pairs of each, in order; the
-    set's own name where it has no subsets.
-    """
+    """A set of labelled pairs that reward models are judged on, in the order of its subsets."""
 
     name: str
     labelled: LabelledPairs
-    rows: np.ndarray
-    subsets: dict[str, int]
+    rows: np.ndarray  # (pairs,) positions in `labelled`
+    subsets: dict[str, int]  # number of pairs by name, in order; of all by the set's, without any
 
 
 def held_out_pairs(spec: RunSpec, prompts: np.ndarray) -> np.ndarray:
-    """Return which pairs are judged and not trained on, (pairs,) bool.
-
-    These are whole prompts, the same at every seed.
-    """
+    """Return which pairs are held out at every seed, in whole prompts, as (pairs,) bool."""
     share, n = spec.evaluation.held_out, len(prompts)
     if share is None:
         return np.zeros(n, bool)

@@ -1,7 +1,7 @@
 """The released layout of cached embeddings: names of files, and reading them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,13 @@ from rmsweep.cache.fingerprint import fingerprint
 from rmsweep.errors import one_line
 
 SPLITS = ("train", "test")
+TEXTS = ("prompt", "chosen", "rejected", "subset")  # of pairs; only the last may be absent
 
 
 @dataclass(frozen=True, eq=False)
 class Cache:
     """A cache of embeddings with golden rewards, from files or synthetic, which can be pickled.
 
-    train_golden (prompts, K), test_golden (prompts, M): golden rewards, float64, read-only.
     train_embeddings(): (prompts, K, D) float16 or float32, read-only, a memory map for files.
     read_test(first, last): embeddings of test prompts [first, last), (last - first, M, D), a new
     array; nothing is kept, so a caller that goes block by block reads each byte once.
@@ -36,27 +36,22 @@ class Cache:
     test_prompts: int
     test_responses: int
     dim: int
-    train_golden: np.ndarray
-    test_golden: np.ndarray
+    train_golden: np.ndarray  # (prompts, K) golden rewards, float64, read-only
+    test_golden: np.ndarray  # (prompts, M)
     train_embeddings: Callable[[], np.ndarray]
     read_test: Callable[[int, int], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPairs:
-    """Pairs that people labelled, with their embeddings.
+    """Pairs that people labelled, with their embeddings."""
 
-    embeddings(): (n_pairs, 2, D), chosen first, a memory map.
-    table: a row per pair, columns prompt, chosen, rejected and, where the file has it, subset.
-    path: of the embeddings, for messages.
-    """
-
-    path: Path
+    path: Path  # of the embeddings, for messages
     fingerprint: str
     n_pairs: int
     dim: int
-    embeddings: Callable[[], np.ndarray]
-    table: pd.DataFrame
+    embeddings: Callable[[], np.ndarray]  # (n_pairs, 2, D), chosen first, a memory map
+    table: pd.DataFrame  # a row a pair: prompt, chosen, rejected and, where the file has it, subset
 
 
 def embeddings_path(root: Path, base_llm: str, backbone: str, dataset: str, split: str) -> Path:
@@ -86,8 +81,8 @@ def pair_table_path(root: Path, dataset: str) -> Path:
 def open_files(root: Path, base_llm: str, backbone: str, dataset: str) -> Cache:
     """Return the cache of three file stems under root, checked and fingerprinted.
 
-    Reads headers, the reward files and at most 8 MiB of
-    embeddings. FileNotFoundError for a missing file, ValueError for one that is not sound.
+    It reads headers, the reward files and at most 8 MiB of embeddings. FileNotFoundError for a
+    missing file, ValueError for one that is not sound.
     """
     embeddings, rewards = [], []
     for split in SPLITS:
@@ -124,18 +119,14 @@ def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
     checks.require_file(path, f"embeddings of {dataset} by {backbone}")
     header = checks.read_header(path, checks.EMBEDDING_DTYPES)
     if header.shape[1] != 2:
-        raise ValueError(
-            f"{path}: axis 1 must be 2 (chosen, rejected), found {header.shape[1]}; "
-            "save it as (pairs, 2, D)"
-        )
+        fix = "save it as (pairs, 2, D)"
+        raise checks.unsound(path, "axis 1", "2 (chosen, rejected)", header.shape[1], fix)
     table_path = pair_table_path(root, dataset)
     checks.require_file(table_path, f"texts of the pairs of {dataset}")
     table = read_texts(table_path)
     if len(table) != header.shape[0]:
-        raise ValueError(
-            f"{table_path}: rows must be {header.shape[0]}, the pairs in {path.name}, found "
-            f"{len(table)}; embed these texts again"
-        )
+        expected = f"{header.shape[0]}, the pairs in {path.name}"
+        raise checks.unsound(table_path, "rows", expected, len(table), "embed these texts again")
     check_texts(table, table_path)
     return LabelledPairs(
         path=path,
@@ -148,26 +139,21 @@ def open_pairs(root: Path, dataset: str, backbone: str) -> LabelledPairs:
 
 
 def read_texts(path: Path) -> pd.DataFrame:
-    """Return the text columns of a file of pairs.
-
-    ValueError where one is missing, is not text, or has nulls.
-    """
+    """Return the text columns of a file of pairs; ValueError if one is missing or not all text."""
     try:
         available = pq.read_schema(path).names
-        wanted = ["prompt", "chosen", "rejected", *(["subset"] if "subset" in available else [])]
-        missing = [name for name in wanted if name not in available]
-        table = None if missing else pq.read_table(path, columns=wanted)
+        names = [name for name in TEXTS if name in available]
+        table = pq.read_table(path, columns=names)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise ValueError(
             f"{path}: must be a Parquet file, found {one_line(error, 160)}; write it again"
         ) from None
-    if table is None:
-        raise ValueError(f"{path}: columns {missing} must be there, found {available}; add them")
-    for name in wanted:
+    require_columns(available, path)
+    for name in names:
         column = table.column(name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise ValueError(f"{path}: {name} must be text, found {column.type}; write it as text")
+            raise checks.unsound(path, name, "text", column.type, "write it as text")
         if column.null_count:
             row = column.is_null().index(True).as_py()
             raise ValueError(
@@ -175,6 +161,13 @@ def read_texts(path: Path) -> pd.DataFrame:
                 f"{row}; drop these pairs from table and embeddings"
             )
     return table.to_pandas(ignore_metadata=True).astype(str)  # categories too
+
+
+def require_columns(available: Iterable[str], path: Path) -> None:
+    """Raise ValueError where a file of pairs lacks one of the columns that all must have."""
+    available = list(available)
+    if missing := [name for name in TEXTS[:3] if name not in available]:
+        raise checks.unsound(path, f"columns {missing}", "there", available, "add them")
 
 
 def check_texts(table: pd.DataFrame, path: Path) -> None:
@@ -202,9 +195,8 @@ def _read_block(header: Header, first: int, last: int) -> np.ndarray:
         while unread:  # Linux reads at most 2 GiB a call
             n_read = file.readinto(unread)
             if not n_read:
-                raise ValueError(
-                    f"{header.path}: prompt {last - 1} must be in the file, found its end before; "
-                    "the file was changed while in use: start again"
-                )
+                fix = "the file was changed while in use: start again"
+                field, value = f"prompt {last - 1}", "its end before"
+                raise checks.unsound(header.path, field, "in the file", value, fix)
             unread = unread[n_read:]
     return block

@@ -26,14 +26,8 @@ SECTIONS: dict[str, dict[str, int]] = {
         "hep-python": 164, "hep-rust": 164,
     },
 }  # fmt: skip
-
-
 PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
-
-
 NOT_AVERAGED = ("anthropic_harmless", "mtbench_gpt4", "mtbench_human")  # of the prior sets' files
-
-
 SUBSETS = (*(name for section in SECTIONS.values() for name in section), *PRIOR_SETS, *NOT_AVERAGED)
 
 

@@ -126,10 +126,9 @@ def synthetic_embeddings(source: SyntheticSource, split: str, first: int, last: 
     centres = _world(source.dataset, source.seed, source.n_clusters, source.intrinsic_dim).centres
     between_map, within_map = _backbone(source.backbone, source.intrinsic_dim, source.dim)
     between = source.variance_ratio / (1 + source.variance_ratio)
-    between_noise, within_noise = (math.sqrt(v * source.noise) for v in (between, 1 - between))
-    between_scale, within_scale = (
-        np.float32(math.sqrt(v * (1 - source.noise))) for v in (between, 1 - between)
-    )
+    shares, kept = (between, 1 - between), 1 - source.noise
+    between_noise, within_noise = (math.sqrt(share * source.noise) for share in shares)
+    between_scale, within_scale = (np.float32(math.sqrt(share * kept)) for share in shares)
     stems = (source.base_llm, source.backbone, source.dataset, source.seed, source.dim, split)
     embeddings = np.empty((last - first, n_responses, source.dim), np.float16)
     for prompt in range(first, last):
@@ -172,9 +171,8 @@ def _chunk_golden(source: SyntheticSource, latents: Latents) -> np.ndarray:
     world = _world(source.dataset, source.seed, source.n_clusters, source.intrinsic_dim)
     prompt = np.einsum("pd,dn->pn", latents.places, world.prompt_directions)
     response = np.einsum("pkd,dn->pkn", latents.responses, world.response_directions)
-    interaction = np.einsum(
-        "pkd,pd->pk", latents.responses, world.cluster_directions[latents.clusters]
-    )
+    of_cluster = world.cluster_directions[latents.clusters]
+    interaction = np.einsum("pkd,pd->pk", latents.responses, of_cluster)
     between = (
         math.sqrt(CLUSTER) * world.cluster_effects[latents.clusters]
         + math.sqrt(PROMPT_LINEAR) * prompt[:, 0]
@@ -220,10 +218,8 @@ def _world(dataset: str, seed: int, n_clusters: int, d: int) -> World:
     prompt, response = (np.linalg.qr(rng.standard_normal((d, d)))[0] for _ in range(2))
     others = np.einsum("cn,dn->cd", rng.standard_normal((n_clusters, d - 1)), response[:, 1:])
     others /= np.linalg.norm(others, axis=1, keepdims=True)
-    n_used = 1 + N_CURVED
-    return World(
-        centres.astype(np.float32), effects, others, prompt[:, :n_used], response[:, :n_used]
-    )
+    prompt, response = prompt[:, : 1 + N_CURVED], response[:, : 1 + N_CURVED]
+    return World(centres.astype(np.float32), effects, others, prompt, response)
 
 
 @lru_cache(maxsize=2)

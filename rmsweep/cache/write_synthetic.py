@@ -1,17 +1,17 @@
 """Writing a synthetic cache as files in the released layout."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from rmsweep import files
-from rmsweep.cache.blocks import cut
+from rmsweep.cache.blocks import cut, write_npy
 from rmsweep.cache.layout import SPLITS, embeddings_path, rewards_path
 from rmsweep.cache.synthetic import SyntheticSource, synthetic_embeddings, synthetic_rewards
 
-BLOCK_ROWS = 4096  # responses embedded at a time
+RESPONSES_AT_ONCE = 4096  # that are embedded
 
 
 def write_cache(
@@ -25,12 +25,9 @@ def write_cache(
     """
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype must be float16 or float32, got {dtype!r}")
-    root = Path(root)
-    paths = {
-        (name, split): name(root, source.base_llm, source.backbone, source.dataset, split)
-        for name in (embeddings_path, rewards_path)
-        for split in SPLITS
-    }
+    root, stems = Path(root), (source.base_llm, source.backbone, source.dataset)
+    kinds = (embeddings_path, rewards_path)
+    paths = {(kind, split): kind(root, *stems, split) for kind in kinds for split in SPLITS}
     existing = [path.name for path in paths.values() if path.exists()]
     if existing:
         raise FileExistsError(
@@ -41,30 +38,12 @@ def write_cache(
     with contextlib.ExitStack() as stack:
         unfinished = {key: stack.enter_context(files.whole(path)) for key, path in paths.items()}
         for split in SPLITS:
-            shape = (*source.shape(split), source.dim)
-            path = unfinished[embeddings_path, split]
-            _write_npy(path, shape, np.dtype(dtype), _embedding_blocks(source, split), progress)
-            golden = synthetic_rewards(source, split)[:, :, np.newaxis]
-            path = unfinished[rewards_path, split]
-            _write_npy(path, golden.shape, np.dtype(np.float32), [golden], progress)
-
-
-def _write_npy(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    blocks: Iterable[np.ndarray],
-    progress: Callable[[int], None],
-) -> None:
-    """Write a .npy file of shape and dtype whose data are the blocks, one after the other."""
-    with open(path, "wb") as file:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            progress(file.write(np.ascontiguousarray(block, dtype).data))
-
-
-def _embedding_blocks(source: SyntheticSource, split: str) -> Iterator[np.ndarray]:
-    n_prompts, n_responses = source.shape(split)
-    for first, last in cut(n_prompts, BLOCK_ROWS // n_responses):
-        yield synthetic_embeddings(source, split, first, last)
+            n_prompts, n_responses = source.shape(split)
+            blocks = cut(n_prompts, RESPONSES_AT_ONCE // n_responses)
+            with open(unfinished[embeddings_path, split], "wb") as file:
+                embedded = (synthetic_embeddings(source, split, *block) for block in blocks)
+                stored = (block.astype(dtype, copy=False) for block in embedded)
+                write_npy(file, n_prompts, stored, progress)
+            with open(unfinished[rewards_path, split], "wb") as file:
+                golden = synthetic_rewards(source, split)[:, :, np.newaxis].astype(np.float32)
+                write_npy(file, n_prompts, [golden], progress)

@@ -11,12 +11,12 @@ from rmsweep.config import losses
 from rmsweep.config.reward_models import Options
 from rmsweep.config.spec import RunSpec, canonical_fields
 
+# The fields of a loss that have no column of their own, and stand in loss.options:
+IN_LOSS_OPTIONS = ("objective", "validation_objective", "rows")
+
 
 def spec_columns(spec: RunSpec) -> dict[str, Any]:
-    """Return a spec as flat columns, named as on the command line.
-
-    The fields that only one loss has are one JSON text, loss.options.
-    """
+    """Return a spec as flat columns, those of `column_types`, named as on the command line."""
     return {name: _at(spec, path) for name, path, _ in _leaves()}
 
 
@@ -28,33 +28,28 @@ def column_types() -> dict[str, type]:
 def loss_options(loss: losses.Loss) -> str:
     """Return JSON of a loss's fields that shape its numbers, named as on the command line."""
     fields = canonical_fields(loss)
-    kept = {name: fields[name] for name in ("objective", "validation_objective", "rows")}
+    kept = {name: fields[name] for name in IN_LOSS_OPTIONS}
     return json.dumps(kept | fields["options"], sort_keys=True)
 
 
 @functools.cache
 def _leaves() -> tuple[tuple[str, tuple[str, ...], type], ...]:
     """Return column name, attribute path and scalar type of each scalar field of a spec."""
-    leaves = []
+    leaves: list[tuple[str, tuple[str, ...], type]] = []
 
     def walk(cls: type, path: tuple[str, ...]) -> None:
         for name, hint in typing.get_type_hints(cls).items():
             inner = (*path, name)
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
             kind: Any = next(o for o in options if o is not types.NoneType)
-            column = ".".join(path if name == "name" else inner)
-            if cls is losses.Loss and name in ("objective", "validation_objective", "rows"):
-                continue  # in loss.options
-            if kind is bool:
-                continue  # evaluation.diagnostics
-            if kind is Options:
-                leaves.append((column, inner, str))
-            elif typing.get_origin(kind) is tuple:
-                leaves.append((column, inner, str))
-            elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            is_text = kind is Options or typing.get_origin(kind) is tuple or str in options
+            if (cls is losses.Loss and name in IN_LOSS_OPTIONS) or kind is bool:
+                continue  # the only bool is evaluation.diagnostics
+            if not is_text and isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 walk(kind, inner)
             else:
-                leaves.append((column, inner, str if len(options) > 1 and str in options else kind))
+                column = ".".join(path if name == "name" else inner)
+                leaves.append((column, inner, str if is_text else kind))
 
     walk(RunSpec, ())
     return tuple(leaves)

@@ -84,8 +84,7 @@ def interpolated(values: dict[str, Any]) -> dict[str, Any]:
 def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     """Return the sweep that command line and sweep file ask for; the command line wins.
 
-    overrides: `field=value` fixes a field, also one that the sweep file sweeps; `field=a,b`,
-    `field=range(5)` and so on sweep it. ValueError names what is wrong.
+    `field=value` fixes a field that the file sweeps. ValueError names what is wrong.
     """
     parsed = _parser().parse_overrides(list(overrides))
     swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
@@ -94,10 +93,6 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     sweep = base.values.get("sweep") or {}
     if not isinstance(sweep, dict):
         raise ValueError(f"sweep must be a mapping, got {sweep!r}")
-    if unknown := sweep.keys() - {"name", "axes", "zip", "exclude"}:
-        raise ValueError(
-            f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude"
-        )
     _require_kinds(sweep)
     overridden = {o.get_key_element() for o in parsed}
     fields = {
@@ -128,19 +123,21 @@ def _zipped_fields(groups: list[list[str]], fields: dict[str, list[str]]) -> lis
 
 
 def _require_kinds(sweep: dict[str, Any]) -> None:
-    """Raise ValueError where a field of `sweep` is of another kind."""
-    zipped, exclude = sweep.get("zip") or [], sweep.get("exclude") or []
-    is_lists = isinstance(zipped, list) and all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in zipped
-    )
+    """Raise ValueError where a field of `sweep` is unknown or of another kind."""
+    if unknown := sweep.keys() - {"name", "axes", "zip", "exclude"}:
+        raise ValueError(
+            f"sweep.{min(unknown)} is an unknown field; valid: name, axes, zip, exclude"
+        )
+
+    def is_list(value: Any, kind: type) -> bool:
+        return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+    groups = sweep.get("zip") or []
+    is_groups = is_list(groups, list) and all(is_list(group, str) for group in groups)
     for name, rule, holds in (
         ("axes", "a mapping", isinstance(sweep.get("axes") or {}, dict)),
-        ("zip", "a list of lists of fields", is_lists),
-        (
-            "exclude",
-            "a list of mappings",
-            isinstance(exclude, list) and all(isinstance(r, dict) for r in exclude),
-        ),
+        ("zip", "a list of lists of fields", is_groups),
+        ("exclude", "a list of mappings", is_list(sweep.get("exclude") or [], dict)),
     ):
         if not holds:
             raise ValueError(f"sweep.{name} must be {rule}, got {sweep[name]!r}")
@@ -153,29 +150,25 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
     but a name (selection, pairing) and plain values are put in afterwards.
     """
     composed: dict[tuple[str, ...], Config] = {}
+    path_override = search_path(config_dirs)
     for combination in itertools.product(*_dimensions(axes)):
         overrides = tuple(itertools.chain.from_iterable(combination))
-        kinds = {override: _kind(override, tuple(config_dirs)) for override in overrides}
-        to_compose = tuple(o for o in overrides if kinds[o] == "compose")
-        if to_compose not in composed:
-            composed[to_compose] = _compose(axes, to_compose, search_path(config_dirs))
+        entries = {override: _entry(override, tuple(config_dirs)) for override in overrides}
+        to_compose = tuple(o for o, (how, _, _) in entries.items() if how == "compose")
+        try:
+            if to_compose not in composed:
+                composed[to_compose] = compose_one([*axes.fixed, *to_compose, path_override])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(f"{one_line(error)} [in {' '.join(to_compose)}]") from None
         values, choices = composed[to_compose].values, composed[to_compose].choices
-        for override in overrides:
-            path, value = _assignment(override)
-            if kinds[override] == "value":
+        for how, path, value in entries.values():
+            if how == "value":
                 values = _replaced(values, path, value, ".".join(path))
-            elif kinds[override] == "name":
+            elif how == "name":
                 choices = {**choices, path[0]: value}
         values = interpolated(values)
         if not any(_matches(values, choices, rule) for rule in axes.exclude):
             yield Config(values, choices, overrides)
-
-
-def _compose(axes: Axes, overrides: tuple[str, ...], path: str) -> Config:
-    try:
-        return compose_one([*axes.fixed, *overrides, path])
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{one_line(error)} [in {' '.join(overrides)}]") from None
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
@@ -202,42 +195,30 @@ def _values(override: Override) -> list[str]:
 
 def _text(value: Any) -> str:
     """Return an axis in Hydra's syntax; a YAML list is a choice between its items."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return ",".join(v if isinstance(v, str) else _text_of_item(v) for v in value)
-    return _text_of_item(value)
-
-
-def _text_of_item(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else json.dumps(value)
+    items = value if isinstance(value, list) else [value]
+    return ",".join(
+        v if isinstance(v, str) else repr(v) if isinstance(v, float) else json.dumps(v)
+        for v in items
+    )
 
 
 @functools.lru_cache(maxsize=65536)
-def _kind(override: str, config_dirs: tuple[str, ...]) -> str:
-    """Return how an override enters a config.
+def _entry(override: str, config_dirs: tuple[str, ...]) -> tuple[str, tuple[str, ...], Any]:
+    """Return how an override enters a config, the path of its field, and its value.
 
     "compose": by Hydra. "name": as a group's option that holds nothing. "value": put in by us.
     """
     parsed = _parser().parse_override(override)
-    key, value = parsed.get_key_element(), parsed.value()
+    key, value, path = parsed.key_or_group, parsed.value(), tuple(parsed.key_or_group.split("."))
     folders = [folder / key for folder in (SHIPPED / "conf", SHIPPED, *map(Path, config_dirs))]
-    if key != parsed.key_or_group or isinstance(value, dict):
-        return "compose"
+    if key != parsed.get_key_element() or isinstance(value, dict):
+        return "compose", path, value
     if not any(folder.is_dir() for folder in folders):
-        return "value"
+        return "value", path, value
     files = [file for folder in folders if (file := folder / f"{value}.yaml").is_file()]
-    return "name" if files and all(_is_empty(file) for file in files) else "compose"
-
-
-def _is_empty(file: Path) -> bool:
-    return all(line.startswith("#") or not line.strip() for line in file.read_text().splitlines())
-
-
-@functools.lru_cache(maxsize=65536)
-def _assignment(override: str) -> tuple[tuple[str, ...], Any]:
-    parsed = _parser().parse_override(override)
-    return tuple(parsed.key_or_group.split(".")), parsed.value()
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    is_empty = files and all(line.startswith("#") or not line.strip() for line in lines)
+    return "name" if is_empty else "compose", path, value
 
 
 def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dict[str, Any]:
@@ -251,12 +232,11 @@ def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dic
 def _matches(values: dict[str, Any], choices: dict[str, str], rule: dict[str, Any]) -> bool:
     """Tell whether a config has all of a rule's values; a group is named by its option."""
     for name, wanted in rule.items():
-        value = choices.get(name, values)
-        if name not in choices:
-            for part in name.split("."):
-                if not isinstance(value, dict) or part not in value:
-                    raise ValueError(f"sweep.exclude: {name} is an unknown field")
-                value = value[part]
+        value: Any = choices.get(name, values)
+        for part in () if name in choices else name.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ValueError(f"sweep.exclude: {name} is an unknown field")
+            value = value[part]
         if value != wanted:
             return False
     return True
@@ -272,10 +252,8 @@ def _name_of(fields: dict[str, list[str]], fixed: Sequence[str]) -> str:
 
 def _comment(file: Path) -> str:
     """Return the comment that a file begins with, after a `# @package` line."""
-    for line in file.read_text().splitlines():
-        if not line.startswith("# @"):
-            return line.removeprefix("#").strip() if line.startswith("#") else ""
-    return ""
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("# @")]
+    return lines[0].removeprefix("#").strip() if lines and lines[0].startswith("#") else ""
 
 
 def options_by_group(config_dirs: Sequence[str]) -> dict[str, dict[str, str]]:

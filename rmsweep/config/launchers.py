@@ -54,7 +54,7 @@ class Slurm:
 
     @property
     def workers(self) -> int:
-        """Return the number of worker processes of a task on CPUs."""
+        """The number of worker processes of a task on CPUs."""
         return self.cpus // self.threads
 
     def most_in_pack(self, on: str) -> int:
@@ -77,11 +77,7 @@ OURS = frozenset(
 
 
 def local_of(values: dict[str, Any], device: str | None) -> tuple[Local, str]:
-    """Return the fields of launcher=local, its nulls decided, and the device that MLPs run on.
-
-    device: as configured; null takes what this machine has. ValueError names a field that makes no
-    sense; workers x threads may not exceed the cores.
-    """
+    """Return the fields of launcher=local, its nulls decided, and the device that MLPs run on."""
     device = machine.device(device)
     cores = machine.cores()
     threads = values.get("threads") or 1
@@ -99,15 +95,12 @@ def local_of(values: dict[str, Any], device: str | None) -> tuple[Local, str]:
 
 
 def slurm_of(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
-    """Return the fields of launcher=slurm and the device that MLPs run on in its tasks.
-
-    device: as configured, which may not disagree with launcher.gpu. ValueError names a field that
-    makes no sense.
-    """
+    """Return the fields of launcher=slurm and the device of MLPs; ValueError for unsound ones."""
     slurm = from_mapping(Slurm, values, "launcher")
-    for fields in (slurm, slurm.for_gpu()):
+    both = (slurm, slurm.for_gpu())
+    for fields in both:
         _require_positive(fields, POSITIVE)
-    for fields in (slurm, slurm.for_gpu()):
+    for fields in both:
         _require_enough(fields)
     if slurm.cpus % slurm.threads:
         raise ValueError(
@@ -122,7 +115,6 @@ def slurm_of(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
 
 
 def _require_enough(slurm: Slurm) -> None:
-    """Raise ValueError for less memory or time than a task needs to start."""
     if slurm.mem_gb < LEAST_GB:
         raise ValueError(f"launcher.mem_gb must be >= {LEAST_GB}, got {slurm.mem_gb}")
     if slurm.time_min < LEAST_MIN:
@@ -133,19 +125,14 @@ def _require_enough(slurm: Slurm) -> None:
 
 
 def _require_script_lines(slurm: Slurm) -> None:
-    """Raise ValueError for a field that the script of a task cannot hold as it is."""
+    """Raise ValueError for what the script of a task cannot hold as it is, or what is ours."""
     for fields in (slurm, slurm.for_gpu()):
         for name in ("partition", "account", "qos", "gres", "constraint"):
             _require_one_line(name, getattr(fields, name))
     for line in slurm.setup:
         if not isinstance(line, str):
             raise ValueError(f"launcher.setup must be a list of shell lines, got {line!r}")
-    _check_sbatch(slurm.sbatch)
-
-
-def _check_sbatch(options: dict[Any, Any]) -> None:
-    """Raise ValueError for an option of sbatch that is ours, or that is more than a line."""
-    for name, value in options.items():
+    for name, value in slurm.sbatch.items():
         if not isinstance(name, str) or not name.isprintable():
             raise ValueError(f"launcher.sbatch must map options of sbatch to values, got {name!r}")
         if name.replace("-", "_") in OURS:
@@ -161,7 +148,6 @@ def _check_sbatch(options: dict[Any, Any]) -> None:
 
 
 def _require_one_line(name: str, value: object) -> None:
-    """Raise ValueError for text that would be more than a line of a task's script."""
     if isinstance(value, str) and not value.isprintable():
         raise ValueError(f"launcher.{name} must be one line of printable text, got {value!r}")
 

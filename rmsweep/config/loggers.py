@@ -8,8 +8,6 @@ from typing import Any
 from rmsweep.config.schema import from_mapping
 from rmsweep.errors import nearest
 
-MODES = ("online", "offline", "disabled")
-
 
 @dataclass(frozen=True)
 class Wandb:
@@ -26,9 +24,9 @@ def logger_of(values: Mapping[str, Any] | None) -> Wandb | None:
     if not values:
         return None
     logger = from_mapping(Wandb, dict(values), "logger")
-    for name, valid in (("mode", MODES), ("per", ("sweep", "run"))):
-        if getattr(logger, name) not in valid:
-            value = getattr(logger, name)
+    modes, pers = ("online", "offline", "disabled"), ("sweep", "run")
+    for name, value, valid in (("mode", logger.mode, modes), ("per", logger.per, pers)):
+        if value not in valid:
             raise ValueError(f"logger.{name} {value!r} is unknown; {nearest(value, valid)}")
     if logger.mode == "disabled":
         return None

@@ -8,16 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rmsweep.config.reward_models import KINDS, Options, Own
-from rmsweep.config.schema import IF_SET
-from rmsweep.config.targets import (
-    import_objective,
-    judges_responses,
-    reads_margins,
-    refuse_unsound,
-    source_sha256,
-    typed_options,
-)
+from rmsweep.config import targets
+from rmsweep.config.reward_models import BUILT_IN_KINDS, Options, Own
+from rmsweep.config.schema import IF_SET, Rule
 from rmsweep.errors import nearest
 
 
@@ -39,16 +32,15 @@ class Loss:
 
 
 def fields_of(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the flat fields of a loss's yaml, the reward model's own ones gathered as `options`.
-
-    ValueError where they do not go together, or where what they name is unsound.
-    """
+    """Return the fields of a `Loss` from the flat ones of its yaml; ValueError for unsound ones."""
     model: Any = values.get("reward_model")
     is_own = isinstance(model, dict)
-    if not is_own and (not isinstance(model, str) or model not in KINDS):
-        raise ValueError(f"loss.reward_model {model!r} is unknown; {nearest(model, KINDS)}")
+    if not is_own and (not isinstance(model, str) or model not in BUILT_IN_KINDS):
+        raise ValueError(
+            f"loss.reward_model {model!r} is unknown; {nearest(model, BUILT_IN_KINDS)}"
+        )
     name = str(model.get("_target_")) if is_own else model
-    kind = Own if is_own else KINDS[model]
+    kind = Own if is_own else BUILT_IN_KINDS[model]
     _check_objectives(values, name, kind.objectives)
     if values.get("ensemble") is not None and values.get("pick") is None:
         values["pick"] = "mean"
@@ -56,19 +48,13 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
     own = {field: value for field, value in values.items() if field not in general}
     options = kind.from_yaml(own | {"reward_model": model} if is_own else own)
     values["reward_model"] = name
-    objectives = [values.get("objective"), values.get("validation_objective")]
-    return {
-        **{field: value for field, value in values.items() if field in general},
-        "options": options,
-        "source_sha256": _source([*objectives, *options.code]),
-    }
+    fields = {field: value for field, value in values.items() if field in general}
+    source = _source([values.get("objective"), values.get("validation_objective"), *options.code])
+    return fields | {"options": options, "source_sha256": source}
 
 
 def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) -> None:
-    """Raise ValueError unless the objectives suit the reward model; give their options types.
-
-    own: the names of the objectives that the reward model brings, if it does.
-    """
+    """Raise ValueError unless the objectives suit the model, whose own are `own`; type options."""
     objective = values.get("objective")
     if own and objective not in own:
         raise ValueError(
@@ -81,15 +67,11 @@ def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) 
         )
     for name in ("objective", "validation_objective"):
         if isinstance(values.get(name), dict):
-            import_objective(values[name], f"loss.{name}")
-            values[name] = typed_options(values[name], f"loss.{name}")
-            function = import_objective(values[name], f"loss.{name}")
-            refuse_unsound(function, f"loss.{name}")
-            if values.get("rows") == "responses" and not judges_responses(function):
-                raise ValueError(
-                    f"loss.rows=responses needs an objective with a term for each response; "
-                    f"loss.{name} is constant where the other half of a pair is absent"
-                )
+            path = f"loss.{name}"
+            targets.import_objective(values[name], path)
+            values[name] = targets.typed_options(values[name], path)
+            function = targets.import_objective(values[name], path)
+            targets.refuse_unsound(function, path, values.get("rows") == "responses")
 
 
 def source_of(loss: Loss) -> str | None:
@@ -98,35 +80,30 @@ def source_of(loss: Loss) -> str | None:
 
 
 def _source(objectives: list[Any]) -> str | None:
-    hashes = [source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
+    hashes = [targets.source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
     together = hashlib.sha256(str(hashes).encode()).hexdigest()[:16]
     return together if any(hashes) else None
 
 
 def reads_margin(loss: Loss) -> bool:
     """Tell whether the loss's objectives read golden margins."""
-    objectives = (loss.objective, loss.validation_objective)
-    return any(
-        reads_margins(import_objective(o, "loss")) for o in objectives if isinstance(o, dict)
-    )
+    mappings = [o for o in (loss.objective, loss.validation_objective) if isinstance(o, dict)]
+    return any(targets.reads_margins(targets.import_objective(o, "loss")) for o in mappings)
 
 
-def check(loss: Loss) -> None:
-    """Raise ValueError where values make no sense; types are known to be right."""
+def rules_of(loss: Loss) -> list[Rule]:
+    """Return the rules that a loss's values obey, beyond their types."""
     e, pick, member = loss.ensemble, loss.pick, loss.member
     count = ">= 1 or null"
     is_pick = pick in PICKS if isinstance(pick, str) else pick is None or is_positive(pick)
-    rules: list[tuple[str, object, str, bool]] = [
+    return [
         *loss.options.rules(),
-        ("ensemble", e, count, e is None or e >= 1),
-        ("member", member, count, member is None or member >= 1),
-        ("pick", pick, f"{', '.join(PICKS)} or > 0", is_pick),
-        ("pick", pick, "null where loss.ensemble is", (pick is None) == (e is None)),
-        ("member", member, "null where loss.ensemble is not", e is None or member is None),
+        ("loss.ensemble", e, count, e is None or e >= 1),
+        ("loss.member", member, count, member is None or member >= 1),
+        ("loss.pick", pick, f"{', '.join(PICKS)} or > 0", is_pick),
+        ("loss.pick", pick, "null where loss.ensemble is", (pick is None) == (e is None)),
+        ("loss.member", member, "null where loss.ensemble is not", e is None or member is None),
     ]
-    for name, shown, rule, holds in rules:
-        if not holds:
-            raise ValueError(f"loss.{name} must be {rule}, got {shown}")
 
 
 def is_positive(value: object) -> bool:

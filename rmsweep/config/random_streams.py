@@ -22,10 +22,7 @@ STREAMS = {
 
 
 def stream(spec: RunSpec, purpose: str, **also: Any) -> np.random.Generator:
-    """Return the generator of one random need of a run; purpose: a name in STREAMS.
-
-    also: what it depends on beside the spec's fields there.
-    """
+    """Return the generator of one need in STREAMS. also: what it depends on beside the spec."""
     flat = spec_columns(spec)
     fields = {name: flat[name] for name in STREAMS[purpose]}
     if fields.get("loss.member", 0) is None:  # a run that is no member draws as before there were

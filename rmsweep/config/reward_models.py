@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from rmsweep.config.schema import IF_SET, from_mapping
+from rmsweep.config.schema import IF_SET, Rule, from_mapping
 from rmsweep.config.targets import new_object, typed_options
 from rmsweep.errors import one_line
 
@@ -17,6 +17,7 @@ PER_CELL = 400  # multiply-adds that take as long as LightGBM needs for a featur
 USUAL_ROUNDS = 100  # of LightGBM, and what other kinds are planned to cost
 OWN_BINS = "run"  # null in a spec
 PATH = "loss.reward_model"
+SCORERS = ("decision_function", "predict_proba")  # of scikit-learn, one of which a classifier has
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,11 @@ class Options:
     and results are read without torch.
     """
 
+    module: ClassVar[str]  # of training/reward_models/, whose REWARD_MODEL fits models of the kind
     objectives: ClassVar[tuple[str, ...]] = ()  # its own, by name; without any it takes a function
     runs_on_gpu: ClassVar[bool] = False
     reads_precision: ClassVar[bool] = False
-    trains_in_epochs: ClassVar[bool] = (
-        False  # so that training.protocol and patience mean something
-    )
+    trains_in_epochs: ClassVar[bool] = False  # so training.protocol and patience mean something
 
     @classmethod
     def from_yaml(cls, values: dict[str, Any]) -> Self:
@@ -55,15 +55,12 @@ class Options:
         """The options that say how large the model is, as one text."""
         return str([value for value in vars(self).values() if not isinstance(value, dict)])
 
-    def rules(self) -> list[tuple[str, object, str, bool]]:
-        """Return each rule for the options: field, value, the rule in words, whether it holds."""
+    def rules(self) -> list[Rule]:
+        """Return the rules that the options obey, beyond their types."""
         return []
 
     def multiply_adds(self, epochs: int, quantity: int, dim: int, n_test: int) -> float:
-        """Estimate the multiply-adds of a fit of `quantity` pairs and of scoring n_test responses.
-
-        epochs: the most that are trained. dim: of the embeddings.
-        """
+        """Estimate the multiply-adds of a fit of at most `epochs` and of scoring n_test rows."""
         return float(PER_CELL * USUAL_ROUNDS * 2 * quantity * dim)
 
 
@@ -71,14 +68,15 @@ class Options:
 class Mlp(Options):
     """The options of MLPs; without hidden layers, a linear head."""
 
+    module: ClassVar[str] = "mlp"
     runs_on_gpu: ClassVar[bool] = True
     reads_precision: ClassVar[bool] = True
     trains_in_epochs: ClassVar[bool] = True
 
     hidden: tuple[int, ...]
 
-    def rules(self) -> list[tuple[str, object, str, bool]]:
-        return [("hidden", self.hidden, ">= 1", min(self.hidden, default=1) >= 1)]
+    def rules(self) -> list[Rule]:
+        return [("loss.hidden", self.hidden, ">= 1", min(self.hidden, default=1) >= 1)]
 
     def multiply_adds(self, epochs: int, quantity: int, dim: int, n_test: int) -> float:
         widths = (dim, *(self.hidden or ()), 1)
@@ -90,6 +88,7 @@ class Mlp(Options):
 class Trees(Options):
     """The options of LightGBM's boosted trees."""
 
+    module: ClassVar[str] = "trees"
     objectives: ClassVar[tuple[str, ...]] = ("binary", "bradley_terry")
 
     rounds: int
@@ -101,10 +100,10 @@ class Trees(Options):
             values = values | {"bins": None}
         return super().from_yaml(values)
 
-    def rules(self) -> list[tuple[str, object, str, bool]]:
+    def rules(self) -> list[Rule]:
         return [
-            ("rounds", (self.rounds,), ">= 1", self.rounds >= 1),
-            ("bins", self.bins, f"{OWN_BINS} or cache", self.bins in (None, "cache")),
+            ("loss.rounds", (self.rounds,), ">= 1", self.rounds >= 1),
+            ("loss.bins", self.bins, f"{OWN_BINS} or cache", self.bins in (None, "cache")),
         ]
 
     def multiply_adds(self, epochs: int, quantity: int, dim: int, n_test: int) -> float:
@@ -115,6 +114,7 @@ class Trees(Options):
 class Classifier(Options):
     """The options of classifiers of scikit-learn's kind."""
 
+    module: ClassVar[str] = "classifiers"
     objectives: ClassVar[tuple[str, ...]] = ("binary",)
 
     estimator: dict[str, Any]
@@ -138,6 +138,7 @@ class Classifier(Options):
 class Own(Options):
     """The options of a reward model of the user's own: `reward_model: {_target_: MODULE.CLASS}`."""
 
+    module: ClassVar[str] = "own"
     objectives: ClassVar[tuple[str, ...]] = ("own",)
 
     reward_model: dict[str, Any]
@@ -161,19 +162,17 @@ class Own(Options):
         return f"has a reward model, {self.reward_model['_target_']}, without save and load"
 
 
-KINDS: dict[str, type[Options]] = {"mlp": Mlp, "trees": Trees, "classifier": Classifier}
+# By their names in loss.reward_model; any other name is the `_target_` of a user's own kind.
+BUILT_IN_KINDS: dict[str, type[Options]] = {"mlp": Mlp, "trees": Trees, "classifier": Classifier}
 
 
 def kind_of(reward_model: str) -> type[Options]:
     """Return the kind that the column loss.reward_model names; a user's own by its `_target_`."""
-    return KINDS.get(reward_model, Own)
+    return BUILT_IN_KINDS.get(reward_model, Own)
 
 
 def options_of_row(reward_model: str, loss_options: str) -> Options:
-    """Return the options from a row's columns loss.reward_model and loss.options; absent is None.
-
-    Nothing that they name is imported.
-    """
+    """Return the options from two columns of a row, absent ones None; nothing is imported."""
     kind, values = kind_of(reward_model), json.loads(loss_options)
     return kind(**{f.name: values.get(f.name) for f in dataclasses.fields(kind)})
 
@@ -181,10 +180,8 @@ def options_of_row(reward_model: str, loss_options: str) -> Options:
 def _check_estimator(estimator: dict[str, Any]) -> None:
     """Raise ValueError unless it is a classifier that fits a few rows with its options."""
     classifier: Any = new_object(estimator, "loss.estimator")
-    if not (
-        {"fit", "get_params"} <= set(dir(classifier))
-        and {"decision_function", "predict_proba"} & set(dir(classifier))
-    ):
+    methods = set(dir(classifier))
+    if not {"fit", "get_params"} <= methods or methods.isdisjoint(SCORERS):
         raise ValueError(
             "loss.estimator must be a scikit-learn classifier with decision_function or "
             f"predict_proba; {estimator['_target_']} is none"

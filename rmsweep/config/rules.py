@@ -4,6 +4,7 @@ from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS
 from rmsweep.annotation.preferences import LINKS
 from rmsweep.config import losses
 from rmsweep.config.columns import spec_columns
+from rmsweep.config.schema import Rule, require
 from rmsweep.config.spec import RunSpec
 from rmsweep.errors import nearest
 
@@ -25,10 +26,7 @@ LABELLED = {
 
 
 def require_sound(spec: RunSpec) -> None:
-    """Raise ValueError unless the values of a spec make sense, alone and together.
-
-    Types are known to be right.
-    """
+    """Raise ValueError unless the values of a spec, of the right types, make sense together."""
     _require_fields_of_source(spec)
     for name, value, valid in (
         ("selection", spec.selection, SELECTIONS),
@@ -47,7 +45,7 @@ def require_sound(spec: RunSpec) -> None:
     held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"
     count = ">= 1 or null"
     is_scale = scale in (None, "std") or losses.is_positive(scale)
-    rules: list[tuple[str, object, str, bool]] = [
+    rules: list[Rule] = [
         ("seed", spec.seed, ">= 0", spec.seed >= 0),
         ("quantity", spec.quantity, ">= 2", spec.quantity >= 2),
         ("annotation.beta", beta, ">= 0 (0 = coin flip, inf = noise-free)", (beta or 0) >= 0),
@@ -62,25 +60,21 @@ def require_sound(spec: RunSpec) -> None:
         ("evaluation.held_out", e.held_out, "in (0, 1)", e.held_out is None or 0 < e.held_out < 1),
         ("evaluation.pairs", [], "file stems, or null for none", e.pairs != ()),
     ]
-    for name, shown, rule, holds in rules:
-        if not holds:
-            raise ValueError(f"{name} must be {rule}, got {shown}")
+    require(rules)
     if not spec.loss.options.trains_in_epochs and t.protocol != "pairs":
         raise ValueError(
             f"training.protocol={t.protocol} is for MLPs (the public scripts have nothing else): "
             f"loss={spec.loss.name} needs training.protocol=pairs"
         )
-    losses.check(spec.loss)
+    require(losses.rules_of(spec.loss))
     require_golden(spec)
 
 
 def _require_fields_of_source(spec: RunSpec) -> None:
     """Raise ValueError unless the fields that are set belong to the source of the annotations."""
-    source = spec.annotation.source
-    if source not in ("simulated", "labels"):
-        raise ValueError(
-            f"annotation.source {source!r} is unknown; {nearest(source, ('simulated', 'labels'))}"
-        )
+    source, sources = spec.annotation.source, ("simulated", "labels")
+    if source not in sources:
+        raise ValueError(f"annotation.source {source!r} is unknown; {nearest(source, sources)}")
     refused, needed = (SIMULATED, LABELLED) if source == "labels" else (LABELLED, SIMULATED)
     values = spec_columns(spec) | {
         "dataset.synthetic": spec.dataset.synthetic and spec.dataset.name,

@@ -4,19 +4,20 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 from rmsweep.errors import nearest
 
 IF_SET = {"in_id_if_set": True}  # a null field is not in the canonical JSON: newer than some ids
+Rule = tuple[str, object, str, bool]  # field, its value, the rule in words, whether it holds
 
 
 def from_mapping(cls: type, values: Any, path: str = "") -> Any:
     """Return an instance of cls from a mapping of exactly its fields, checked by their type hints.
 
-    Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; an int is taken for a
-    float, nothing else is converted. ValueError names a field at `path` that is unknown, missing or
-    of another type.
+    Nested dataclasses, unions with None, and tuple[KIND, ...] are understood; only an int becomes a
+    float. ValueError names a field at `path` that is unknown, missing or of another type.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{path} must be a mapping, got {values!r}")
@@ -33,9 +34,15 @@ def from_mapping(cls: type, values: Any, path: str = "") -> Any:
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the type hint of each field of a dataclass."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def require(rules: Iterable[Rule]) -> None:
+    """Raise ValueError for the first rule that does not hold."""
+    for name, value, rule, holds in rules:
+        if not holds:
+            raise ValueError(f"{name} must be {rule}, got {value}")
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:

@@ -11,9 +11,8 @@ from rmsweep.config import losses
 from rmsweep.config.schema import IF_SET
 
 SEMANTICS = 1  # raised whenever the same spec would give other numbers
-GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+OPTION_GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
 UNLABELLED = ("base_llm", "selection", "pairing")  # groups without an option where people labelled
-STRUCTURES = ("annotation", "training")
 # No number hangs on these fields of a config ...
 NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep", "save_model"}
 NOT_IN_ID = {"loss.label", "evaluation.diagnostics"}  # ... nor on these, which a run needs
@@ -131,10 +130,7 @@ class RunSpec:
         return _digest(f"{SEMANTICS}:{self.canonical}")
 
     def key(self, fingerprint: str) -> str:
-        """Return the identity of a run's numbers, 16 hex digits.
-
-        It is a hash of spec, SEMANTICS and the data's fingerprint.
-        """
+        """Return the identity of a run's numbers, 16 hex digits: of spec, SEMANTICS and data."""
         return _digest(f"{SEMANTICS}:{self.canonical}:{fingerprint}")
 
     @property
@@ -149,20 +145,13 @@ class RunSpec:
 
     @property
     def members(self) -> list["RunSpec"]:
-        """The runs that an ensemble consists of, the first as without one; else itself.
-
-        They record no diagnostics, which would not be those of the ensemble.
-        """
+        """The runs that an ensemble consists of, the first as without one; else the run itself."""
         if self.loss.ensemble is None:
             return [self]
         alone = dataclasses.replace(self.loss, ensemble=None, pick=None)
+        losses = [dataclasses.replace(alone, member=i or None) for i in range(self.loss.ensemble)]
         undiagnosed = dataclasses.replace(self.evaluation, diagnostics=False)
-        return [
-            dataclasses.replace(
-                self, loss=dataclasses.replace(alone, member=i or None), evaluation=undiagnosed
-            )
-            for i in range(self.loss.ensemble)
-        ]
+        return [dataclasses.replace(self, loss=loss, evaluation=undiagnosed) for loss in losses]
 
 
 @dataclass(frozen=True)
@@ -191,9 +180,7 @@ def canonical_fields(value: Any) -> Any:
 
 
 def _is_in_id(of: dataclasses.Field[Any], value: object) -> bool:
-    if of.metadata.get("in_id_if_set"):
-        return value is not None
-    return of.metadata.get("in_id", True)
+    return of.metadata.get("in_id", value is not None or not of.metadata.get("in_id_if_set"))
 
 
 def _digest(text: str) -> str:

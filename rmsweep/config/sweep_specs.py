@@ -24,11 +24,7 @@ def cache_root(values: dict[str, Any]) -> str | None:
 
 
 def true_or_false(values: dict[str, Any], name: str) -> bool:
-    """Return a config's field that is true or false.
-
-    name: `wait`, whether a launch on a cluster follows its jobs to the end; or `save_model`,
-    whether reward models are kept.
-    """
+    """Return a field of a config that is true or false, such as `wait`; else ValueError."""
     if type(values.get(name)) is not bool:
         raise ValueError(f"{name} must be true or false, got {values.get(name)!r}")
     return values[name]
@@ -41,10 +37,7 @@ def config_spec(config: Config, on: str) -> RunSpec:
 
 
 def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
-    """Return the sweep's distinct specs in order, their precision decided for the device `on`.
-
-    ValueError names the field that makes no sense, and the run that has it.
-    """
+    """Return a sweep's distinct specs for device `on`; ValueError names field and run at fault."""
     for name in axes.fields:
         if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
             raise ValueError(

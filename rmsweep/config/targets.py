@@ -17,8 +17,8 @@ LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not
 def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]:
     """Return the objective `loss(batch, state)` that `_target_` names, its options bound.
 
-    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; path: the field's
-    name for the ValueError when it cannot be imported or does not take these options.
+    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}. ValueError, which
+    names the field `path`, when it cannot be imported or does not take these options.
     """
     target = objective.get("_target_")
     if not isinstance(target, str) or objective.get("_partial_") is not True:
@@ -50,10 +50,9 @@ def options_of(objective: dict[str, Any]) -> dict[str, Any]:
 
 
 def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return a mapping with a `_target_`, its options of the types that are stated there.
+    """Return a mapping with a `_target_`, its options of the types that are annotated there.
 
-    So 1 and 1.0 are one run where int, float, str or bool is the annotation of the parameter.
-    ValueError for a value of another type.
+    So 1 and 1.0 are one run where int, float, str or bool is annotated. ValueError for another.
     """
     kinds: dict[object, type] = {}
     for kind in (int, float, str, bool):
@@ -72,8 +71,8 @@ def reads_margins(objective: Callable[..., Any]) -> bool:
     return getattr(function, "needs_margin", False)
 
 
-def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
-    """Raise ValueError where the objective fails on a small batch, or gives no loss per pair."""
+def refuse_unsound(objective: Callable[..., Any], path: str, is_by_response: bool) -> None:
+    """Raise ValueError where an objective fails on 3 pairs; by response: or on a half of each."""
     import torch  # here, since planning a sweep of trees needs none
 
     from rmsweep.objectives.pair_batch import PairBatch
@@ -96,21 +95,14 @@ def refuse_unsound(objective: Callable[..., Any], path: str) -> None:
             f"{path} must return the loss per pair, (runs, batch), and the state, a dict; for one "
             f"run and 3 pairs it gave {', '.join(kind.__name__ for kind in kinds)} of shape {shape}"
         )
-
-
-def judges_responses(objective: Callable[..., Any]) -> bool:
-    """Tell whether the loss of a pair with one half absent depends on the other (PairBatch)."""
-    import torch
-
-    from rmsweep.objectives.pair_batch import PairBatch
-
-    rewards, inf, features = torch.tensor([[-1.0, 0.0, 1.0]]), torch.inf, torch.zeros(1, 3, 1)
-    alone = (
-        PairBatch(rewards, torch.full_like(rewards, -inf), features, features),
-        PairBatch(torch.full_like(rewards, inf), rewards, features, features),
-    )
-    losses = [objective(batch, {})[0] for batch in alone]
-    return all(bool(loss.isfinite().all() and loss.std() > 0) for loss in losses)
+    absent, features = torch.full_like(rewards, torch.inf), torch.zeros(1, 3, 1)
+    for chosen, rejected in ((rewards, -absent), (absent, rewards)) if is_by_response else ():
+        loss = objective(PairBatch(chosen, rejected, features, features), {})[0]
+        if not (loss.isfinite().all() and loss.std() > 0):
+            raise ValueError(
+                f"loss.rows=responses needs an objective with a term for each response; {path} is "
+                "constant where the other half of a pair is absent"
+            )
 
 
 @functools.cache

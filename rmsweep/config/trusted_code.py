@@ -11,14 +11,11 @@ from rmsweep import paths
 from rmsweep.config.losses import source_of
 from rmsweep.config.spec import RunSpec
 
-GROUPS = ("loss", "launcher", "sweeps")  # whose files name code
+GROUPS_WITH_CODE = ("loss", "launcher", "sweeps")  # whose files name code
 
 
 def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
-    """Raise ValueError for a loss whose code no config file names, before it is imported.
-
-    Then raise it for one whose source has changed.
-    """
+    """Raise ValueError for a loss whose code no config file names, or whose source has changed."""
     loss = spec.loss
     for code in (loss.objective, loss.validation_objective, *loss.options.code):
         if isinstance(code, dict) and code.get("_target_") not in _named("_target_", config_dirs):
@@ -33,10 +30,7 @@ def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
 
 
 def require_shell(setup: list[Any], sbatch: dict[str, Any], config_dirs: Sequence[str]) -> None:
-    """Raise ValueError for what becomes shell in a task's script and no config file names.
-
-    setup, sbatch: these fields of a launcher for a cluster.
-    """
+    """Raise ValueError for a launcher's `setup` or `sbatch` that no config file names."""
     if setup and setup not in _named("setup", config_dirs):
         _refuse("setup", setup)
     known = [named.items() for named in _named("sbatch", config_dirs) if isinstance(named, dict)]
@@ -69,6 +63,11 @@ def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
                 walk(inner)
 
     for folder in (paths.SHIPPED / "conf", paths.SHIPPED, *config_dirs):
-        for file in (file for group in GROUPS for file in sorted(folder.glob(f"{group}/*.yaml"))):
-            walk([yaml.safe_load(file.read_text())])
+        for group in GROUPS_WITH_CODE:
+            walk(
+                [
+                    yaml.safe_load(file.read_text())
+                    for file in sorted(folder.glob(f"{group}/*.yaml"))
+                ]
+            )
     return values

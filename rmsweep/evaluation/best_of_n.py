@@ -34,8 +34,7 @@ def rank_weights(m: int, ns: Sequence[int]) -> np.ndarray:
 def best_of_n(
     predicted: np.ndarray, golden: np.ndarray, ns: Sequence[int], orders: Orders | None = None
 ) -> np.ndarray:
-    """Return the expected golden reward of the top predicted of n responses, drawn without
-    replacement.
+    """Return the expected golden reward of the top predicted of n responses, without replacement.
 
     predicted: (runs, prompts, M). golden: (prompts, M). Tied predictions share their ranks' weights
     equally, as if ties were broken at random. Returns (runs, prompts, len(ns)) in golden's unit.
@@ -139,10 +138,8 @@ def kl_upper_bound(n: float | np.ndarray) -> float | np.ndarray:
 
 
 def _check(predicted: np.ndarray, golden: np.ndarray) -> None:
-    assert predicted.ndim == 3 and predicted.shape[1:] == golden.shape, (
-        predicted.shape,
-        golden.shape,
-    )
+    shapes = predicted.shape, golden.shape
+    assert predicted.ndim == 3 and predicted.shape[1:] == golden.shape, shapes
     assert np.isfinite(predicted).all() and np.isfinite(golden).all()
 
 
@@ -182,11 +179,10 @@ def _groups(shape: tuple[int, int], starts: np.ndarray) -> np.ndarray:
 
 
 def _inversions(values: np.ndarray) -> np.ndarray:
-    """Count each row's pairs i < j with values[i] > values[j]: (rows,), of integers in [0, M).
+    """Count each row's pairs i < j with values[i] > values[j], values in [0, M): (rows,), exact.
 
     values: (rows, M). Within short blocks by comparing, then by merging halves of ever longer
     blocks: where a right value stands in the merged block tells how many left ones are not larger.
-    Counts are exact.
     """
     n_rows, m = values.shape
     size = max(COMPARED, 1 << (m - 1).bit_length())

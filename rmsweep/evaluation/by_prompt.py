@@ -15,16 +15,19 @@ N_GROUPS = 10  # of a prompt's pairs by distance
 class MetricsByPrompt:
     """The metrics of several runs on every test prompt of a cache.
 
-    Its arrays are made whole, before the first block: small arrays kept from each block would lie
-    in the space that the block before has freed, the next block would not fit there, and the heap
-    would grow with the file.
+    Its arrays are made whole before the first block: small ones kept from each block would lie in
+    the space that the block before has freed, and the heap would grow with the file.
     """
 
     def __init__(self, specs: list[RunSpec], cache: Cache, reward_scale: float):
         self.specs, self.golden, self.reward_scale = specs, cache.test_golden, reward_scale
-        self.n = specs[0].evaluation.n or cache.test_responses
-        self.ns = _ns(self.n, cache.test_responses)
-        shape, prompts = (len(specs), cache.test_prompts), cache.test_prompts
+        m, prompts, shape = (
+            cache.test_responses,
+            cache.test_prompts,
+            (len(specs), cache.test_prompts),
+        )
+        self.n = specs[0].evaluation.n or m
+        self.ns = sorted({1, self.n, m} | {2**i for i in range(m.bit_length())})
         self.best_of_n = np.empty((*shape, len(self.ns)))  # golden reward of the response picked
         self.oracle = np.empty((prompts, len(self.ns)))  # the same where golden rewards pick
         self.spearman, self.accuracy = np.empty(shape), np.empty(shape)
@@ -33,11 +36,7 @@ class MetricsByPrompt:
         self.accuracy_by_distance = np.empty((*shape, N_GROUPS))
 
     def fill(self, prompts: slice, predicted: np.ndarray, x: np.ndarray | None) -> None:
-        """Fill in a block of prompts.
-
-        predicted: (runs, rows) rewards of the block's responses. x: their embeddings, (prompts, M,
-        D), where accuracy by distance is wanted.
-        """
+        """Fill in a block: predicted (runs, rows), and x (prompts, M, D) if it is wanted."""
         golden = self.golden[prompts]
         predicted = predicted.reshape(len(self.specs), *golden.shape)
         orders = bon.descending_orders(predicted)
@@ -61,7 +60,7 @@ class MetricsByPrompt:
         improvement, headroom = at_n - base, oracle - base
         kl_risk, margin_error = (None if np.isnan(r) else r for r in self.risks[i].mean(axis=0))
         share = improvement.mean() / headroom.mean() if headroom.mean() > 0 else None
-        return {
+        columns = {
             "bon_golden": at_n.mean(),
             "base": base.mean(),
             "oracle": oracle.mean(),
@@ -80,20 +79,11 @@ class MetricsByPrompt:
             "headroom_by_prompt": headroom.astype(np.float32),
             "spearman_by_prompt": spearman.astype(np.float32),
             "pairwise_accuracy_by_prompt": accuracy.astype(np.float32),
-            **(self._by_distance(i) if self.specs[i].evaluation.diagnostics else {}),
         }
-
-    def _by_distance(self, i: int) -> dict[str, np.ndarray]:
-        """Return run i's columns by embedding distance, (N_GROUPS,) each."""
-        return {
-            "test_decile_distance": _mean_over_prompts(self.distance),
-            "test_decile_accuracy": _mean_over_prompts(self.accuracy_by_distance[i]),
-        }
-
-
-def _ns(n: int, m: int) -> list[int]:
-    """Return each n of Best-of-N that a row has: 1, powers of 2, `n`, and all m responses."""
-    return sorted({1, n, m, *(2**i for i in range(m.bit_length()) if 2**i <= m)})
+        if self.specs[i].evaluation.diagnostics:
+            columns["test_decile_distance"] = _mean_over_prompts(self.distance)
+            columns["test_decile_accuracy"] = _mean_over_prompts(self.accuracy_by_distance[i])
+        return columns
 
 
 def _mean_over_prompts(groups: np.ndarray) -> np.ndarray:

@@ -17,15 +17,8 @@ BLOCK_PAIRS = 2048
 LEAST_PAIRS = 9  # of a last block: more than 16 rows, see predict.LEAST_ROWS
 
 
-def predicted_margins(
-    models: StackedModels, judged: Sequence[Judged], place: Place
-) -> list[np.ndarray]:
-    """Predict chosen minus rejected reward of each set's pairs: (runs, pairs) a set."""
-    return [_margins_of_set(models, one, place) for one in judged]
-
-
-def _margins_of_set(models: StackedModels, judged: Judged, place: Place) -> np.ndarray:
-    """Predict the margins of one set, block by block: (runs, pairs)."""
+def predicted_margins(models: StackedModels, judged: Judged, place: Place) -> np.ndarray:
+    """Predict chosen minus rejected reward of a set's pairs, block by block: (runs, pairs)."""
     embeddings, n = judged.labelled.embeddings(), len(judged.rows)
     margins = []
     for first, last in cut(n, BLOCK_PAIRS, least=LEAST_PAIRS):
@@ -52,6 +45,7 @@ def judgement_metrics(
     counts = [n for one in judged for n in one.subsets.values()]
     by_subset = np.split(np.concatenate(right), np.cumsum(counts)[:-1])
     accuracy = dict(zip(names, (float(part.mean()) for part in by_subset), strict=True))
+    first = judged[0].labelled.embeddings()[judged[0].rows].astype(np.float32)
     metrics: dict[str, Any] = {
         "accuracy": float(right[0].mean()),
         "correct_by_pair": right[0].astype(np.float32),
@@ -59,15 +53,9 @@ def judgement_metrics(
         "subset_pairs": counts,
         "subset_accuracy": list(accuracy.values()),
         **rewardbench.section_scores(accuracy),
-        "distance_by_pair": _distances(judged[0]),
+        "distance_by_pair": np.linalg.norm(first[:, 0] - first[:, 1], axis=1),  # as cached
     }
     if held_out:
         t = temperature(np.concatenate(held_out))
         metrics |= calibration_metrics(margins[0], t) if not np.isnan(t) else {}
     return metrics
-
-
-def _distances(judged: Judged) -> np.ndarray:
-    """Return the distance of each pair's two embeddings, in the cached units: (pairs,)."""
-    pairs = judged.labelled.embeddings()[judged.rows].astype(np.float32)
-    return np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1)

@@ -12,18 +12,11 @@ from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.inputs import Inputs
 from rmsweep.cache.layout import Cache
 from rmsweep.config.launchers import Place
-from rmsweep.evaluation import labelled_pairs
 from rmsweep.evaluation.by_prompt import MetricsByPrompt
+from rmsweep.evaluation.labelled_pairs import judgement_metrics, predicted_margins
+from rmsweep.training import predict
 from rmsweep.training.annotate import reward_scale
-from rmsweep.training.fitted_run import Array, FittedRun
-from rmsweep.training.predict import (
-    StackedModels,
-    finish_prediction,
-    nonfinite_message,
-    prompt_blocks,
-    stack_models,
-    start_prediction,
-)
+from rmsweep.training.reward_models.interface import Array, FittedRun
 
 GPU_BLOCKS_AHEAD = 4  # a read takes longer than a GPU takes for a block
 
@@ -32,7 +25,7 @@ def score_runs(
     runs: list[FittedRun], inputs: Inputs, place: Place
 ) -> list[tuple[FittedRun, dict[str, Any]]]:
     """Return each run with its metrics; the bytes of a test file are read once."""
-    models = stack_models(runs)
+    models = predict.stack_models(runs)
     metrics: list[dict[str, Any]] = [{} for _ in runs]
     if inputs.scored is not None:
         specs = [run.item.spec for run in runs]
@@ -41,34 +34,29 @@ def score_runs(
         _score_test_split(by_prompt, models, inputs.scored, place)
         metrics = [by_prompt.row(i) for i in range(len(runs))]
     if inputs.judged:
-        margins = labelled_pairs.predicted_margins(models, inputs.judged, place)
+        margins = [predicted_margins(models, judged, place) for judged in inputs.judged]
         for i, run in enumerate(runs):
-            of_run = [of_set[i] for of_set in margins]
-            metrics[i] |= labelled_pairs.judgement_metrics(
-                of_run, inputs.judged, run.held_out_margins
-            )
+            own = [of_set[i] for of_set in margins]
+            metrics[i] |= judgement_metrics(own, inputs.judged, run.held_out_margins)
     return list(zip(runs, metrics, strict=True))
 
 
 def _score_test_split(
-    metrics: MetricsByPrompt, models: StackedModels, cache: Cache, place: Place
+    metrics: MetricsByPrompt, models: predict.StackedModels, cache: Cache, place: Place
 ) -> None:
-    """Predict the rewards of the test split block by block and fill in the metrics.
-
-    A GPU goes on with the next blocks while threads measure the last ones.
-    """
+    """Predict block by block and fill in the metrics, while a GPU goes on with the next blocks."""
     n_waiting = 0 if place.device == "cpu" else 2 * place.threads
-    needs_x = models.spec.evaluation.diagnostics
+    is_by_distance = models.spec.evaluation.diagnostics
 
     def measure(prompts: slice, rewards: Array, x: Array | None) -> None:
-        predicted = finish_prediction(rewards, models)
+        predicted = predict.finish_prediction(rewards, models)
         metrics.fill(prompts, predicted, None if x is None else np.asarray(x))
 
     with ThreadPoolExecutor(place.threads) as pool:
         waiting: deque[Future[None]] = deque()
         for prompts, x in _read_ahead(cache, place):
-            rewards = start_prediction(models, x.reshape(-1, cache.dim), place)
-            waiting.append(pool.submit(measure, prompts, rewards, x if needs_x else None))
+            rewards = predict.start_prediction(models, x.reshape(-1, cache.dim), place)
+            waiting.append(pool.submit(measure, prompts, rewards, x if is_by_distance else None))
             while len(waiting) > n_waiting:
                 waiting.popleft().result()
         for block in waiting:
@@ -77,16 +65,14 @@ def _score_test_split(
 
 def _read_ahead(cache: Cache, place: Place) -> Iterator[tuple[slice, Array]]:
     """Yield each block's prompts and embeddings; read the next meanwhile, several for a GPU."""
-    edges = prompt_blocks(cache.test_prompts, cache.test_responses)
+    edges = predict.prompt_blocks(cache.test_prompts, cache.test_responses)
     n_ahead = 1 if place.device == "cpu" else GPU_BLOCKS_AHEAD
     with ThreadPoolExecutor(n_ahead) as readers:
         coming = deque(readers.submit(_read, cache, *edge, place) for edge in edges[:n_ahead])
         for i, edge in enumerate(edges):
             x = coming.popleft().result()
-            coming.extend(
-                readers.submit(_read, cache, *later, place)
-                for later in edges[i + n_ahead : i + n_ahead + 1]
-            )
+            for later in edges[i + n_ahead : i + n_ahead + 1]:
+                coming.append(readers.submit(_read, cache, *later, place))
             yield slice(*edge), x
 
 
@@ -94,5 +80,5 @@ def _read(cache: Cache, first: int, last: int, place: Place) -> Array:
     """Read the embeddings of test prompts [first, last); for a GPU into pinned memory."""
     x = cache.read_test(first, last)
     if (bad := first_nonfinite(x)) is not None:
-        raise ValueError(nonfinite_message("test", first + bad[0], bad[1]))
+        raise ValueError(predict.nonfinite_message("test", first + bad[0], bad[1]))
     return torch.from_numpy(x).pin_memory() if place.device.startswith("cuda") else x

@@ -9,7 +9,7 @@ from typing import Any
 
 from rmsweep import machine, provenance
 from rmsweep.config import compose, sweep_specs
-from rmsweep.config.spec import GROUPS, SEMANTICS, RunSpec
+from rmsweep.config.spec import OPTION_GROUPS, SEMANTICS, RunSpec
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 
@@ -72,7 +72,7 @@ def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     wanted = json.loads(spec.canonical)
     known = compose.options_by_group(list(config_dirs))
     chosen = []
-    for group in GROUPS:
+    for group in OPTION_GROUPS:
         option = wanted[group]["name"] if isinstance(wanted[group], dict) else wanted[group]
         if option is None:  # of labelled pairs, whose dataset's option says so
             continue
@@ -117,7 +117,7 @@ def _flat(spec: RunSpec) -> dict[str, Any]:
         if is_leaf:
             fields[path] = inner
         for name, value in () if is_leaf else inner.items():
-            if path not in GROUPS or name != "name":
+            if path not in OPTION_GROUPS or name != "name":
                 walk(value, f"{path}.{name}" if path else name)
 
     walk({name: v for name, v in values.items() if name not in ("selection", "pairing")}, "")

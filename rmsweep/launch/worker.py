@@ -23,7 +23,7 @@ from rmsweep.provenance import provenance, write_diff
 from rmsweep.results import dataset
 from rmsweep.training import saved_models
 from rmsweep.training.fit import fit_runs
-from rmsweep.training.fitted_run import FittedRun
+from rmsweep.training.reward_models.interface import FittedRun
 
 FLUSH_S = 60  # after this long what is fitted is scored and written; costs one more pass
 

@@ -61,7 +61,7 @@ def load(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the done runs of sweep `name`, a row a key: the first by finished_at.
 
     columns: only these (and key, status, finished_at), which is faster. FileNotFoundError without
-    such a sweep in outputs/.
+    such a sweep.
     """
     require_sweep(name)
     return read_done(SweepFolder.named(name), columns)
@@ -81,17 +81,18 @@ def require_sweep(name: str) -> None:
 
 def read_done(folder: SweepFolder, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the done runs of the sweep in this folder, as `load`; none where it is not there."""
-    needed = {"key", "status", "finished_at"}
-    rows = read_rows(folder, columns and list(dict.fromkeys([*columns, *needed])))
+    needed = ("key", "status", "finished_at")
+    return _first_done(read_rows(folder, columns and list(dict.fromkeys([*columns, *needed]))))
+
+
+def _first_done(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the done rows, of each key the one that finished first."""
     done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
     return done.drop_duplicates("key").reset_index(drop=True)
 
 
 def done_row(name: str, key: str) -> pd.Series:
-    """Return all columns of a done run; ValueError where none, or more than one, has this key.
-
-    key: of the run, or the first digits of it.
-    """
+    """Return all columns of the done run whose key begins so; ValueError unless there is one."""
     done = load(name, ["key"])["key"]
 
     def refusal(n: int) -> ValueError:
@@ -110,19 +111,14 @@ def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception
 
 
 def done_rows(folder: SweepFolder, keys: Collection[str]) -> pd.DataFrame:
-    """Return all columns of the done runs of these keys, a row a key.
-
-    Only parts that hold one of the keys are read whole.
-    """
+    """Return all columns of the done runs of these keys; only parts with one are read whole."""
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
     for path in part_paths(folder):
         if pc.any(pc.is_in(parquet.read_table(path, ["key"])["key"], wanted)).as_py():
             table = parquet.read_table(path)
             tables.append(table.filter(pc.is_in(table["key"], wanted)))
-    rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
-    return done.drop_duplicates("key").reset_index(drop=True)
+    return _first_done(pa.concat_tables(tables, promote_options="permissive").to_pandas())
 
 
 def load_all(columns: list[str]) -> pd.DataFrame:

@@ -19,10 +19,7 @@ def latest_failures(folder: SweepFolder) -> pd.DataFrame:
 
 
 def failures_by_kind(folder: SweepFolder, keys: set[str]) -> list[dict[str, Any]]:
-    """Return failed runs by kind of error and place it was raised, the most frequent first.
-
-    An entry has n (runs), error, at (the place) and key, of one of the runs.
-    """
+    """Return n, error, place (at) and a key of each kind of failure, the most frequent first."""
     if not keys:
         return []
     rows = latest_failures(folder)

@@ -12,8 +12,13 @@ from rmsweep import files
 from rmsweep.errors import one_line
 
 COLUMNS_HASH = b"rmsweep.columns"
-# What Arrow raises:
-UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    MemoryError,
+    OverflowError,
+)  # what Arrow raises
 # Of a file, generously: a pack's 64 runs with 2,000 prompts have 3 million values.
 MOST = {"rows": 1_000_000, "values": 100_000_000, "bytes": 2**31}
 REQUIRED = {
@@ -24,11 +29,7 @@ REQUIRED = {
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table to a file, whole or not at all.
-
-    Its pages have checksums, and its column names a hash, so that a byte that changes on the disk
-    is not read as another number.
-    """
+    """Write a table to a file, whole or not at all, with checksums of pages and column names."""
     metadata = table.schema.metadata or {}
     table = table.replace_schema_metadata(metadata | {COLUMNS_HASH: _hash_of(table.column_names)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,10 +38,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, columns: list[str] | None = None, kind: str = "part") -> pa.Table:
-    """Return the table in a file, of these columns those it has; ValueError unless it is whole.
-
-    kind: of file, which says what it must have (REQUIRED).
-    """
+    """Return the table in a file, of these columns those it has; ValueError unless it is whole."""
     try:  # three times faster than pq.read_table on many small files
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
@@ -64,10 +62,7 @@ def read_table(path: Path, columns: list[str] | None = None, kind: str = "part")
 
 
 def _refuse_large(about: pq.FileMetaData) -> None:
-    """Raise ArrowInvalid for a footer that claims more than a launch writes.
-
-    Equal values take no room in a file, and all of it in memory.
-    """
+    """Raise ArrowInvalid for a footer that claims more: equal values take no room in a file."""
     groups = [about.row_group(i) for i in range(about.num_row_groups)]
     claimed = {
         "rows": about.num_rows,

@@ -4,54 +4,39 @@ import pyarrow as pa
 
 from rmsweep.config import columns
 
-SCALARS = (
-    "bon_golden", "base", "oracle", "improvement", "oracle_share", "spearman", "pairwise_accuracy",
-    "order_consistency", "annotation_error", "mean_margin",
-)  # fmt: skip
-
-
+SCALARS = tuple(
+    "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy "
+    "order_consistency annotation_error mean_margin".split()
+)
 RISKS = ("kl_risk", "margin_error")  # null for annotators without logits, and in older parts
-
-
-JUDGED = (  # on labelled pairs; null without any
-    "accuracy", "section_chat", "section_chat_hard", "section_safety", "section_reasoning",
-    "prior_sets", "rewardbench", "ece", "brier", "nll", "temperature",
-)  # fmt: skip
-
-
-BY_PROMPT = (
-    "base_by_prompt", "improvement_by_prompt", "headroom_by_prompt", "spearman_by_prompt",
-    "pairwise_accuracy_by_prompt",
-)  # fmt: skip
-
-
-DIAGNOSTICS = (
-    "decile_distance", "decile_gradient_norm", "decile_accuracy", "pair_distance",
-    "pair_gradient_norm", "pair_error",
-)  # fmt: skip
-
-
-BY_DISTANCE = (
-    "test_decile_distance", "test_decile_accuracy", "distance_by_pair", "reliability_confidence",
-    "reliability_accuracy",
-)  # fmt: skip
-
-
-PROVENANCE = (  # text; null in parts older than the column
-    "git_commit", "versions", "host", "device", "slurm_job", "fingerprint", "git_diff", "cpu",
-    "gpu", "command", "cache_root", "canonical",
-)  # fmt: skip
-
-
+JUDGED = tuple(  # on labelled pairs; null without any
+    "accuracy section_chat section_chat_hard section_safety section_reasoning "
+    "prior_sets rewardbench ece brier nll temperature".split()
+)
+BY_PROMPT = tuple(
+    f"{metric}_by_prompt"
+    for metric in ("base", "improvement", "headroom", "spearman", "pairwise_accuracy")
+)
+DIAGNOSTICS = tuple(
+    "decile_distance decile_gradient_norm decile_accuracy pair_distance "
+    "pair_gradient_norm pair_error".split()
+)
+BY_DISTANCE = tuple(
+    "test_decile_distance test_decile_accuracy distance_by_pair "
+    "reliability_confidence reliability_accuracy".split()
+)
+PROVENANCE = tuple(  # text; null in parts older than the column
+    "git_commit versions host device slurm_job fingerprint git_diff cpu gpu command cache_root "
+    "canonical".split()
+)
 CURVES = ("train_loss_by_epoch", "validation_loss_by_epoch")  # of MLPs that are no ensemble
 
-
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-
+SPEC_COLUMNS = [(name, ARROW[kind]) for name, kind in columns.column_types().items()]
 
 SCHEMA = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
-    + [(name, ARROW[kind]) for name, kind in columns.column_types().items()]
+    + SPEC_COLUMNS
     + [(name, pa.float64()) for name in (*SCALARS, *RISKS, *JUDGED)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
     + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
@@ -68,30 +53,16 @@ SCHEMA = pa.schema(
     + [(name, pa.int64()) for name in ("dim", "test_responses", "threads", "semantics")]
 )
 
-
 # What a run's spec determines: all columns but these, so a metric that is added later is in it.
-NO_NUMBERS = {
-    *columns.column_types(),
-    *PROVENANCE,
-    "key",
-    "spec_id",
-    "status",
-    "error",
-    "traceback",
-    "wall_s",
-    "finished_at",
-    "git_dirty",
-    "dim",
-    "test_responses",
-    "threads",
-}
-
-
-NUMBERS = tuple(name for name in SCHEMA.names if name not in NO_NUMBERS | {"semantics"})
-
+NO_NUMBERS = {name for name, _ in SPEC_COLUMNS}.union(
+    PROVENANCE,
+    "key spec_id status error traceback wall_s finished_at git_dirty dim test_responses threads "
+    "semantics".split(),
+)
+NUMBERS = tuple(name for name in SCHEMA.names if name not in NO_NUMBERS)
 
 WANTED = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("canonical", pa.string())]
-    + [(name, ARROW[kind]) for name, kind in columns.column_types().items()]
+    + SPEC_COLUMNS
     + [("diagnostics", pa.bool_())]
 )

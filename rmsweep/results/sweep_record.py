@@ -18,10 +18,7 @@ from rmsweep.results.schema import WANTED
 
 
 def wanted_runs(name: str) -> pd.DataFrame:
-    """Return the specs that a sweep's launches asked for, a row a key.
-
-    Of outputs/single, which records none, these are its done rows.
-    """
+    """Return the specs that launches asked for, a row a key; of outputs/single its done rows."""
     require_sweep(name)
     wanted = read_wanted(SweepFolder.named(name)).to_pandas()
     names = [column for column in WANTED.names if column not in ("canonical", "diagnostics")]
@@ -71,10 +68,7 @@ def stored_spec(canonical: str, label: str, diagnostics: bool) -> specs.RunSpec:
 
 
 def launches(folder: SweepFolder) -> list[dict[str, Any]]:
-    """Return what sweep.yaml says of each launch; ValueError where it is not as a launch wrote it.
-
-    Without that file the list is empty.
-    """
+    """Return what sweep.yaml, if any, says of each launch; ValueError where no launch wrote it."""
     path = folder.launches
     try:
         recorded = yaml.safe_load(path.read_text())["launches"] if path.exists() else []
@@ -108,5 +102,5 @@ def add_wanted(folder: SweepFolder, items: list[specs.Item]) -> None:
         }
         for item in items
     ]
-    table = pa.concat_tables([before, pa.Table.from_pylist(rows, schema=WANTED)])
-    parquet.write_table(table, folder.specs)
+    wanted = pa.Table.from_pylist(rows, schema=WANTED)
+    parquet.write_table(pa.concat_tables([before, wanted]), folder.specs)

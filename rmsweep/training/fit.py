@@ -13,16 +13,10 @@ from rmsweep.cache.checks import first_nonfinite
 from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
+from rmsweep.training import predict
 from rmsweep.training.annotate import annotate_pairs, split_pairs
-from rmsweep.training.fitted_run import Array, FittedRun
 from rmsweep.training.gpu_embeddings import embeddings_on_gpu
-from rmsweep.training.predict import (
-    nonfinite_message,
-    nonfinite_pair_message,
-    predict_rewards,
-    stack_models,
-)
-from rmsweep.training.reward_models.interface import reward_model_of
+from rmsweep.training.reward_models.interface import Array, FittedRun, reward_model_of
 
 CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's zero point
 
@@ -30,8 +24,7 @@ CENTRE_PAIRS = 2048  # annotated pairs whose mean predicted reward is a member's
 def fit_runs(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]:
     """Fit the reward models of specs that share cache, loss, quantity and training.
 
-    They train together, as many at once as their kind says. An ensemble's members train as the runs
-    that they are, on the same annotations.
+    As many train at once as their kind says; an ensemble's members on the same annotations.
     """
     embeddings = _training_embeddings(items, inputs, place)
     with ThreadPoolExecutor(place.threads) as pool:
@@ -53,8 +46,8 @@ def fit_runs(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]
         run = own[0]
         if item.spec.loss.ensemble is not None:
             run = _ensemble(item, own, embeddings[pairs[:CENTRE_PAIRS].reshape(-1)], place)
-        run.facts.update(facts, fingerprint=inputs.fingerprint, dim=inputs.dim)
-        run.facts["test_responses"] = inputs.n_test
+        of_data = {"fingerprint": inputs.fingerprint, "dim": inputs.dim}
+        run.facts.update(facts | of_data | {"test_responses": inputs.n_test})
         runs.append(run)
     return runs
 
@@ -96,17 +89,15 @@ def _add_held_out_facts(run: FittedRun, embeddings: Array, split: Split, place: 
     if not len(split.validation_pairs):
         return
     x = embeddings[split.validation_pairs.reshape(-1)]
-    rewards = predict_rewards(stack_models([run]), x, place).reshape(-1, 2)
-    run.facts["order_consistency"] = _order_consistency(rewards)
+    rewards = predict.predict_rewards(predict.stack_models([run]), x, place).reshape(-1, 2)
+    margins = rewards[:, 0] - rewards[:, 1]
+    run.facts["order_consistency"] = float((0.5 + 0.5 * np.sign(margins)).mean())  # a tie is 1/2
     if run.item.spec.training.protocol == "pairs":  # the scripts train on most of them
-        run.held_out_margins.append(rewards[:, 0] - rewards[:, 1])
+        run.held_out_margins.append(margins)
 
 
 def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> FittedRun:
-    """Make one run of an ensemble's members: means of their facts, sums of what they counted.
-
-    x: (rows, D) embeddings on which each member's mean predicted reward becomes its zero point.
-    """
+    """Make one run of members; each member's mean reward on x (rows, D) becomes its zero point."""
     facts: dict[str, Any] = {}
     for name in ("epochs", "order_consistency"):
         values = [run.facts[name] for run in members if run.facts.get(name) is not None]
@@ -121,15 +112,9 @@ def _ensemble(item: Item, members: list[FittedRun], x: Array, place: Place) -> F
     for i, run in enumerate(members):
         if run.error is not None:
             return FittedRun(item, models, [], facts, f"member {i}: {run.error}")
-    rewards = (predict_rewards(stack_models([run]), x, place) for run in members)
+    rewards = [predict.predict_rewards(predict.stack_models([r]), x, place) for r in members]
     centres = [float(predicted.mean(dtype=np.float64)) for predicted in rewards]
     return FittedRun(item, models, centres, facts, None)
-
-
-def _order_consistency(rewards: np.ndarray) -> float:
-    """Return the share of annotated pairs, (pairs, 2) chosen first, ordered alike; a tie is 1/2."""
-    difference = rewards[:, 0] - rewards[:, 1]
-    return float((0.5 + 0.5 * np.sign(difference)).mean())
 
 
 def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> None:
@@ -137,14 +122,14 @@ def _refuse_nonfinite(embeddings: Array, rows: np.ndarray, inputs: Inputs) -> No
     responses = np.unique(rows[rows >= 0])
     x = embeddings[responses]
     if isinstance(x, torch.Tensor):
-        is_bad = ~torch.isfinite(x).all(dim=1).cpu().numpy()
-        bad = None if not is_bad.any() else int(is_bad.argmax())
+        bad = torch.argwhere(~torch.isfinite(x).all(dim=1))[:1].flatten().tolist()
     else:
-        position = first_nonfinite(x[:, None])
-        bad = None if position is None else position[0]
-    if bad is None:
+        bad = list(first_nonfinite(x[:, None]) or ())
+    if not bad:
         return
-    row = int(responses[bad])
+    row = int(responses[bad[0]])
     if inputs.golden is None:
-        raise ValueError(nonfinite_pair_message(inputs.trained, row // 2, row % 2))
-    raise ValueError(nonfinite_message("train", *divmod(row, inputs.golden.train_responses)))
+        raise ValueError(predict.nonfinite_pair_message(inputs.trained, row // 2, row % 2))
+    raise ValueError(
+        predict.nonfinite_message("train", *divmod(row, inputs.golden.train_responses))
+    )

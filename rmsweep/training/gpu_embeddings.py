@@ -5,9 +5,9 @@ import torch
 
 from rmsweep import machine
 
-MEMORY_SHARE = 0.25  # of a GPU's free memory that a cache's training embeddings may take
+EMBEDDINGS_SHARE = 0.25  # of a GPU's free memory that a cache's training embeddings may take
 CHUNK_ROWS = 16_384  # responses copied at a time
-DTYPES = {2: torch.float16, 4: torch.float32}  # by bytes of a value
+DTYPE_BY_BYTES = {2: torch.float16, 4: torch.float32}  # by bytes of a value
 
 _resident: dict[tuple[str, str], torch.Tensor] = {}  # of the cache that this process met last
 
@@ -26,14 +26,12 @@ def embeddings_on_gpu(
     if n_wanted < len(embeddings):
         return embeddings
     _resident.clear()  # before the memory is asked for
-    if embeddings.nbytes > MEMORY_SHARE * machine.free_bytes(device):
+    if embeddings.nbytes > EMBEDDINGS_SHARE * machine.free_bytes(device):
         return embeddings
-    dtype = DTYPES[embeddings.dtype.itemsize]
+    dtype = DTYPE_BY_BYTES[embeddings.dtype.itemsize]
     copied = torch.empty(embeddings.shape, dtype=dtype, device=device)
     for first in range(0, len(embeddings), CHUNK_ROWS):
-        rows = slice(first, first + CHUNK_ROWS)
-        copied[rows] = torch.from_numpy(
-            np.array(embeddings[rows])
-        )  # torch warns of a read-only one
+        chunk = np.array(embeddings[first : first + CHUNK_ROWS])  # torch warns of a read-only one
+        copied[first : first + CHUNK_ROWS] = torch.from_numpy(chunk)
     _resident[key] = copied
     return copied

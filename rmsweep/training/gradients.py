@@ -42,16 +42,14 @@ def gradients_by_distance(batch: PairBatch, objective: Callable[..., Any]) -> di
 def gradient_norms(batch: PairBatch, objective: Callable[..., Any]) -> torch.Tensor:
     """Return the norm of each pair's gradient by the last layer's weights: (runs, batch).
 
-    The last layer is linear, so the gradient is the features weighted by the derivatives by the
-    predicted rewards; for Bradley-Terry (1 - sigmoid(margin)) ||h_chosen - h_rejected||. NormBT's
-    mean distance is here that of the batch.
+    The layer is linear, so the gradient is the features weighted by the derivatives by the rewards;
+    for Bradley-Terry (1 - sigmoid(margin)) ||h_chosen - h_rejected||. NormBT's mean distance is
+    here that of the batch.
     """
     rewards = [r.detach().requires_grad_(True) for r in (batch.chosen, batch.rejected)]
     features = [h.detach() for h in (batch.features_chosen, batch.features_rejected)]
-    seen = batch._replace(
-        chosen=rewards[0], rejected=rewards[1],
-        features_chosen=features[0], features_rejected=features[1],
-    )  # fmt: skip
+    seen = batch._replace(chosen=rewards[0], rejected=rewards[1])
+    seen = seen._replace(features_chosen=features[0], features_rejected=features[1])
     losses, _ = objective(seen, {})
     by_chosen, by_rejected = torch.autograd.grad(losses.sum(), rewards)
     gradient = by_chosen[..., None] * features[0] + by_rejected[..., None] * features[1]

@@ -11,8 +11,7 @@ from rmsweep.cache.layout import LabelledPairs
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import PICKS
 from rmsweep.config.spec import RunSpec
-from rmsweep.training.fitted_run import Array, FittedRun
-from rmsweep.training.reward_models.interface import reward_model_of
+from rmsweep.training.reward_models.interface import Array, FittedRun, reward_model_of
 
 BLOCK_ROWS = 4096  # responses of a block of test prompts
 LEAST_ROWS = 16  # fewer would be multiplied in another way, and rounded in another
@@ -86,8 +85,5 @@ def combine_members(rewards: np.ndarray, pick: str | float) -> np.ndarray:
 
 
 def prompt_blocks(n_prompts: int, m: int) -> list[tuple[int, int]]:
-    """Return the first and last (exclusive) prompt of each block; m: responses to a prompt.
-
-    A last block of under LEAST_ROWS responses joins the one before.
-    """
+    """Return the first and last (exclusive) prompt of each block; m: responses to a prompt."""
     return cut(n_prompts, BLOCK_ROWS // m, least=-(-LEAST_ROWS // m))

@@ -22,9 +22,8 @@ from rmsweep.errors import one_line
 from rmsweep.paths import SweepFolder
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
-from rmsweep.training.fitted_run import FittedRun
 from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
-from rmsweep.training.reward_models.interface import reward_model_of
+from rmsweep.training.reward_models.interface import FittedRun, reward_model_of
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,16 @@ class SavedModel:
                 f"is the D of this model; got {embeddings.shape}"
             )
         x = embeddings if embeddings.ndim == 3 else embeddings[:, np.newaxis]
+        dtype = x.dtype if x.dtype == np.float16 else np.dtype(np.float32)
         models = stack_models([self.run])
         rewards = []
         for first, last in prompt_blocks(*x.shape[:2]) if x.size else ():
-            block = _writable(x[first:last])
+            block = np.array(x[first:last], dtype=dtype, order="C")  # torch warns of read-only maps
             if (bad := first_nonfinite(block)) is not None:
                 where = (first + bad[0], bad[1])[: embeddings.ndim - 1]
                 raise ValueError(f"embeddings hold NaN or inf at {where}")
             rewards.append(predict_rewards(models, block.reshape(-1, self.dim), self.place)[0])
         return np.concatenate(rewards or [np.empty(0)]).reshape(embeddings.shape[:-1])
-
-
-def _writable(block: np.ndarray) -> np.ndarray:
-    """Copy as float16 or float32 in C order: torch warns of a read-only memory map."""
-    dtype = block.dtype if block.dtype == np.float16 else np.dtype(np.float32)
-    return np.array(block, dtype=dtype, order="C")
 
 
 def save_model(folder: SweepFolder, run: FittedRun, place: Place) -> None:
@@ -96,10 +90,9 @@ def save_model(folder: SweepFolder, run: FittedRun, place: Place) -> None:
 def load_model(name: str, key: str, config_dirs: Sequence[str] = ()) -> SavedModel:
     """Read the model of a run of sweep `name`; key: of the run, or its first digits.
 
-    config_dirs: where the yaml of a reward model of the user's own is; code that a model's folder
-    names and no config file does is not run.
-    FileNotFoundError without a model, ValueError for one that is not as it was written, and for one
-    that was saved under another SEMANTICS.
+    config_dirs: of the yaml of a user's own reward model; code that no config file names is not
+    run. FileNotFoundError without a model, ValueError for one that is not as it was written, and
+    for one that was saved under another SEMANTICS.
     """
     path = _folder_of(name, key)
     with _refusing_damage(path):
@@ -137,10 +130,9 @@ def _folder_of(name: str, key: str) -> Path:
 @contextlib.contextmanager
 def _refusing_damage(path: Path) -> Iterator[None]:
     """Turn what the content of a model's folder makes its readers raise into one ValueError."""
-    damages = (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError)
     try:
         yield
-    except damages as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError, OSError) as error:
         what = one_line(error, 200)
         raise ValueError(f"{path} is not a saved model as it was written: {what}") from None
 
@@ -148,8 +140,8 @@ def _refusing_damage(path: Path) -> Iterator[None]:
 def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
     """Read a model's folder, about: its spec.json; raises what its content makes readers raise."""
     for name, digest in about["files"].items():
-        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-        if not inside or _sha256(path / name) != digest:
+        is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not is_inside or _sha256(path / name) != digest:
             raise ValueError(f"{name} has changed")
     place = Place(None, _device(about["device"]), machine.cores())
     models = reward_model_of(spec.loss).load(path, spec, about["dim"], place)
@@ -161,7 +153,6 @@ def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
 
 
 def _device(fitted_on: str) -> str:
-    """Return the device of the run, where there is one here, else the CPU."""
     try:
         return machine.device(fitted_on)
     except ValueError:
@@ -175,10 +166,9 @@ def _sha256(path: Path) -> str:
 def score_file(
     name: str, key: str, embeddings: Path, out: Path | None, config_dirs: Sequence[str] = ()
 ) -> Path:
-    """Write predicted rewards of a .npy file as a .npy file without its last axis; its path.
+    """Write predicted rewards of a .npy file as one without its last axis; return its path.
 
-    out: where; else in this folder, EMBEDDINGS.KEY.npy. The file is mapped, not read whole.
-    config_dirs: as in `load_model`.
+    out: where; else in this folder, EMBEDDINGS.KEY.npy. config_dirs: as in `load_model`.
     """
     model = load_model(name, key, config_dirs)
     out = out or Path(f"{embeddings.stem}.{model.run.item.key}.npy")

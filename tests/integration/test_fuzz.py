@@ -43,7 +43,7 @@ from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, parquet, schema, sweep_record
 from rmsweep.results.sweep_record import stored_spec
 from rmsweep.training import saved_models
-from rmsweep.training.fitted_run import FittedRun
+from rmsweep.training.reward_models.interface import FittedRun
 
 REFUSED = (ValueError, OSError)  # what the command prints as one line
 CONFIG = (*REFUSED, HydraException, OmegaConfBaseException, yaml.YAMLError)  # and these
@@ -174,7 +174,7 @@ def a_build(root):
     path = root / "embd_pairs_a_b.npy"
     np.save(path, array)
     record = {"file": path.name, "sha256": stages.file_digest(path), "stage": stage.identity}
-    stages.write_json(records.record_path(root, path), record)
+    stages.write_json(records.record_path(path), record)
     files = [*root.glob("stages/*.json"), *root.glob("stages/*/*.json")]
     return files, lambda: (records.origin(path), [*verify.verify_cache(root, 0, 0, False)])
 

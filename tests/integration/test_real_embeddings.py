@@ -25,7 +25,7 @@ def embedded(prompts, responses):
     loaded = models.load_transformer(located, "AutoModel", models.Engine("cpu", PRECISION, False))
     pooling = embed.Pooling(mode, normalize)
     return embed.embed_texts(
-        loaded, prompts, responses, pooling, CUT, Budget(4096), Progress("", 1, 1)
+        loaded, (prompts, responses), pooling, CUT, Budget(4096), Progress("", 1, 1)
     )[0]  # fmt: skip
 
 

@@ -1,10 +1,9 @@
 """Joining parts to the files of the released layout."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from io import BufferedRandom
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +11,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rmsweep.cache import layout
+from rmsweep.cache.blocks import write_npy
 from rmsweep.cache.building import records
 from rmsweep.cache.building.stages import Stage, file_digest, opened_whole, write_bytes
-from rmsweep.cache.layout import (
-    SPLITS,
-    embeddings_path,
-    pair_embeddings_path,
-    pair_table_path,
-    rewards_path,
-)
 
 Names = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A file to be written. blocks(): its n_rows rows, from the parts of source, in order."""
+    """A file to be written, of the parts of source."""
 
     path: Path
     n_rows: int
     source: Stage
-    blocks: Callable[[], Iterable[np.ndarray]]
+    blocks: Iterable[np.ndarray]  # its rows in order, read when asked for
 
 
 def cache_files(root: Path, names: Names) -> dict[str, list[Path]]:
-    """Return the files that a build writes, by split or of "pairs": embeddings come first."""
+    """Return the files that a build writes by split, or by "pairs"; embeddings come first."""
     if "base_llm" not in names:
-        path = pair_embeddings_path(root, names["dataset"], names["backbone"])
-        return {"pairs": [path, pair_table_path(root, names["dataset"])]}
+        path = layout.pair_embeddings_path(root, names["dataset"], names["backbone"])
+        return {"pairs": [path, layout.pair_table_path(root, names["dataset"])]}
     stems = (names["base_llm"], names["backbone"], names["dataset"])
-    return {
-        split: [embeddings_path(root, *stems, split), rewards_path(root, *stems, split)]
-        for split in SPLITS
-    }
+    kinds = (layout.embeddings_path, layout.rewards_path)
+    return {split: [kind(root, *stems, split) for kind in kinds] for split in layout.SPLITS}
 
 
 def join_golden(
@@ -54,11 +46,9 @@ def join_golden(
     joined = []
     for split, (path, path_of_rewards) in cache_files(root, names).items():
         stage, scored = embeddings[split], rewards[split]
-        joined += [
-            Joined(path, _rows(stage), stage, partial(_arrays, stage)),
-            Joined(path_of_rewards, _rows(stage), scored, partial(_golden, scored)),
-        ]
-    _write(root, joined)
+        joined.append(Joined(path, _rows(stage), stage, _arrays(stage)))
+        joined.append(Joined(path_of_rewards, _rows(stage), scored, _golden(scored)))
+    _write(joined)
     return [each.path for each in joined]
 
 
@@ -75,26 +65,25 @@ def join_pairs(root: Path, names: Names, embeddings: Stage, texts: Stage) -> lis
         write_bytes(table_path, sink.getvalue().to_pybytes())
     elif not pq.read_table(table_path).select(table.column_names).equals(table):
         raise ValueError(f"{table_path} holds other pairs; choose another --dataset or --out")
-    records.note_file(root, table_path, texts, file_digest(table_path))
-    _write(root, [Joined(path, _rows(embeddings), embeddings, partial(_arrays, embeddings))])
+    records.note_file(table_path, texts, file_digest(table_path))
+    _write([Joined(path, _rows(embeddings), embeddings, _arrays(embeddings))])
     return [path, table_path]
 
 
 def _pair_table(texts: Stage) -> pa.Table:
     rows = pa.concat_tables([texts.read_table(part) for part in range(texts.n_parts)])
-    is_chosen = pa.array(rows["response_id"].to_numpy() == 0)
-    chosen = rows.filter(is_chosen)
+    chosen, rejected = (rows.filter(pc.equal(rows["response_id"], i)) for i in (0, 1))
     columns = {"prompt": chosen["prompt"], "chosen": chosen["response"]}
-    columns["rejected"] = rows.filter(pc.invert(is_chosen))["response"]
+    columns["rejected"] = rejected["response"]
     if "subset" in rows.column_names:
         columns["subset"] = chosen["subset"]
     return pa.table({name: column.combine_chunks() for name, column in columns.items()})
 
 
-def require_free(root: Path, paths: Iterable[Path]) -> None:
-    """Raise FileExistsError where one of the files is there and no build wrote it."""
-    for path in paths:
-        if path.exists() and not records.record_path(root, path).exists():
+def require_free(root: Path, names: Names) -> None:
+    """Raise FileExistsError where embeddings are in the way that no build wrote."""
+    for path in itertools.chain.from_iterable(cache_files(root, names).values()):
+        if path.suffix == ".npy" and path.exists() and not records.record_path(path).exists():
             raise FileExistsError(
                 f"{path} is there, and no build that left its stages in {root / 'stages'} wrote "
                 "it; choose other names or another --out"
@@ -116,29 +105,19 @@ def _golden(stage: Stage) -> Iterable[np.ndarray]:
         yield rows["golden_reward"].to_numpy().astype(np.float32).reshape(-1, k, 1)
 
 
-def _write(root: Path, joined: list[Joined]) -> None:
+def _write(joined: list[Joined]) -> None:
     """Write each file, whole or not at all; those that are there, of the same parts, stay.
 
     What is there of other parts is removed before the first is written: a killed build leaves
     files missing, and never old ones beside new ones.
     """
-    due = [each for each in joined if not records.is_joined(root, each.path, each.source)]
+    due = [each for each in joined if not records.is_joined(each.path, each.source)]
     for each in due:
-        records.note_file(root, each.path, each.source, None)
+        records.note_file(each.path, each.source, None)
         each.path.unlink(missing_ok=True)
     for each in due:
         with opened_whole(each.path) as file:
-            sha256 = _write_npy(file, each.n_rows, each.blocks())
-        records.note_file(root, each.path, each.source, sha256)
-
-
-def _write_npy(file: BufferedRandom, n_rows: int, blocks: Iterable[np.ndarray]) -> str:
-    """Write a .npy file of the blocks, one after the other, n_rows in all; return its SHA-256."""
-    for number, block in enumerate(blocks):
-        if not number:
-            header = {"descr": block.dtype.str, "fortran_order": False}
-            shape = (n_rows, *block.shape[1:])
-            np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
-        file.write(np.ascontiguousarray(block).data)
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+            write_npy(file, each.n_rows, each.blocks)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        records.note_file(each.path, each.source, sha256)

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rmsweep.cache.building.models import Loaded
+from rmsweep.cache.building.progress import Progress
+from rmsweep.cache.building.tokens import Cut, encode_pairs
+
+Texts = tuple[Sequence[str], Sequence[str]]  # prompts, and a response to each
+Compute = Callable[[list[list[int]]], np.ndarray]  # a row for each text of a batch
+
 
 @dataclass
 class Budget:
@@ -35,6 +42,24 @@ def in_batches(lengths: Sequence[int], budget: Budget, run: Callable[[np.ndarray
             continue
         free_gpu_memory()  # here the failed attempt's tensors are no longer referred to
         budget.tokens = max(1, len(rows) // 2) * lengths[rows[0]]
+
+
+def outputs_of_texts(
+    loaded: Loaded, texts: Texts, cut: Cut, budget: Budget, progress: Progress, compute: Compute
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Return compute(token ids) of each text, in the order of texts, and counts of tokens."""
+    sequences, n_cut = encode_pairs(loaded.tokenizer, *texts, cut)
+    outputs: dict[int, np.ndarray] = {}
+
+    def run(rows: np.ndarray) -> None:
+        batch = [sequences[row] for row in rows]
+        outputs.update(zip(rows.tolist(), compute(batch), strict=True))
+        progress.advance(len(rows), sum(map(len, batch)), len(outputs) / len(sequences))
+
+    lengths = list(map(len, sequences))
+    in_batches(lengths, budget, run)
+    counts = {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}
+    return np.stack([outputs[row] for row in range(len(sequences))]), counts
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,32 +1,25 @@
 """Embeddings of texts: a hidden state of the backbone's last layer, or the mean of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rmsweep.cache.building.batching import Budget, in_batches, padded
+from rmsweep.cache.building.batching import Budget, Texts, outputs_of_texts, padded
 from rmsweep.cache.building.models import Loaded
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.tokens import Cut, encode_pairs
+from rmsweep.cache.building.tokens import Cut
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """The hidden state that is the embedding.
+    """The hidden state that is the embedding."""
 
-    mode: last, of the last token, as RBT does; mean, over all tokens; cls, of the first.
-    """
-
-    mode: str
+    mode: str  # last: of the last token, as RBT does; mean: over all tokens; cls: of the first
     normalize: bool  # to length 1
 
     def __call__(self, states: Any, mask: Any) -> Any:
-        """Return embeddings, (rows, D) fp32, of states (rows, tokens, D).
-
-        mask: (rows, tokens) of right-padded rows.
-        """
+        """Return embeddings, (rows, D) fp32, of states (rows, tokens, D) and right-padded masks."""
         import torch
 
         if self.mode == "mean":
@@ -39,28 +32,18 @@ class Pooling:
 
 
 def embed_texts(
-    loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], pooling: Pooling, cut: Cut,
-    budget: Budget, progress: Progress,
-) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
+    loaded: Loaded, texts: Texts, pooling: Pooling, cut: Cut, budget: Budget, progress: Progress
+) -> tuple[np.ndarray, dict[str, int]]:
     """Return the embedding of each (prompt, response), (n, D) float32, and counts of tokens."""
-    sequences, n_cut = encode_pairs(loaded.tokenizer, prompts, responses, cut)
-    lengths, done = [len(sequence) for sequence in sequences], 0
-    by_row: dict[int, np.ndarray] = {}
 
-    def run(rows: np.ndarray) -> None:
-        nonlocal done
-        batch = [sequences[row] for row in rows]
+    def pooled(batch: list[list[int]]) -> np.ndarray:
         ids, mask = loaded.tensors(*padded(batch, loaded.pad, "right"))
         with loaded.inference():
             states = loaded.model(input_ids=ids, attention_mask=mask).last_hidden_state
-            pooled = pooling(states, mask).cpu().numpy()
-        by_row.update(zip(rows.tolist(), pooled, strict=True))
-        done += len(rows)
-        progress.advance(len(rows), sum(map(len, batch)), done / len(sequences))
+            embeddings: np.ndarray = pooling(states, mask).cpu().numpy()
+        return embeddings
 
-    in_batches(lengths, budget, run)
-    embeddings = np.stack([by_row[row] for row in range(len(sequences))])
-    return embeddings, {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}
+    return outputs_of_texts(loaded, texts, cut, budget, progress, pooled)
 
 
 def as_stored(embeddings: np.ndarray, dtype: str, model: str) -> np.ndarray:

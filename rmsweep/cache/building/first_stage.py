@@ -9,30 +9,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rmsweep.cache.building import models, sources, texts
+from rmsweep.cache.building import models, sources, stages, texts
 from rmsweep.cache.building.request import BuildRequest
-from rmsweep.cache.building.stages import (
-    FORMAT,
-    Stage,
-    file_digest,
-    json_digest,
-    open_stage,
-    read_json,
-    text_versions,
-)
+from rmsweep.cache.building.stages import Stage, file_digest, open_stage
 from rmsweep.cache.building.texts import PreparedTexts
-
-SPLITS = ("test", "train")  # in this order: train goes without the prompts of test
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """A first stage of a build. table: the texts to write, or None where all are written."""
+    """A first stage of a build."""
 
     folder: Path
     identity: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    table: pd.DataFrame | None
+    table: pd.DataFrame | None  # the texts to write, or None where all are written
 
     def write(self) -> Stage:
         """Write the parts that are left, and return the stage; ValueError for another's folder."""
@@ -47,56 +37,34 @@ class FirstStage:
 
 
 def plan_first_stages(request: BuildRequest) -> dict[str, FirstStage]:
-    """Return the first stage of each split, prompts, responses or rewards; or of "pairs"."""
+    """Return the first stage by split: prompts, responses or rewards; or of pairs, by "pairs"."""
+    kind, read = "responses" if request.reward_model else "rewards", _read_responses
     if request.is_pairs:
-        return {"pairs": _plan_pairs(request)}
-    kind = "prompts" if request.base_llm else "responses" if request.reward_model else "rewards"
+        kind, read = "pairs", _read_pairs
+    elif request.base_llm:
+        kind, read = "prompts", _read_prompts
+    splits = ["pairs"] if request.is_pairs else ["test", "train"]
     paths = {split: sources.locate_file(source) for split, source in request.sources.items()}
-    names = (request.names["base_llm"], request.names["dataset"])
-    folders = {split: request.folder(kind, *names, split) for split in SPLITS}
-    settings = {split: _settings(request, paths) for split in SPLITS}
-    if kind == "prompts":
-        for split in SPLITS:
-            settings[split]["responses"] = request.sampling[split].responses
-    written = {split: _written_stage(folders[split], settings[split]) for split in SPLITS}
+    digests = {split: file_digest(path) for split, path in paths.items()}
+    folders = {split: request.folder(kind, split) for split in splits}
+    settings = {split: _settings(request, kind, split, digests) for split in splits}
+    written = {split: _written_stage(folders[split], settings[split]) for split in splits}
     if all(written.values()):
         return {split: stage for split, stage in written.items() if stage}
-    read = _read_prompts if kind == "prompts" else _read_responses
     prepared = read(request, paths)
     return {
-        split: _first_stage(folders[split], kind, settings[split], prepared[split], request)
-        for split in SPLITS
+        split: _new_stage(request, folders[split], kind, settings[split], prepared[split])
+        for split in splits
     }
 
 
-def _plan_pairs(request: BuildRequest) -> FirstStage:
-    """Return labelled pairs as prompts with two responses each, chosen first."""
-    path = sources.locate_file(request.sources["pairs"])
-    settings = _settings(request, {"pairs": path})
-    folder = request.folder("pairs", request.names["dataset"])
-    if (written := _written_stage(folder, settings)) is not None:
-        return written
-    table, n_parted = sources.pairs_of(sources.read_source(path, request.columns), path)
-    table["prompt"] = texts.formatted(table["prompt"], request.prompt_format)
-    prepared = texts.prepare_pairs(table, request.empty, path.name)
-    kept = prepared.table
-    rows = pd.DataFrame({"prompt_id": np.repeat(np.arange(len(kept)), 2)})
-    rows["response_id"] = np.tile([0, 1], len(kept))
-    rows["prompt"] = np.repeat(kept["prompt"].to_numpy(), 2)
-    rows["response"] = kept[["chosen", "rejected"]].to_numpy().ravel()
-    if "subset" in kept:
-        rows["subset"] = np.repeat(kept["subset"].to_numpy(), 2)
-    counts = {"rows": len(table) + n_parted, "parted_before_the_last_turn": n_parted}
-    return _first_stage(
-        folder, "pairs", settings, PreparedTexts(rows, counts | prepared.counts), request
-    )
-
-
-def _settings(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, Any]:
+def _settings(
+    request: BuildRequest, kind: str, split: str, digests: Mapping[str, str]
+) -> dict[str, Any]:
     """Return all that determines the texts of a first stage, as plain JSON."""
     words = request.prompt_tokenizer or request.base_llm
-    return {
-        "sources": {split: file_digest(path) for split, path in paths.items()},
+    settings: dict[str, Any] = {
+        "sources": dict(digests),
         "columns": dict(request.columns),
         "prompt_format": request.prompt_format,
         "n_prompts": dict(request.n_prompts),
@@ -107,17 +75,37 @@ def _settings(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, Any
         "seed": request.sampling["train"].seed,
         "part_responses": request.part_responses,
     }
+    if kind == "prompts":
+        settings["responses"] = request.sampling[split].responses
+    return settings
 
 
 def _written_stage(folder: Path, settings: Mapping[str, Any]) -> FirstStage | None:
     """Return the stage of these settings if it is whole, so that no text is read again."""
     path = folder / "manifest.json"
-    manifest = read_json(path) if path.exists() else {"identity": {}}
+    manifest = stages.read_json(path) if path.exists() else {"identity": {}}
     identity = manifest["identity"]
-    if (identity.get("format"), identity.get("settings")) != (FORMAT, settings):
+    if (identity.get("format"), identity.get("settings")) != (stages.FORMAT, settings):
         return None
-    stage = Stage(folder, identity["n_parts"], json_digest(identity))
+    stage = Stage(folder, identity["n_parts"], stages.json_digest(identity))
     return None if stage.left() else FirstStage(folder, identity, manifest, None)
+
+
+def _read_pairs(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
+    """Return labelled pairs as prompts with two responses each, chosen first."""
+    path = paths["pairs"]
+    table, n_parted = sources.pairs_of(sources.read_source(path, request.columns), path)
+    table["prompt"] = texts.formatted(table["prompt"], request.prompt_format)
+    prepared = texts.prepare_pairs(table, request.empty, path.name)
+    pairs = prepared.table
+    rows = pd.DataFrame({"prompt_id": np.repeat(np.arange(len(pairs)), 2)})
+    rows["response_id"] = np.tile([0, 1], len(pairs))
+    rows["prompt"] = np.repeat(pairs["prompt"].to_numpy(), 2)
+    rows["response"] = pairs[["chosen", "rejected"]].to_numpy().ravel()
+    if "subset" in pairs:
+        rows["subset"] = np.repeat(pairs["subset"].to_numpy(), 2)
+    counts = {"rows": len(table) + n_parted, "parted_before_the_last_turn": n_parted}
+    return {"pairs": PreparedTexts(rows, counts | prepared.counts)}
 
 
 def _read_prompts(request: BuildRequest, paths: Mapping[str, Path]) -> dict[str, PreparedTexts]:
@@ -177,7 +165,8 @@ def _held_out(request: BuildRequest, whole: PreparedTexts) -> dict[str, Prepared
     rng = np.random.default_rng(request.sampling["train"].seed)
     is_test = whole.table["prompt_id"].isin(rng.permutation(whole.n_prompts)[:n_test])
     test, train = (
-        PreparedTexts(_renumbered(whole.table[mask]), whole.counts) for mask in (is_test, ~is_test)
+        PreparedTexts(texts.renumbered(whole.table[mask]), whole.counts)
+        for mask in (is_test, ~is_test)
     )
     train = texts.without(train, test)  # a prompt may be there under two prompt_ids
     return {"test": test, "train": _first(train, request.n_prompts["train"])}
@@ -188,27 +177,19 @@ def _first(prepared: PreparedTexts, n_prompts: int | None) -> PreparedTexts:
     return PreparedTexts(prepared.table[is_in], prepared.counts)
 
 
-def _renumbered(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
-
-
-def _first_stage(
-    folder: Path, kind: str, settings: Any, prepared: PreparedTexts, request: BuildRequest
+def _new_stage(
+    request: BuildRequest, folder: Path, kind: str, settings: Any, prepared: PreparedTexts
 ) -> FirstStage:
     """Return a stage to be written, with so many prompts in a part as part_responses allows."""
-    k = settings.get("responses") or len(prepared.table) // prepared.n_prompts
+    n_prompts, words = prepared.n_prompts, request.prompt_tokenizer or request.base_llm
+    k = settings.get("responses") or len(prepared.table) // n_prompts
     size = max(1, request.part_responses // k)
-    shape = {
-        "n_parts": -(-prepared.n_prompts // size),
-        "prompts_a_part": size,
-        "prompts": prepared.n_prompts,
-        "responses": k,
-    }
-    words = request.prompt_tokenizer or request.base_llm
+    shape = {"n_parts": -(-n_prompts // size), "prompts_a_part": size}
+    shape |= {"prompts": n_prompts, "responses": k}
     manifest = {
         "sources": dict(request.sources),
         "counts": prepared.counts,
-        "versions": text_versions(),
+        "versions": stages.text_versions(),
         "prompt_tokenizer": words and {"id": words.id, "revision": words.revision},
     }
     identity = {"stage": kind, "settings": settings, **shape}

@@ -1,7 +1,4 @@
-"""Responses of a base LLM, each drawn with random numbers of its own.
-
-So no batch and no restart changes them.
-"""
+"""Responses of a base LLM, drawn with random numbers that no batch and no restart changes."""
 
 import hashlib
 import json
@@ -74,16 +71,12 @@ def generate_responses(
 
     in_batches(lengths, budget, run)
     ends = _ends(loaded)
-    finished = [tokens[-1] in ends for tokens in new]
-    table = pd.DataFrame(
-        {
-            "response": [_text(loaded, ids[row // k], tokens) for row, tokens in enumerate(new)],
-            "n_tokens": list(map(len, new)),
-            "is_finished": finished,
-        }
-    )
-    counts = {"tokens": int(table["n_tokens"].sum()), "unfinished": len(new) - sum(finished)}
-    return table, counts | {"empty": int((table["response"].str.strip() == "").sum())}
+    responses = [_text(loaded, ids[row // k], tokens) for row, tokens in enumerate(new)]
+    finished, n_tokens = [tokens[-1] in ends for tokens in new], list(map(len, new))
+    n_empty = sum(not response.strip() for response in responses)
+    counts = {"tokens": sum(n_tokens), "unfinished": finished.count(False), "empty": n_empty}
+    columns = {"response": responses, "n_tokens": n_tokens, "is_finished": finished}
+    return pd.DataFrame(columns), counts
 
 
 def _continue(
@@ -101,41 +94,32 @@ def _continue(
         token = draw_tokens(logits, uniform[:, step], sampling.temperature, sampling.top_p)
         return torch.full_like(logits, -torch.inf).scatter_(1, token[:, None], 0)
 
+    most, end_ids = sampling.max_new_tokens, sorted(ends) or None
     loaded.model.generation_config = GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=False,
-        pad_token_id=loaded.pad,
-        eos_token_id=sorted(ends) or None,
+        max_new_tokens=most, do_sample=False, pad_token_id=loaded.pad, eos_token_id=end_ids
     )
+    chooser = LogitsProcessorList([choose])
     with loaded.inference():
-        sequences = loaded.model.generate(
-            batch, attention_mask=mask, logits_processor=LogitsProcessorList([choose])
-        )
+        sequences = loaded.model.generate(batch, attention_mask=mask, logits_processor=chooser)
     return [_until_end(row, ends) for row in sequences[:, first:].tolist()]
 
 
 def _ends(loaded: Loaded) -> set[int]:
     """Return the tokens that end a response, by the model and its tokenizer."""
-    config = loaded.model.config.get_text_config()
-    configs = (config, loaded.model.generation_config)
     ends = {loaded.tokenizer.eos_token_id}
-    for value in (getattr(each, "eos_token_id", None) for each in configs):
+    for config in (loaded.model.config.get_text_config(), loaded.model.generation_config):
+        value = getattr(config, "eos_token_id", None)
         ends |= set(value) if isinstance(value, list) else {value}
     return ends - {None}
 
 
 def _until_end(row: list[int], ends: set[int]) -> list[int]:
-    for place, token in enumerate(row):
-        if token in ends:
-            return row[: place + 1]
-    return row
+    place = next((place for place, token in enumerate(row) if token in ends), len(row))
+    return row[: place + 1]
 
 
 def _text(loaded: Loaded, prompt: list[int], new: list[int]) -> str:
-    """Return a response as it stands after its prompt.
-
-    Alone, some tokenizers lose its first space.
-    """
+    """Return a response as it stands after its prompt: alone, some would lose its first space."""
     decode = loaded.tokenizer.decode
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     before, whole = decode(prompt, **options), decode(prompt + new, **options)

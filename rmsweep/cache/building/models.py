@@ -15,34 +15,31 @@ from rmsweep.errors import one_line
 
 HEAD = "ForSequenceClassification"
 # Models that number positions from that of the pad token on, and so take fewer than they have.
-NUMBERED_FROM_PAD = {
-    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke",
-    "markuplm", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
-}  # fmt: skip
+NUMBERED_FROM_PAD = (
+    "camembert data2vec-text esm ibert layoutlmv3 lilt longformer luke markuplm mpnet roberta "
+    "roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod"
+).split()
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The device and precision that models run in.
-
-    precision: of matrix products; bf16 keeps weights as they are stored.
-    """
+    """The device and precision that models run in."""
 
     device: str
-    precision: str
+    precision: str  # of matrix products; bf16 keeps weights as they are stored
     remote_code: bool
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory. most: tokens that it takes. pad: the token that fills batches."""
+    """A model in memory."""
 
     id: str
     model: Any
     tokenizer: Any
     engine: Engine
-    most: int
-    pad: int
+    most: int  # tokens that it takes
+    pad: int  # the token that fills batches
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
@@ -62,24 +59,18 @@ class Loaded:
 
 def model_config(located: Located, remote_code: bool) -> Any:
     """Return a model's configuration; ValueError where it takes code that was not asked for."""
-    _quiet()
-    from transformers import AutoConfig
+    with _loading(located):
+        from transformers import AutoConfig
 
-    try:
         return AutoConfig.from_pretrained(located.folder, trust_remote_code=remote_code)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(_reason(located, error)) from None
 
 
 def load_tokenizer(located: Located, remote_code: bool) -> Any:
     """Return a model's tokenizer, which must tell where in a text a token is."""
-    _quiet()
-    from transformers import AutoTokenizer
+    with _loading(located):
+        from transformers import AutoTokenizer
 
-    try:
         words = AutoTokenizer.from_pretrained(located.folder, trust_remote_code=remote_code)
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        raise ValueError(_reason(located, error)) from None
     if not words.is_fast:
         raise ValueError(f"{located.id}: its tokenizer must be a fast one (tokenizer.json)")
     return words
@@ -114,17 +105,13 @@ def load_transformer(
     the device would emulate its precision.
     """
     machine.require_native(engine.precision, engine.device)
-    _quiet()
-    import transformers
-
     words = load_tokenizer(located, engine.remote_code)
-    try:
-        model, info = getattr(transformers, kind).from_pretrained(
-            located.folder, use_safetensors=True, trust_remote_code=engine.remote_code,
-            output_loading_info=True, local_files_only=True, dtype=_dtype(located, engine),
-        )  # fmt: skip
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise ValueError(_reason(located, error)) from None
+    options = {"use_safetensors": True, "output_loading_info": True, "local_files_only": True}
+    options |= {"trust_remote_code": engine.remote_code, "dtype": _dtype(located, engine)}
+    with _loading(located):
+        import transformers
+
+        model, info = getattr(transformers, kind).from_pretrained(located.folder, **options)
     is_used = kind != "AutoModel"  # a pooler, which embeddings do without
     if missing := sorted(name for name in info["missing_keys"] if is_used or "pooler" not in name):
         raise ValueError(
@@ -134,7 +121,7 @@ def load_transformer(
         model = _adapted(model, adapter)
     n_embeddings = model.get_input_embeddings().weight.shape[0]
     pad = tokens.pad_id(words, n_embeddings, located.id)
-    if len(words("a")["input_ids"]) and max(words.get_vocab().values()) >= n_embeddings:
+    if len(words("a")["input_ids"]):
         _require_vocabulary(words, n_embeddings, located.id)
     longest = most_tokens(model.config, words)
     model.config.get_text_config().pad_token_id = pad
@@ -204,10 +191,7 @@ def _require_applied(model: Any, adapter: Located) -> None:
 
 
 def _dtype(located: Located, engine: Engine) -> Any:
-    """Return the type of weights: for bf16 as stored, but float16 as bfloat16.
-
-    Activations may need the range of bfloat16.
-    """
+    """Return the type of weights: for bf16 as stored, but bfloat16, of wider range, for float16."""
     import torch
 
     if engine.precision == "fp32":
@@ -226,16 +210,8 @@ def most_tokens(config: Any, words: Any) -> int:
     return int(min(positions or 1 << 30, words.model_max_length))
 
 
-def embedding_width(config: Any) -> int:
-    """Return the number of dimensions of a model's hidden states."""
-    return int(config.get_text_config().hidden_size)
-
-
 def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
-    """Return pooling, whether normalised, and most tokens of a sentence-transformers model.
-
-    None for a model that is none.
-    """
+    """Return pooling, normalisation and most tokens of a sentence-transformers model, else None."""
     path = folder / "modules.json"
     if not path.exists():
         return None
@@ -244,10 +220,11 @@ def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
         raise ValueError(f"{folder}: sentence-transformers module {unknown.pop()} is not supported")
     stored = json.loads((folder / "1_Pooling/config.json").read_text())
     modes = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken"}
+    own = stored.get("pooling_mode")
     is_on = [
         mode
         for mode, key in modes.items()
-        if stored.get("pooling_mode") in (mode, key) or stored.get(f"pooling_mode_{key}") is True
+        if own in (mode, key) or stored.get(f"pooling_mode_{key}") is True
     ]
     if len(is_on) != 1:
         raise ValueError(f"{folder}: its pooling must be one of {', '.join(modes)}")
@@ -256,18 +233,18 @@ def sentence_pooling(folder: Path) -> tuple[str, bool, int | None] | None:
     return is_on[0], "Normalize" in kinds, most
 
 
-def _quiet() -> None:
-    """Keep bars and advice of transformers from between our own lines."""
+@contextlib.contextmanager
+def _loading(located: Located) -> Iterator[None]:
+    """Load with transformers silent, whose errors become a ValueError of one line."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def _reason(located: Located, error: Exception) -> str:
-    if "trust_remote_code" in str(error):
-        return (
-            f"{located.id} brings its own Python code, which is not run unless you trust it: "
-            "--trust-remote-code"
-        )
-    return f"{located.id} cannot be loaded: {one_line(error, 200)}"
+    try:
+        yield
+    except (ValueError, OSError, KeyError, ImportError, RuntimeError) as error:
+        reason = f"cannot be loaded: {one_line(error, 200)}"
+        if "trust_remote_code" in str(error):
+            reason = "brings its own Python code, which is not run unless you trust it: "
+            reason += "--trust-remote-code"
+        raise ValueError(f"{located.id} {reason}") from None

@@ -8,12 +8,11 @@ import numpy as np
 
 from rmsweep.cache.building import assemble, first_stage, model_stages, models
 from rmsweep.cache.building.first_stage import FirstStage
-from rmsweep.cache.building.model_stages import ModelStage
+from rmsweep.cache.building.model_stages import ModelStage, Stages
 from rmsweep.cache.building.request import BuildRequest
-from rmsweep.cache.building.stages import Stage, remove_stale
+from rmsweep.cache.building.stages import remove_stale
 
 Say = Callable[[str], None]
-Stages = Mapping[str, Stage]  # by split
 
 
 def enter_texts(request: BuildRequest, say: Say) -> Stages:
@@ -21,7 +20,7 @@ def enter_texts(request: BuildRequest, say: Say) -> Stages:
 
     ValueError or OSError, before anything is written, for a build that could not be finished.
     """
-    assemble.require_free(request.root, _files(request))
+    assemble.require_free(request.root, request.names)
     model_stages.pooling_and_cut(request)  # may refuse
     plans = first_stage.plan_first_stages(request)
     _require_room(request, plans)
@@ -65,17 +64,10 @@ def run_build(request: BuildRequest, entered: Stages, say: Say) -> list[Path]:
     return assemble.join_golden(request.root, request.names, embedded, golden)
 
 
-def _files(request: BuildRequest) -> list[Path]:
-    """Return the files that only a build may have written."""
-    by_split = assemble.cache_files(request.root, request.names).values()
-    return [path for paths in by_split for path in paths if path.suffix == ".npy"]
-
-
 def _require_room(request: BuildRequest, plans: Mapping[str, FirstStage]) -> None:
     """Raise OSError where the disk has no room for the embeddings: as parts, and joined."""
-    width = models.embedding_width(
-        models.model_config(request.backbone, request.engine.remote_code)
-    )
+    config = models.model_config(request.backbone, request.engine.remote_code)
+    width = int(config.get_text_config().hidden_size)
     shapes = [plan.identity for plan in plans.values()]
     n_responses = sum(shape["prompts"] * shape["responses"] for shape in shapes)
     needed = 2 * n_responses * width * np.dtype(request.dtype).itemsize
@@ -84,7 +76,7 @@ def _require_room(request: BuildRequest, plans: Mapping[str, FirstStage]) -> Non
         remove_stale(request.root, path.name)
     present = [path for path in joined if path.exists()]  # is kept, or makes room
     for split in plans:
-        folder = model_stages.embeddings_folder(request, split)
+        folder = request.folder("embeddings", split)
         remove_stale(folder, "part-*")
         present += folder.glob("part-*.npy")
     needed -= sum(path.stat().st_size for path in present)

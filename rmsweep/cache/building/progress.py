@@ -36,8 +36,10 @@ class Progress:
             f"{self.texts / spent:,.1f} texts/s, {self.tokens / spent:,.0f} tokens/s"
             f"{f' in {duration(spent)}' if last else left}"
         )
-        start, end = ("\r", "\033[K" + "\n" * last) if self.is_terminal else ("", "\n")
-        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+        end = "\n" if last or not self.is_terminal else ""
+        if self.is_terminal:
+            text = f"\r{text}\033[K"
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -7,21 +7,21 @@ from typing import Any
 from rmsweep.cache.building.stages import Stage, json_digest, read_json, write_json
 
 
-def record_path(root: Path, path: Path) -> Path:
+def record_path(path: Path) -> Path:
     """Return the path of the record of what was written to path."""
-    return root / "stages" / f"{path.stem}.json"
+    return path.parent / "stages" / f"{path.stem}.json"
 
 
-def note_file(root: Path, path: Path, source: Stage, sha256: str | None) -> None:
+def note_file(path: Path, source: Stage, sha256: str | None) -> None:
     """Record that path holds the parts of a stage; sha256: null while they are not written."""
     parts = None if sha256 is None else source.contents()
     noted = {"file": path.name, "sha256": sha256, "stage": source.identity, "parts": parts}
-    write_json(record_path(root, path), noted)
+    write_json(record_path(path), noted)
 
 
-def is_joined(root: Path, path: Path, source: Stage) -> bool:
+def is_joined(path: Path, source: Stage) -> bool:
     """Tell whether path holds the parts of a stage as they are now."""
-    record = record_path(root, path)
+    record = record_path(path)
     if not path.exists() or not record.exists():
         return False
     noted = read_json(record)
@@ -48,7 +48,7 @@ def origin(path: Path) -> dict[str, Any] | None:
 
     The share is None while parts are missing.
     """
-    record = record_path(path.parent, path)
+    record = record_path(path)
     if not record.exists():
         return None
     stage = stages_under(path.parent).get(read_json(record)["stage"])

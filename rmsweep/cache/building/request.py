@@ -9,27 +9,15 @@ from rmsweep.cache.building import models
 from rmsweep.cache.building.generate import Sampling
 from rmsweep.cache.building.hub import Located
 from rmsweep.cache.building.models import Engine
-from rmsweep.cache.building.texts import POLICIES
-
-COUNTS = (
-    "batch_tokens",
-    "part_responses",
-    "max_prompt_tokens",
-    "embed_tokens",
-    "embed_prompt_tokens",
-)
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """The request for a build.
-
-    sources: files by split, or of pairs. names: in file names, of base_llm, backbone and dataset.
-    """
+    """The request for a build."""
 
     root: Path
-    sources: Mapping[str, str]
-    names: Mapping[str, str]
+    sources: Mapping[str, str]  # files by split, or of pairs
+    names: Mapping[str, str]  # in file names, of base_llm, backbone and dataset
     columns: Mapping[str, str]
     prompt_format: str
     n_prompts: Mapping[str, int | None]
@@ -62,26 +50,23 @@ class BuildRequest:
                 raise ValueError(
                     f"{field} {name!r} names files: letters, digits, '.', '-' and '_' only"
                 )
-        _require_one_of("--empty", self.empty, POLICIES)
-        _require_one_of("--unequal", self.unequal, ("refuse", "drop"))
         if "{prompt}" not in self.prompt_format:
             raise ValueError(f"--prompt-format must hold {{prompt}}, got {self.prompt_format!r}")
         for split, n in self.n_prompts.items():
-            if n is not None and n < 1:
-                raise ValueError(f"--{split}-prompts must be >= 1, got {n}")
+            _require_at_least_1(f"{split}_prompts", n)
         for sampling in self.sampling.values():
             _check_sampling(sampling)
-        for field in COUNTS:
-            value = getattr(self, field)
-            if value is not None and value < 1:
-                raise ValueError(f"--{field.replace('_', '-')} must be >= 1, got {value}")
+        _require_at_least_1("batch_tokens", self.batch_tokens)
+        _require_at_least_1("part_responses", self.part_responses)
+        _require_at_least_1("max_prompt_tokens", self.max_prompt_tokens)
+        _require_at_least_1("embed_tokens", self.embed_tokens)
+        _require_at_least_1("embed_prompt_tokens", self.embed_prompt_tokens)
         if not 0 <= self.shard[0] < self.shard[1]:
             raise ValueError(f"--shard must be I/N with 0 <= I < N, got {self.shard}")
         if self.base_llm is not None:
             self._check_lengths(self.base_llm)
         if self.reward_model is not None:
             models.require_head(self.reward_model, self.reward_output, self.engine.remote_code)
-
         if self.until is not None and self.until not in self.kinds:
             raise ValueError(
                 f"--until must be one of this build's stages, {', '.join(self.kinds)}; got "
@@ -110,9 +95,12 @@ class BuildRequest:
                 f"--max-new-tokens are {needed}"
             )
 
-    def folder(self, stage: str, *names: str) -> Path:
-        """Return the folder of a stage, named after what the stage depends on."""
-        return self.root / "stages" / "-".join([stage, *names])
+    def folder(self, kind: str, split: str) -> Path:
+        """Return the folder of a split's stage, or of pairs, named after what it depends on."""
+        used = ["dataset", "backbone"] if self.is_pairs else ["base_llm", "backbone", "dataset"]
+        names = [self.names[name] for name in used if name != "backbone" or kind == "embeddings"]
+        parts = [kind, *names] if kind == "pairs" else [kind, *names, split]
+        return self.root / "stages" / "-".join(parts)
 
 
 def _check_sampling(sampling: Sampling) -> None:
@@ -122,10 +110,9 @@ def _check_sampling(sampling: Sampling) -> None:
         raise ValueError(f"--temperature must be > 0, got {sampling.temperature}")
     if not 0 < sampling.top_p <= 1:
         raise ValueError(f"--top-p must be in (0, 1], got {sampling.top_p}")
-    if sampling.max_new_tokens < 1:
-        raise ValueError(f"--max-new-tokens must be >= 1, got {sampling.max_new_tokens}")
+    _require_at_least_1("max_new_tokens", sampling.max_new_tokens)
 
 
-def _require_one_of(option: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ValueError(f"{option} must be {' or '.join(valid)}, got {value!r}")
+def _require_at_least_1(field: str, n: int | None) -> None:
+    if n is not None and n < 1:
+        raise ValueError(f"--{field.replace('_', '-')} must be >= 1, got {n}")

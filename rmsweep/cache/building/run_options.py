@@ -14,7 +14,7 @@ from rmsweep.annotation import pairing
 from rmsweep.cache.building.stages import write_bytes
 from rmsweep.cache.layout import open_files, open_pairs
 
-QUANTITY = 2000  # at most, in the command
+MOST_QUANTITY = 2000  # in the command
 GOLDEN = "reward_scale: std # of all train golden rewards\nsynthetic: null\n"
 
 
@@ -28,13 +28,14 @@ def write_options_and_command(root: Path, names: Mapping[str, str]) -> str:
     option_of = {group: _option(folder, group, name, is_pairs) for group, name in names.items()}
     if is_pairs:
         n_pairs = open_pairs(root, names["dataset"], names["backbone"]).n_pairs
-        most = n_pairs - round(_held_out() * n_pairs)
+        text = (paths.SHIPPED / "conf/evaluation/held_out_pairs.yaml").read_text()
+        most = n_pairs - round(float(yaml.safe_load(text)["held_out"]) * n_pairs)
     else:
         cache = open_files(root, names["base_llm"], names["backbone"], names["dataset"])
-        shape = (cache.train_prompts, cache.train_responses)
-        most = pairing.most_pairs(*shape, "random", "same_prompt")
+        n_prompts, k = cache.train_golden.shape
+        most = pairing.most_pairs(n_prompts, k, "random", "same_prompt")
     options = [f"{group}={option}" for group, option in option_of.items()]
-    options += [f"quantity={min(QUANTITY, most)}", f"cache.root={_hydra(root)}"]
+    options += [f"quantity={min(MOST_QUANTITY, most)}", f"cache.root={_hydra(root)}"]
     return shlex.join(["rmsweep", "run", "--config-dir", str(folder), *options])
 
 
@@ -47,20 +48,19 @@ def _hydra(root: Path) -> str:
 
 def _option(folder: Path, group: str, name: str, is_pairs: bool) -> str:
     """Return an option with this file stem: one that comes with rmsweep, or a new one."""
-    option = re.sub(r"\W", "_", name)
-    is_set = is_pairs and group == "dataset"
-    option += "_pairs" * (is_set and not option.endswith("_pairs"))
-    stem = f"stem: {json.dumps(name)}"
-    text = _pairs_text(stem) if is_set else f"{stem}\n{GOLDEN * (group == 'dataset')}"
+    option, text = re.sub(r"\W", "_", name), f"stem: {json.dumps(name)}\n"
+    if group == "dataset" and is_pairs:
+        option, text = f"{option.removesuffix('_pairs')}_pairs", _pairs_text(text.strip())
+    elif group == "dataset":
+        text += GOLDEN
     shipped = paths.SHIPPED / "conf" / group / f"{option}.yaml"
     if shipped.exists() and yaml.safe_load(shipped.read_text()) != yaml.safe_load(text):
         option += "_built"
     path = folder / group / f"{option}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
+    package = text[: text.index("\n") + 1] if text.startswith("# @") else ""  # must come first
     note = "# built with rmsweep cache build\n"
-    head, _, rest = text.partition("\n")
-    whole = f"{head}\n{note}{rest}" if head.startswith("# @") else note + text
-    write_bytes(path, whole.encode())
+    write_bytes(path, (package + note + text.removeprefix(package)).encode())
     return option
 
 
@@ -69,9 +69,3 @@ def _pairs_text(stem: str) -> str:
     shipped = (paths.SHIPPED / "conf/dataset/hh_harmless_pairs.yaml").read_text()
     package, _, text = shipped.split("\n", 2)
     return package + "\n" + re.sub(r"stem: .*", stem, text)
-
-
-def _held_out() -> float:
-    """Return the share of labelled pairs that is judged, not trained on."""
-    path = paths.SHIPPED / "conf/evaluation/held_out_pairs.yaml"
-    return float(yaml.safe_load(path.read_text())["held_out"])

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rmsweep.cache.building.batching import Budget, in_batches, padded
+from rmsweep.cache.building.batching import Budget, Texts, outputs_of_texts, padded
 from rmsweep.cache.building.models import Loaded
 from rmsweep.cache.building.progress import Progress
-from rmsweep.cache.building.tokens import Cut, encode_pairs
+from rmsweep.cache.building.tokens import Cut
 
 
 def cut_at(response: str, stop: str | None) -> str:
@@ -17,43 +17,34 @@ def cut_at(response: str, stop: str | None) -> str:
 
 
 def _pad(batch: Sequence[Sequence[int]], usual: int) -> int:
-    """Return a token to fill a batch with that ends none of its texts.
-
-    Models with a head on the last token take the last one that is not the pad token for it.
-    """
+    """Return a token to fill a batch with that ends none of its texts."""
+    # Models with a head on the last token take the last one that is not the pad token for it.
     ends = {sequence[-1] for sequence in batch if len(sequence)}
     return next(token for token in itertools.chain([usual], itertools.count()) if token not in ends)
 
 
 def score_texts(
-    loaded: Loaded, prompts: Sequence[str], responses: Sequence[str], output: int, cut: Cut,
-    budget: Budget, progress: Progress,
-) -> tuple[np.ndarray, dict[str, int]]:  # fmt: skip
-    """Return the golden reward of each response, (n,) float32: the logit of the model's output.
+    loaded: Loaded, texts: Texts, output: int, cut: Cut, budget: Budget, progress: Progress
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Return golden rewards, (n,) float32, which are logits of an output, and counts of tokens.
 
     ValueError where one is NaN or infinite.
     """
-    sequences, n_cut = encode_pairs(loaded.tokenizer, prompts, responses, cut)
-    golden = np.zeros(len(sequences), np.float32)
-    lengths, done = [len(sequence) for sequence in sequences], 0
 
-    def run(rows: np.ndarray) -> None:
-        nonlocal done
-        batch = [sequences[row] for row in rows]
+    def logits_of(batch: list[list[int]]) -> np.ndarray:
         pad = _pad(batch, loaded.pad)
         ids, mask = loaded.tensors(*padded(batch, pad, "right"))
         loaded.model.config.get_text_config().pad_token_id = pad
         with loaded.inference():
             logits = loaded.model(input_ids=ids, attention_mask=mask).logits
-        golden[rows] = logits[:, output].float().cpu().numpy()
-        done += len(rows)
-        progress.advance(len(rows), sum(map(len, batch)), done / len(sequences))
+        rewards: np.ndarray = logits[:, output].float().cpu().numpy()
+        return rewards
 
-    in_batches(lengths, budget, run)
+    golden, counts = outputs_of_texts(loaded, texts, cut, budget, progress, logits_of)
     if not np.isfinite(golden).all():
         row = int(np.argmax(~np.isfinite(golden)))
         raise ValueError(
-            f"{loaded.id} gave the reward {golden[row]} to {responses[row][:60]!r}; "
+            f"{loaded.id} gave the reward {golden[row]} to {texts[1][row][:60]!r}; "
             "try --precision fp32"
         )
-    return golden, {"texts": len(sequences), "tokens": sum(lengths), "truncated": n_cut}
+    return golden, counts

@@ -57,7 +57,7 @@ def _only_file(name: str) -> str:
 
 
 def read_source(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Return a file's rows; columns: our name of a column by the file's: {"question": "prompt"}."""
+    """Return the rows of a file, with its columns renamed, such as {"question": "prompt"}."""
     try:
         table = _read(path)
     except (ValueError, pa.ArrowException, csv.Error, EOFError, gzip.BadGzipFile) as error:
@@ -90,10 +90,7 @@ def _read(path: Path) -> pd.DataFrame:
 def prompts_of(table: pd.DataFrame, path: Path) -> list[str]:
     """Return the prompt of each row: column prompt, else of HH-RLHF's transcripts in chosen."""
     if "prompt" not in table and "chosen" in table:
-        return [
-            _split(text, path, row)[0]
-            for row, text in enumerate(text_column(table, "chosen", path))
-        ]
+        return [prompt for prompt, _ in _split_column(table, "chosen", path)]
     return text_column(table, "prompt", path)
 
 
@@ -101,15 +98,13 @@ def responses_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     """Return a row for each response, and how many prompts have none.
 
     The columns are prompt, response and, where the file has them, golden_reward and prompt_id.
-
     UltraFeedback's column completions, a list of responses with an overall_score, is unfolded.
     """
     n_bare = 0
     if "response" not in table and "completions" in table:
         table, n_bare = _unfolded(table, path)
-    columns: dict[str, Any] = {
-        name: text_column(table, name, path) for name in ("prompt", "response")
-    }
+    columns: dict[str, Any] = {"prompt": text_column(table, "prompt", path)}
+    columns["response"] = text_column(table, "response", path)
     if "prompt_id" in table:
         columns["prompt_id"] = table["prompt_id"].to_numpy()
     if "golden_reward" in table:
@@ -151,23 +146,14 @@ def pairs_of(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     Without a column prompt, chosen and rejected are HH-RLHF's transcripts; pairs that part before
     the last turn are dropped. ValueError for a subset that is none of RewardBench's.
     """
-    texts = {name: text_column(table, name, path) for name in ("chosen", "rejected")}
     if "prompt" in table:
-        pairs = pd.DataFrame({"prompt": text_column(table, "prompt", path)} | texts)
+        names = ("prompt", "chosen", "rejected")
+        pairs = pd.DataFrame({name: text_column(table, name, path) for name in names})
         is_kept = pd.Series(True, pairs.index)
     else:
-        chosen, rejected = (
-            [_split(text, path, row) for row, text in enumerate(values)]
-            for values in texts.values()
-        )
-        pairs = pd.DataFrame(
-            {
-                "prompt": [prompt for prompt, _ in chosen],
-                "chosen": [response for _, response in chosen],
-                "rejected": [response for _, response in rejected],
-            }
-        )
-        is_kept = pd.Series([a == b for (a, _), (b, _) in zip(chosen, rejected, strict=True)])
+        pairs = pd.DataFrame(_split_column(table, "chosen", path), columns=["prompt", "chosen"])
+        rejected = pd.DataFrame(_split_column(table, "rejected", path))
+        pairs["rejected"], is_kept = rejected[1], pairs["prompt"] == rejected[0]
     if "subset" in table:
         pairs["subset"] = text_column(table, "subset", path)
         rewardbench_subsets.check_subsets(pairs["subset"].unique(), path)
@@ -211,15 +197,16 @@ def _is_chat(value: Any) -> bool:
     return isinstance(value, list | np.ndarray) and len(value) > 0 and isinstance(value[-1], dict)
 
 
-def _split(transcript: str, path: Path, row: int) -> tuple[str, str]:
-    """Return the prompt, up to the last "Assistant:", and the response of a transcript."""
-    head, marker, response = transcript.rpartition(ASSISTANT)
-    if not marker:
-        raise ValueError(
-            f"{path}: without a column prompt, chosen must be a transcript with "
-            f"{ASSISTANT!r}, got {transcript[:60]!r} in row {row}"
-        )
-    return head + marker, response
+def _split_column(table: pd.DataFrame, name: str, path: Path) -> list[tuple[str, str]]:
+    """Return prompts, up to the last "Assistant:", and responses of a column of transcripts."""
+    parts = [text.rpartition(ASSISTANT) for text in text_column(table, name, path)]
+    for row, (_, marker, text) in enumerate(parts):
+        if not marker:
+            raise ValueError(
+                f"{path}: without a column prompt, chosen must be a transcript with "
+                f"{ASSISTANT!r}, got {text[:60]!r} in row {row}"
+            )
+    return [(head + marker, response) for head, marker, response in parts]
 
 
 def _names(table: pd.DataFrame) -> str:

@@ -22,16 +22,19 @@ from rmsweep import files, provenance
 FORMAT = 2  # of stage folders; raised when an old one can no longer be gone on with
 MOST_PARTS = 1_000_000
 STALE_S = 3600  # since the last byte of an unfinished file
-FIELDS: dict[str, Any] = {  # of manifests, marks and records, where they are there
-    "file": str, "sha256": str | None, "rows": int, "counts": dict, "stage": str, "identity": dict,
-    "n_parts": int, "input": str | None, "model": str, "revision": str, "format": int,
-}  # fmt: skip
-PACKAGES = ("transformers", "tokenizers", "safetensors", "peft", "huggingface_hub")
+FIELDS: dict[Any, tuple[str, ...]] = {  # of manifests, marks and records, by their type
+    str: ("file", "stage", "model", "revision"),
+    str | None: ("sha256", "input"),
+    int: ("rows", "n_parts", "format"),
+    dict: ("counts", "identity"),
+}
+TEXT_PACKAGES = ("transformers", "tokenizers", "safetensors", "peft", "huggingface_hub")
+Fields = Mapping[str, Any]  # plain JSON
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one split.
+    """A stage of a build, for one split.
 
     Part i is done when its mark part-i.json, written last, is there and names the same part i of
     the stage before as is there now.
@@ -74,17 +77,13 @@ class Stage:
         """Return a hash of all parts' bytes, as noted."""
         return json_digest([self.sha256(part) for part in range(self.n_parts)])
 
-    def write_table(
-        self, part: int, table: pa.Table, counts: Mapping[str, Any], **noted: Any
-    ) -> None:
+    def write_table(self, part: int, table: pa.Table, counts: Fields, **noted: Any) -> None:
         """Write a part that is a table, and its mark with counts and what else is noted."""
         memory = io.BytesIO()
         pq.write_table(table, memory, compression="zstd")
         self._write(part, "parquet", memory.getvalue(), len(table), {"counts": counts, **noted})
 
-    def write_array(
-        self, part: int, array: np.ndarray, counts: Mapping[str, Any], **noted: Any
-    ) -> None:
+    def write_array(self, part: int, array: np.ndarray, counts: Fields, **noted: Any) -> None:
         """Write a part that is an array, and its mark with counts and what else is noted."""
         memory = io.BytesIO()
         np.save(memory, array, allow_pickle=False)
@@ -134,10 +133,7 @@ class Stage:
 
 
 def open_stage(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    identity: Mapping[str, Any],
-    before: Stage | None = None,
+    folder: Path, manifest: Fields, identity: Fields, before: Stage | None = None
 ) -> Stage:
     """Return the stage in folder, begun where there is none.
 
@@ -161,7 +157,7 @@ def open_stage(
     return Stage(folder, identity["n_parts"], json_digest(identity), before)
 
 
-def require_format(folder: Path, identity: Mapping[str, Any]) -> None:
+def require_format(folder: Path, identity: Fields) -> None:
     """Raise ValueError where another version of rmsweep made a stage in another way."""
     if identity["format"] != FORMAT:
         raise ValueError(
@@ -180,7 +176,7 @@ def json_digest(value: Any) -> str:
 def text_versions() -> dict[str, str]:
     """Return versions of all that makes text into embeddings, by package."""
     versions = provenance.versions()
-    for name in PACKAGES:
+    for name in TEXT_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
@@ -208,11 +204,17 @@ def opened_whole(path: Path) -> Iterator[io.BufferedRandom]:
         with files.whole(path) as unfinished, open(unfinished, "wb+") as file:
             yield file
     except OSError as error:
-        raise _unwritable(path, error) from None
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise OSError(
+            f"{path} cannot be written: {error.strerror} ({free / 1e9:.1f} GB free); make room and "
+            "repeat the command, which goes on from here"
+        ) from None
 
 
 def remove_stale(folder: Path, pattern: str) -> None:
-    """Remove what killed processes left of files whose names match; what is being written is young.
+    """Remove unfinished files that match and are old, as killed processes leave them.
 
     Shards of one build may write side by side, on several machines, so a lock would not tell.
     """
@@ -220,17 +222,6 @@ def remove_stale(folder: Path, pattern: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - unfinished.stat().st_mtime > STALE_S:
                 unfinished.unlink()
-
-
-def _unwritable(path: Path, error: OSError) -> OSError:
-    """Return the same error, saying what a user can do where there is no room."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return error
-    free = shutil.disk_usage(path.parent).free
-    return OSError(
-        f"{path} cannot be written: {error.strerror} ({free / 1e9:.1f} GB free); make room and "
-        "repeat the command, which goes on from here"
-    )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -258,10 +249,11 @@ def read_json(path: Path) -> Any:
     return noted
 
 
-def _check_fields(noted: Mapping[str, Any]) -> None:
-    for name, kind in FIELDS.items():
-        if name in noted and not isinstance(noted[name], kind):
-            raise ValueError(f"{name} is a {type(noted[name]).__name__}")
+def _check_fields(noted: Fields) -> None:
+    for kind, names in FIELDS.items():
+        for name in names:
+            if name in noted and not isinstance(noted[name], kind):
+                raise ValueError(f"{name} is a {type(noted[name]).__name__}")
     if not 0 <= noted.get("n_parts", 0) <= MOST_PARTS:
         raise ValueError(f"n_parts is {noted['n_parts']}")
     if Path(noted.get("file", "")).name != noted.get("file", ""):
@@ -271,7 +263,7 @@ def _check_fields(noted: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is no count")
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
+def _difference(before: Fields, now: Fields, path: str = "") -> str:
     """Return the fields that differ, with both values."""
     differences = []
     for name in sorted({*before, *now}):

@@ -6,17 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-POLICIES = ("refuse", "keep", "drop")
-
 
 @dataclass(frozen=True)
 class PreparedTexts:
-    """The texts of a split, in order of prompt_id, and counts of what was left out and why.
+    """The texts of a split, in order of prompt_id, and counts of what was left out and why."""
 
-    table: a row for each response, or for each prompt without any.
-    """
-
-    table: pd.DataFrame
+    table: pd.DataFrame  # a row for each response, or for each prompt without any
     counts: dict[str, int]
 
     @property
@@ -40,8 +35,12 @@ def without(prepared: PreparedTexts, other: PreparedTexts) -> PreparedTexts:
         raise ValueError(
             f"no train prompts are left: all {counts['in_other_split']} are test prompts, too"
         )
-    kept = table[~is_out]
-    return PreparedTexts(kept.assign(prompt_id=pd.factorize(kept["prompt_id"])[0]), counts)
+    return PreparedTexts(renumbered(table[~is_out]), counts)
+
+
+def renumbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with prompt_ids 0, 1, 2 ... in the order in which they appear."""
+    return rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
 
 
 def prepare_prompts(
@@ -91,8 +90,16 @@ def prepare_responses(
         )
     key = "prompt_id" if "prompt_id" in table else "prompt"
     rows = table.assign(prompt_id=pd.factorize(table[key])[0])
-    counts = {"rows": len(rows), "empty_responses": int((rows["response"].str.strip() == "").sum())}
-    rows = _without_empty(rows, empty, name)
+    is_empty = rows["response"].str.strip() == ""
+    counts = {"rows": len(rows), "empty_responses": int(is_empty.sum())}
+    if is_empty.any() and empty == "refuse":
+        raise ValueError(
+            f"{name}: {is_empty.sum()} of {len(rows)} responses are empty, the first in row "
+            f"{is_empty.to_numpy().argmax()}: --empty keep embeds the prompt alone, --empty drop "
+            "drops their prompts"
+        )
+    if empty == "drop":
+        rows = rows[~rows["prompt_id"].isin(rows.loc[is_empty, "prompt_id"])]
     k_of = rows.groupby("prompt_id")["response"].size()
     k = int(k_of.mode().iloc[-1]) if len(k_of) else 0
     if (k_of != k).any() and unequal == "refuse":
@@ -107,36 +114,23 @@ def prepare_responses(
     if k < 2:
         raise ValueError(f"{name}: prompts must have at least 2 responses, found {k} for most")
     counts["unequal_prompts"] = int((k_of != k).sum()) + n_bare
-    rows = rows.assign(prompt_id=pd.factorize(rows["prompt_id"])[0])
-    rows = rows.sort_values("prompt_id", kind="stable", ignore_index=True)
+    rows = renumbered(rows).sort_values("prompt_id", kind="stable", ignore_index=True)
     rows["response_id"] = np.tile(np.arange(k), len(rows) // k)
     return PreparedTexts(rows, counts)
 
 
-def _without_empty(rows: pd.DataFrame, empty: str, name: str) -> pd.DataFrame:
-    is_empty = rows["response"].str.strip() == ""
-    if not is_empty.any() or empty == "keep":
-        return rows
-    if empty == "refuse":
-        row = int(is_empty.to_numpy().argmax())
-        raise ValueError(
-            f"{name}: {int(is_empty.sum())} of {len(rows)} responses are empty, the first in row "
-            f"{row}: --empty keep embeds the prompt alone, --empty drop drops their prompts"
-        )
-    return rows[~rows["prompt_id"].isin(rows.loc[is_empty, "prompt_id"])]
-
-
 def prepare_pairs(table: pd.DataFrame, empty: str, name: str) -> PreparedTexts:
-    """Return labelled pairs, a row a pair; those with an empty response refused, kept or dropped.
+    """Return labelled pairs, a row a pair, without those of equal responses, which have no label.
 
-    Pairs of equal responses, which have no label, are dropped. name: of the source, in messages.
+    empty: whether pairs with an empty response are refused, kept or dropped. name: of the source,
+    in messages.
     """
     texts = table[["chosen", "rejected"]]
     is_empty = texts.apply(lambda text: text.str.strip() == "").any(axis=1)
     if is_empty.any() and empty == "refuse":
         raise ValueError(
-            f"{name}: {int(is_empty.sum())} of {len(table)} pairs have an empty response, the "
-            f"first in row {int(is_empty.to_numpy().argmax())}: --empty keep or --empty drop"
+            f"{name}: {is_empty.sum()} of {len(table)} pairs have an empty response, the first in "
+            f"row {is_empty.to_numpy().argmax()}: --empty keep or --empty drop"
         )
     is_equal = table["chosen"] == table["rejected"]
     is_out = is_equal | is_empty if empty == "drop" else is_equal

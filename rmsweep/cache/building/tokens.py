@@ -7,15 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cut:
-    """The part that is kept of a text that is too long.
+    """The part that is kept of a text that is too long: of a response always the first tokens."""
 
-    most: tokens in all, the tokenizer's own included. prompt_most: of the prompt; null: what the
-    response leaves. keep: the first or the last tokens of a prompt. Of a response the first.
-    """
-
-    most: int
-    prompt_most: int | None
-    keep: str
+    most: int  # tokens in all, the tokenizer's own included
+    prompt_most: int | None  # tokens of the prompt; null: what the response leaves
+    keep: str  # the first or the last tokens of a prompt
 
 
 def join_texts(prompt: str, response: str) -> tuple[str, int]:
@@ -31,21 +27,14 @@ def encode_pairs(
     tokenizer: Any, prompts: Sequence[str], responses: Sequence[str], cut: Cut
 ) -> tuple[list[list[int]], int]:
     """Return token ids of each (prompt, response), and how many of these texts were cut."""
-    joined = [
-        join_texts(prompt, response) for prompt, response in zip(prompts, responses, strict=True)
-    ]
-    encoded = tokenizer(
-        [text for text, _ in joined],
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
+    joined = [join_texts(*pair) for pair in zip(prompts, responses, strict=True)]
+    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+    encoded = tokenizer([text for text, _ in joined], **options)
     before, after = special_tokens(tokenizer)
     room = cut.most - len(before) - len(after)
     sequences, n_cut = [], 0
-    for ids, offsets, (_, edge) in zip(
-        encoded["input_ids"], encoded["offset_mapping"], joined, strict=True
-    ):
+    rows = zip(encoded["input_ids"], encoded["offset_mapping"], joined, strict=True)
+    for ids, offsets, (_, edge) in rows:
         n_prompt = sum(start < edge for start, _ in offsets)
         kept = _cut(ids[:n_prompt], ids[n_prompt:], room, cut)
         n_cut += len(kept) < len(ids)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rmsweep import machine
 from rmsweep.cache.building import embed, hub, models, records
-from rmsweep.cache.building.batching import Budget
+from rmsweep.cache.building.batching import Budget, Texts
 from rmsweep.cache.building.progress import Progress
 from rmsweep.cache.building.stages import Stage, file_digest, read_json, require_format
 from rmsweep.cache.building.tokens import Cut
@@ -29,10 +29,9 @@ class Finding:
 
 
 def verify_cache(root: Path, sample: int, seed: int, remote_code: bool) -> Iterator[Finding]:
-    """Yield findings on all caches in a folder.
+    """Yield findings on all caches in a folder; FileNotFoundError where no build wrote any.
 
     sample: responses of each file to embed again; 0 for none.
-    FileNotFoundError where no build wrote anything in the folder.
     """
     if not (root / "stages").is_dir():
         raise FileNotFoundError(
@@ -72,18 +71,14 @@ def _parts(stage: Stage) -> Finding:
             changed.append(stage.path(part).name)
         elif not stage.is_done(part):
             others += 1
-    wrong = []
-    if missing:
-        wrong.append(f"{missing} of {stage.n_parts} parts are missing: repeat the build")
-    if changed:
-        wrong.append(
-            f"{', '.join(changed[:3])} changed since it was written: remove it and repeat the build"
-        )
-    if others:
-        wrong.append(
-            f"{others} of {stage.n_parts} parts were made of another input: repeat the build"
-        )
-    return Finding(name, "; ".join(wrong) or None, f"{stage.n_parts} parts")
+    n, names, again = stage.n_parts, ", ".join(changed[:3]), "repeat the build"
+    checked = (
+        (missing, f"{missing} of {n} parts are missing: {again}"),
+        (names, f"{names} changed since it was written: remove it and {again}"),
+        (others, f"{others} of {n} parts were made of another input: {again}"),
+    )
+    wrong = "; ".join(text for is_wrong, text in checked if is_wrong)
+    return Finding(name, wrong or None, f"{n} parts")
 
 
 def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -> Finding:
@@ -95,7 +90,7 @@ def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -
     stage = stages.get(record["stage"])
     if stage is None:
         return Finding(path.name, "no manifest in stages/ is of what made it: repeat the build")
-    if not stage.left() and not records.is_joined(path.parent, path, stage):
+    if not stage.left() and not records.is_joined(path, stage):
         return Finding(path.name, "holds parts that are made anew since: repeat the build")
     return Finding(path.name, None, f"sha256 {record['sha256'][:16]}")
 
@@ -103,39 +98,33 @@ def _file(path: Path, record: dict[str, Any] | None, stages: dict[str, Stage]) -
 def _embedded_again(path: Path, stage: Stage, sample: int, seed: int, remote_code: bool) -> Finding:
     """Embed a sample again, and check its smallest cosine with what the cache holds."""
     assert stage.before is not None
-    prompts, responses, stored = _sample(path, stage.before, sample, seed)
-    what = f"{path.name}, {len(prompts)} texts embedded again"
-    embeddings = _embed(stage.manifest, prompts, responses, remote_code)
+    rows, stored = _sample(path, stage.before, sample, seed)
+    responses = [row["response"] for row in rows]
+    what = f"{path.name}, {len(rows)} texts embedded again"
+    texts = ([row["prompt"] for row in rows], responses)
+    embeddings = _embed(stage.manifest, texts, remote_code)
     norms = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(stored, axis=1)
     cosine = (embeddings * stored).sum(axis=1) / np.maximum(norms, 1e-12)
     worst = int(cosine.argmin())
     detail = f"smallest cosine {cosine[worst]:.6f}"
-    is_same = cosine[worst] >= LEAST_COSINE
     wrong = f"{detail} (must be {LEAST_COSINE}), of the response {responses[worst][:60]!r}"
-    return Finding(what, None if is_same else wrong, detail)
+    return Finding(what, None if cosine[worst] >= LEAST_COSINE else wrong, detail)
 
 
-def _sample(
-    path: Path, before: Stage, n: int, seed: int
-) -> tuple[list[str], list[str], np.ndarray]:
-    """Return prompts, responses and embeddings in the cache of n rows of a few parts."""
+def _sample(path: Path, before: Stage, n: int, seed: int) -> tuple[list[Any], np.ndarray]:
+    """Return n rows of the texts of a few parts, and their embeddings in the cache."""
     rng = np.random.default_rng(seed)
     stored = np.load(path, mmap_mode="r", allow_pickle=False)
     parts = rng.permutation(before.n_parts)[:N_PARTS]
-    prompts, responses, embeddings = [], [], []
+    rows: list[Any] = []
     for part, share in zip(parts, np.array_split(np.arange(n), len(parts)), strict=True):
         table = before.read_table(int(part))
-        for row in rng.permutation(len(table))[: len(share)].tolist():
-            text = table.slice(row, 1).to_pylist()[0]
-            prompts.append(text["prompt"])
-            responses.append(text["response"])
-            embeddings.append(stored[text["prompt_id"], text["response_id"]].astype(np.float32))
-    return prompts, responses, np.stack(embeddings)
+        rows += table.take(rng.permutation(len(table))[: len(share)]).to_pylist()
+    embeddings = np.stack([stored[row["prompt_id"], row["response_id"]] for row in rows])
+    return rows, embeddings.astype(np.float32)
 
 
-def _embed(
-    manifest: dict[str, Any], prompts: list[str], responses: list[str], remote_code: bool
-) -> np.ndarray:
+def _embed(manifest: dict[str, Any], texts: Texts, remote_code: bool) -> np.ndarray:
     """Return embeddings by the model and settings of a manifest; ValueError for another model."""
     name, revision, identity = manifest["model"], manifest["revision"], manifest["identity"]
     try:
@@ -151,11 +140,8 @@ def _embed(
     if located.revision != revision:
         raise ValueError(f"backbone {name} is now {located.revision}, the cache's is {revision}")
     device = machine.device(None)
-    native = "bf16" if machine.has_native_bf16(device) else "fp32"
-    precision = identity["precision"] if identity["precision"] == native else "fp32"
-    loaded = models.load_transformer(
-        located, "AutoModel", models.Engine(device, precision, remote_code)
-    )
-    progress = Progress("embedding again", 1, 1)
-    budget = Budget(BATCH_TOKENS)
-    return embed.embed_texts(loaded, prompts, responses, pooling, cut, budget, progress)[0]
+    is_bf16 = identity["precision"] == "bf16" and machine.has_native_bf16(device)
+    engine = models.Engine(device, "bf16" if is_bf16 else "fp32", remote_code)
+    loaded = models.load_transformer(located, "AutoModel", engine)
+    progress, budget = Progress("embedding again", 1, 1), Budget(BATCH_TOKENS)
+    return embed.embed_texts(loaded, texts, pooling, cut, budget, progress)[0]

@@ -27,7 +27,8 @@ def find_caches(paths: Sequence[Path]) -> list[tuple[Path, str]]:
         for file in files:
             if not (file.name.startswith("embd_") and file.suffix == ".npy"):
                 raise ValueError(f"{file} must be named embd_*.npy; or give the folder it is in")
-            caches[file.parent, embeddings.cache_name(file)] = None
+            split_off = file.stem.removesuffix("_train").removesuffix("_test")  # one cache
+            caches[file.parent, split_off.removeprefix("embd_")] = None
         if not files:
             raise FileNotFoundError(f"{path} holds no embd_*.npy; is it the cache.root you mean?")
     return list(caches)
@@ -48,16 +49,16 @@ def describe_cache(folder: Path, name: str) -> dict[str, Any]:
             "rewards": rewards.reward_statistics(golden),
             "embeddings": described | embeddings.duplicate_shares(hashes[split]),
         }
-    if len(headers) == 2:
-        overlap = embeddings.share_among(hashes["test"], hashes["train"])
-        splits["test"]["embeddings"]["share_in_train"] = overlap
-    whole = [headers[split] for split in SPLITS if split in headers]
-    files = [embedded for embedded, _ in whole], [rewarded.path for _, rewarded in whole]
+    is_whole = len(headers) == len(SPLITS)
+    if is_whole:
+        overlap = np.isin(hashes["test"], hashes["train"]).mean()
+        splits["test"]["embeddings"]["share_in_train"] = float(overlap)
+    files = [file for file, _ in headers.values()], [file.path for _, file in headers.values()]
     return {
         "name": name,
         "folder": str(folder),
         "kind": "golden",
-        "fingerprint": fingerprint(*files) if len(whole) == len(SPLITS) else None,
+        "fingerprint": fingerprint(*files) if is_whole else None,
         "splits": splits,
         "cautions": cautions.of_golden(splits),
     }
@@ -83,39 +84,30 @@ def _headers(folder: Path, name: str) -> dict[str, tuple[checks.Header, checks.H
 
 
 def _shape(header: checks.Header) -> dict[str, Any]:
-    n_prompts, k, dim = header.shape
-    return {
-        "prompts": n_prompts,
-        "responses": k,
-        "dim": dim,
-        "dtype": header.dtype.name,
-        "bytes": header.path.stat().st_size,
-    }
+    shape = dict(zip(("prompts", "responses", "dim"), header.shape, strict=True))
+    return shape | {"dtype": header.dtype.name, "bytes": header.path.stat().st_size}
 
 
 def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
-    """Return all there is to know of labelled pairs, as plain JSON."""
-    path = folder / f"embd_{name}.npy"
-    dataset, backbone = _pair_stems(folder, name.removeprefix("pairs_"))
-    pairs = open_pairs(folder, dataset, backbone)
-    header = checks.read_header(path, checks.EMBEDDING_DTYPES)
+    pairs = open_pairs(folder, *_pair_stems(folder, name.removeprefix("pairs_")))
+    header = checks.read_header(pairs.path, checks.EMBEDDING_DTYPES)
     described, hashes = embeddings.embedding_statistics(embeddings.read_blocks(header))
     distances = np.concatenate([_distances(block) for block in embeddings.read_blocks(header)])
+    described |= {
+        "share_equal_pairs": float((hashes[:, 0] == hashes[:, 1]).mean()),
+        "share_duplicate": float(1 - len(np.unique(hashes, axis=0)) / len(hashes)),
+        "distance_mean": float(distances.mean()),
+        "distance_quantiles": np.quantile(distances, (0.05, 0.5, 0.95)).tolist(),
+    }
     report = {
         "name": name,
         "folder": str(folder),
         "kind": "pairs",
         "pairs": pairs.n_pairs,
         **_shape(header),
-        "built": records.origin(path),
+        "built": records.origin(header.path),
         "fingerprint": pairs.fingerprint,
-        "embeddings": described
-        | {
-            "share_equal_pairs": float((hashes[:, 0] == hashes[:, 1]).mean()),
-            "share_duplicate": float(1 - len(np.unique(hashes, axis=0)) / len(hashes)),
-            "distance_mean": float(distances.mean()),
-            "distance_quantiles": np.quantile(distances, (0.05, 0.5, 0.95)).tolist(),
-        },
+        "embeddings": described,
         "texts": _texts(pairs.table),
     }
     return report | {"cautions": cautions.of_pairs(report)}

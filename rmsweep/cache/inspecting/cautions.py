@@ -26,101 +26,86 @@ def of_golden(splits: Mapping[str, Any]) -> list[str]:
 
 
 def _of_rewards(golden: Mapping[str, Any]) -> list[str]:
-    told = []
-    if golden["share_tied_at_commonest"] > TIED:
+    told, commonest = [], golden["commonest"]
+    if (share := golden["share_tied_at_commonest"]) > TIED:
         told.append(
-            f"{golden['share_tied_at_commonest']:.0%} of golden rewards are tied at "
-            f"{golden['commonest']:.4g}: annotators toss a coin between them, and Best-of-N cannot "
-            "tell them apart; is the scorer clipped or discrete?"
+            f"{share:.0%} of golden rewards are tied at {commonest:.4g}: annotators toss a coin "
+            "between them, and Best-of-N cannot tell them apart; is the scorer clipped or discrete?"
         )
     for end in ("floor", "ceiling"):
-        if golden[f"share_at_{end}"] > EXTREME and golden[end] != golden["commonest"]:
-            told.append(
-                f"{golden[f'share_at_{end}']:.0%} of golden rewards are at the {end} "
-                f"{golden[end]:.4g}: the scorer is saturated"
-            )
-    if golden["share_tied_same_prompt"] > TIED:
+        share, value = golden[f"share_at_{end}"], golden[end]
+        if share > EXTREME and value != commonest:
+            at_end = f"{share:.0%} of golden rewards are at the {end} {value:.4g}"
+            told.append(f"{at_end}: the scorer is saturated")
+    if (share := golden["share_tied_same_prompt"]) > TIED:
+        tied = f"{share:.0%} of same-prompt pairs have equal golden rewards"
+        told.append(f"{tied}, so their labels are noise at any beta")
+    within, between = golden["within_std"], golden["between_std"]
+    if within < FLAT * between:
         told.append(
-            f"{golden['share_tied_same_prompt']:.0%} of same-prompt pairs have equal golden "
-            "rewards, so their labels are noise at any beta"
-        )
-    if golden["within_std"] < FLAT * golden["between_std"]:
-        told.append(
-            f"golden rewards differ between prompts (std {golden['between_std']:.3g}) and hardly "
-            f"within one ({golden['within_std']:.3g}): Best-of-N has little to gain, and "
-            "cross-prompt pairs mostly compare prompts"
+            f"golden rewards differ between prompts (std {between:.3g}) and hardly within one "
+            f"({within:.3g}): Best-of-N has little to gain, and cross-prompt pairs mostly compare "
+            "prompts"
         )
     return told
 
 
 def _of_embeddings(statistics: Mapping[str, Any]) -> list[str]:
     told = []
-    if statistics["n_nonfinite"]:
+    if n := statistics["n_nonfinite"]:
+        told.append(f"{n} embeddings hold NaN or inf; runs that meet one fail")
+    if n := statistics["n_zero"]:
+        told.append(f"{n} embeddings are all zeros; were they written?")
+    if (share := statistics.get("share_duplicate_same_prompt") or 0) > DUPLICATE:
         told.append(
-            f"{statistics['n_nonfinite']} embeddings hold NaN or inf; runs that meet one fail"
+            f"{share:.1%} of embeddings repeat another of the same prompt: equal or empty texts, "
+            "or texts cut before they differ"
         )
-    if statistics["n_zero"]:
-        told.append(f"{statistics['n_zero']} embeddings are all zeros; were they written?")
-    if (statistics.get("share_duplicate_same_prompt") or 0) > DUPLICATE:
+    if n := statistics["n_constant_dimensions"]:
+        told.append(f"{n} dimensions hardly vary")
+    if (share := statistics["top_dimensions_share"] or 0) > LOPSIDED:
         told.append(
-            f"{statistics['share_duplicate_same_prompt']:.1%} of embeddings repeat another of the "
-            "same prompt: equal or empty texts, or texts cut before they differ"
-        )
-    if statistics["n_constant_dimensions"]:
-        told.append(f"{statistics['n_constant_dimensions']} dimensions hardly vary")
-    if (statistics["top_dimensions_share"] or 0) > LOPSIDED:
-        told.append(
-            f"3 dimensions hold {statistics['top_dimensions_share']:.0%} of the variance within "
-            "prompts; a reward model sees little else unless embeddings are normalised"
+            f"3 dimensions hold {share:.0%} of the variance within prompts; a reward model sees "
+            "little else unless embeddings are normalised"
         )
     return told
 
 
 def _of_texts(built: Mapping[str, Any] | None) -> list[str]:
-    if built is None or (built["share_cut"] or 0) <= CUT:
-        return []
-    return [
-        f"{built['share_cut']:.0%} of texts were cut before they were embedded: their ends have no "
-        "part in it"
-    ]
+    share = (built or {}).get("share_cut") or 0
+    text = f"{share:.0%} of texts were cut before they were embedded: their ends have no part in it"
+    return [text] if share > CUT else []
 
 
 def _of_both(train: Mapping[str, Any], test: Mapping[str, Any]) -> list[str]:
     told = []
-    if test["embeddings"]["share_in_train"] > 0:
+    if (share := test["embeddings"]["share_in_train"]) > 0:
+        in_train = f"{share:.2%} of test embeddings are in train, too"
+        told.append(f"{in_train}: are prompts in both splits?")
+    mean, std = train["rewards"]["mean"], train["rewards"]["std"]
+    mean_of_test = test["rewards"]["mean"]
+    if abs(mean_of_test - mean) > SHIFT * std:
         told.append(
-            f"{test['embeddings']['share_in_train']:.2%} of test embeddings are in train, too: "
-            "are prompts in both splits?"
-        )
-    golden = train["rewards"]
-    distance = abs(test["rewards"]["mean"] - golden["mean"])
-    if distance > SHIFT * golden["std"]:
-        told.append(
-            f"mean golden rewards of train ({golden['mean']:.3g}) and test "
-            f"({test['rewards']['mean']:.3g}) are {distance / golden['std']:.1f} std apart: were "
-            "they scored alike?"
+            f"mean golden rewards of train ({mean:.3g}) and test ({mean_of_test:.3g}) are "
+            f"{abs(mean_of_test - mean) / std:.1f} std apart: were they scored alike?"
         )
     return told
 
 
 def of_pairs(report: Mapping[str, Any]) -> list[str]:
     """Return cautions on labelled pairs, a sentence each."""
-    told, texts = _of_embeddings(report["embeddings"]), report["texts"]
-    told += _of_texts(report["built"])
-    if report["embeddings"]["share_equal_pairs"] > 0:
-        told.append(
-            f"{report['embeddings']['share_equal_pairs']:.1%} of pairs have equal embeddings: no "
-            "reward model can be right on them (a tie is wrong)"
-        )
-    if report["embeddings"]["share_duplicate"] > DUPLICATE:
-        told.append(f"{report['embeddings']['share_duplicate']:.1%} of pairs repeat another")
-    if texts["n_empty"]:
-        told.append(f"{texts['n_empty']} responses are empty")
-    if not LONGER[0] <= texts["share_chosen_longer"] <= LONGER[1]:
-        told.append(
-            f"the chosen response is longer in {texts['share_chosen_longer']:.0%} of pairs: length "
-            "alone would reach that accuracy (or 1 minus it)"
-        )
+    statistics, texts = report["embeddings"], report["texts"]
+    told = _of_embeddings(statistics) + _of_texts(report["built"])
+    if (share := statistics["share_equal_pairs"]) > 0:
+        equal = f"{share:.1%} of pairs have equal embeddings"
+        told.append(f"{equal}: no reward model can be right on them (a tie is wrong)")
+    if (share := statistics["share_duplicate"]) > DUPLICATE:
+        told.append(f"{share:.1%} of pairs repeat another")
+    if n := texts["n_empty"]:
+        told.append(f"{n} responses are empty")
+    if not LONGER[0] <= (share := texts["share_chosen_longer"]) <= LONGER[1]:
+        longer = f"the chosen response is longer in {share:.0%} of pairs"
+        told.append(f"{longer}: length alone would reach that accuracy (or 1 minus it)")
     few = [name for name, n in texts["subsets"].items() if n < FEW_PAIRS]
     if few:
         told.append(f"fewer than {FEW_PAIRS} pairs in {', '.join(few)}: wide intervals")

@@ -1,7 +1,6 @@
 """The statistics of embeddings, read once in blocks: variances, norms and repeats."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from rmsweep.cache.blocks import cut
 from rmsweep.cache.checks import Header
 
-BLOCK_BYTES = 32 << 20
+READ_BYTES = 32 << 20  # at a time
 N_TOP = 3  # dimensions whose share of the variance is told
 
 
@@ -19,7 +18,7 @@ def read_blocks(header: Header) -> Iterator[np.ndarray]:
     n_bytes = int(np.prod(rest)) * header.dtype.itemsize
     with open(header.path, "rb") as file:
         file.seek(header.offset)
-        for first, last in cut(n_prompts, BLOCK_BYTES // n_bytes):
+        for first, last in cut(n_prompts, READ_BYTES // n_bytes):
             data = file.read((last - first) * n_bytes)
             yield np.frombuffer(data, header.dtype).reshape(last - first, *rest)
 
@@ -50,30 +49,22 @@ def embedding_statistics(blocks: Iterable[np.ndarray]) -> tuple[dict[str, Any], 
         hashes.append(_hashes(block))
         n_prompts += len(block)
     between = np.maximum(squares / n_prompts - np.square(sums / n_prompts), 0)
-    described = _variances(between, within / n_prompts) | _norms(np.concatenate(norms))
-    described |= {"n_zero": described["n_zero"] - n_bad, "n_nonfinite": n_bad}
-    return described, np.concatenate(hashes)
+    described, norm = _variances(between, within / n_prompts), np.concatenate(norms)
+    described |= {"norm_min": float(norm.min()), "norm_mean": float(norm.mean(dtype=np.float64))}
+    described |= {"norm_max": float(norm.max()), "n_zero": int((norm == 0).sum()) - n_bad}
+    return described | {"n_nonfinite": n_bad}, np.concatenate(hashes)
 
 
 def _variances(between: np.ndarray, within: np.ndarray) -> dict[str, Any]:
     """Return statistics of the variances of each dimension, (D,)."""
-    total = float(within.sum())
-    top = np.sort(within)[-N_TOP:].sum()
+    total, total_between = float(within.sum()), float(between.sum())
+    top = float(np.sort(within)[-N_TOP:].sum())
     return {
-        "between_variance": float(between.sum()),
+        "between_variance": total_between,
         "within_variance": total,
-        "variance_ratio": float(between.sum()) / total if total > 0 else None,
-        "top_dimensions_share": float(top) / total if total > 0 else None,
+        "variance_ratio": total_between / total if total > 0 else None,
+        "top_dimensions_share": top / total if total > 0 else None,
         "n_constant_dimensions": int(((between + within) <= 1e-12).sum()),
-    }
-
-
-def _norms(norms: np.ndarray) -> dict[str, Any]:
-    return {
-        "norm_min": float(norms.min()),
-        "norm_mean": float(norms.mean(dtype=np.float64)),
-        "norm_max": float(norms.max()),
-        "n_zero": int((norms == 0).sum()),
     }
 
 
@@ -90,19 +81,6 @@ def _hashes(block: np.ndarray) -> np.ndarray:
 
 def duplicate_shares(hashes: np.ndarray) -> dict[str, float]:
     """Return shares of embeddings (prompts, K) that repeat another: of the same prompt, of any."""
-    within = sum(len(row) - len(np.unique(row)) for row in hashes)
-    overall = hashes.size - len(np.unique(hashes))
-    return {
-        "share_duplicate_same_prompt": float(within / hashes.size),
-        "share_duplicate": float(overall / hashes.size),
-    }
-
-
-def share_among(hashes: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of the first embeddings that are among the others."""
-    return float(np.isin(hashes, others).mean())
-
-
-def cache_name(path: Path) -> str:
-    """Return NAME of embd_NAME_train.npy or embd_NAME_test.npy, which are one cache."""
-    return path.stem.removeprefix("embd_").removesuffix("_train").removesuffix("_test")
+    within = sum(len(row) - len(np.unique(row)) for row in hashes) / hashes.size
+    overall = (hashes.size - len(np.unique(hashes))) / hashes.size
+    return {"share_duplicate_same_prompt": float(within), "share_duplicate": float(overall)}

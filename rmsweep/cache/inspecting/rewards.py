@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-N_BINS = 40
+HISTOGRAM_BINS = 40
+LEVELS = {"1%": 0.01, "25%": 0.25, "50%": 0.5, "75%": 0.75, "99%": 0.99}
 
 
 def reward_statistics(golden: np.ndarray) -> dict[str, Any]:
@@ -16,12 +17,13 @@ def reward_statistics(golden: np.ndarray) -> dict[str, Any]:
     commonest value; of the pairs of one prompt whose rewards are equal.
     """
     values, counts = np.unique(golden, return_counts=True)
-    histogram, edges = np.histogram(golden, bins=N_BINS)
+    histogram, edges = np.histogram(golden, bins=HISTOGRAM_BINS)
     same, cross = _mean_differences(golden)
+    quantiles = np.quantile(golden, list(LEVELS.values())).tolist()
     return {
         "mean": float(golden.mean()),
         "std": float(golden.std()),
-        "quantiles": dict(zip(("1%", "25%", "50%", "75%", "99%"), _quantiles(golden), strict=True)),
+        "quantiles": dict(zip(LEVELS, quantiles, strict=True)),
         "within_std": float(golden.std(axis=1).mean()),
         "between_std": float(golden.mean(axis=1).std()),
         "mean_difference_same_prompt": same,
@@ -39,10 +41,6 @@ def reward_statistics(golden: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _quantiles(golden: np.ndarray) -> list[float]:
-    return np.quantile(golden, (0.01, 0.25, 0.5, 0.75, 0.99)).tolist()
-
-
 def _mean_differences(golden: np.ndarray) -> tuple[float, float | None]:
     """Return the exact mean |r1 - r2| over all pairs of one prompt, and of two; by sorting."""
     n_prompts, k = golden.shape
@@ -54,11 +52,8 @@ def _mean_differences(golden: np.ndarray) -> tuple[float, float | None]:
 
 
 def _sum_differences(rows: np.ndarray) -> np.ndarray:
-    """Return the sum of |x - y| over the pairs of each row (rows, n).
-
-    In order, the value of rank i enters 2 i - n + 1 times.
-    """
-    n = rows.shape[1]
+    """Return the sum of |x - y| over the pairs of each row (rows, n)."""
+    n = rows.shape[1]  # in order, the value of rank i enters 2 i - n + 1 times
     return np.sort(rows, axis=1) @ (2.0 * np.arange(n) - n + 1)
 
 

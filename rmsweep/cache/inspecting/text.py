@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -32,12 +33,8 @@ def _golden_rows(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     def row(label: str, *keys: str, form: str = ".4g") -> tuple[str, list[str]]:
         return label, [_cell(split, keys, form) for split in splits.values()]
 
-    shares = [row(label, "rewards", f"share_{key}", form=".1%") for label, key in (
-        ("  share at the floor", "at_floor"), ("  share at the ceiling", "at_ceiling"),
-        ("  share tied at the commonest value", "tied_at_commonest"),
-        ("  same-prompt pairs tied", "tied_same_prompt"),
-        ("  prompts with one value only", "constant_prompts"),
-    )]  # fmt: skip
+    share = partial(row, form=".1%")
+
     return [
         ("", list(splits)),
         row("prompts", "prompts", form=","),
@@ -51,7 +48,13 @@ def _golden_rows(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         row("  std of prompts' means", "rewards", "between_std"),
         row("  mean |difference|, same prompt", "rewards", "mean_difference_same_prompt"),
         row("  mean |difference|, cross prompt", "rewards", "mean_difference_cross_prompt"),
-        *shares,
+        share("  share at the floor", "rewards", "share_at_floor"),
+        share("  share at the ceiling", "rewards", "share_at_ceiling"),
+        row(
+            "  share tied at the commonest value", "rewards", "share_tied_at_commonest", form=".1%"
+        ),
+        share("  same-prompt pairs tied", "rewards", "share_tied_same_prompt"),
+        share("  prompts with one value only", "rewards", "share_constant_prompts"),
         row("embeddings: variance between prompts", "embeddings", "between_variance"),
         row("  variance within prompts", "embeddings", "within_variance"),
         row("  between / within", "embeddings", "variance_ratio"),
@@ -61,7 +64,7 @@ def _golden_rows(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         row("  repeated within a prompt", "embeddings", "share_duplicate_same_prompt", form=".2%"),
         row("  repeated anywhere", "embeddings", "share_duplicate", form=".2%"),
         row("  found in train, too", "embeddings", "share_in_train", form=".2%"),
-        row("  texts cut before (if built here)", "built", "share_cut", form=".1%"),
+        share("  texts cut before (if built here)", "built", "share_cut"),
     ]
 
 

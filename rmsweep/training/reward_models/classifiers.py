@@ -10,14 +10,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from rmsweep.annotation.splits import Split
 from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.reward_models import Classifier
-from rmsweep.config.spec import Item, RunSpec
+from rmsweep.config.spec import RunSpec
 from rmsweep.config.targets import new_object
-from rmsweep.training.fitted_run import Array, FittedRun
-from rmsweep.training.reward_models.interface import RewardModel, fit_each
+from rmsweep.training.reward_models.interface import Array, RewardModel
 
 LEAST_PROBABILITY = 1e-12  # where predict_proba says 0 or 1; beyond it rewards tie
 
@@ -58,29 +56,14 @@ def _log_odds(model: Pipeline, x: np.ndarray) -> np.ndarray:
 
 
 class Classifiers(RewardModel):
-    """The kind of scikit-learn's classifiers, fitted one after the other. A model is a Pipeline.
+    """The kind of scikit-learn's classifiers. A model is a Pipeline, which is not saved."""
 
-    They are not saved: only a pickle could hold them.
-    """
-
-    def fit(
-        self,
-        items: list[Item],
-        embeddings: Array,
-        splits: list[Split],
-        inputs: Inputs,
-        place: Place,
-    ) -> list[FittedRun]:
-        options = items[0].spec.loss.options
-        assert isinstance(options, Classifier)
-        estimator = options.estimator
-
-        def fit_one(item: Item, pairs: np.ndarray) -> Pipeline:
-            return fit_classifier(
-                np.asarray(embeddings), pairs, estimator=estimator, seed=item.spec.seed
-            )
-
-        return fit_each(items, splits, fit_one)
+    def fit_one(
+        self, spec: RunSpec, x: Array, pairs: np.ndarray, inputs: Inputs, place: Place
+    ) -> Pipeline:
+        assert isinstance(spec.loss.options, Classifier)
+        estimator = spec.loss.options.estimator
+        return fit_classifier(np.asarray(x), pairs, estimator=estimator, seed=spec.seed)
 
     def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
         return predict_classifiers(stacked, np.asarray(x))

@@ -2,22 +2,33 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from rmsweep.annotation.splits import Split
 from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.losses import Loss
 from rmsweep.config.spec import Item, RunSpec
-from rmsweep.training.fitted_run import Array, FittedRun
 
-# By loss.reward_model: the module whose REWARD_MODEL it is, loaded where it is used, since
-# LightGBM and scikit-learn are a fifth of the start-up. What is not here is a user's own.
-MODULES = {"mlp": "mlp", "trees": "trees", "classifier": "classifiers"}
+Array = np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """A run after its fit: its reward models, or why there are none, and facts for its row."""
+
+    item: Item
+    models: list[Any]  # one, or an ensemble's members, as the kind of reward model has them
+    centres: list[float]  # each member's zero point; of a run that is no ensemble 0
+    facts: dict[str, Any]  # what the row says of annotation and training
+    error: str | None  # why there is no valid model
+    held_out_margins: list[np.ndarray] = field(default_factory=list)  # predicted reward of the
+    # chosen minus that of the rejected response, of the validation pairs; of an ensemble none
 
 
 class RewardModel(ABC):
@@ -27,26 +38,29 @@ class RewardModel(ABC):
     its class in config/reward_models.py.
     """
 
-    @abstractmethod
     def fit(
-        self,
-        items: list[Item],
-        embeddings: Array,
-        splits: list[Split],
-        inputs: Inputs,
-        place: Place,
+        self, items: list[Item], x: Array, splits: list[Split], inputs: Inputs, place: Place
     ) -> list[FittedRun]:
         """Fit one model an item, of runs that share their loss, on the rows of its split.
 
-        embeddings: (responses, D), which the splits index; on a GPU only where the kind runs there.
+        x: (responses, D) embeddings, which the splits index; on a GPU only where the kind runs
+        there. A kind that trains its models together has its own `fit`; any other has `fit_one`.
         """
+        runs = []
+        for item, split in zip(items, splits, strict=True):
+            model = self.fit_one(item.spec, x, split.train, inputs, place)
+            runs.append(FittedRun(item, [model], [0.0], {}, None))
+        return runs
+
+    def fit_one(
+        self, spec: RunSpec, x: Array, pairs: np.ndarray, inputs: Inputs, place: Place
+    ) -> Any:
+        """Fit one model on pairs (pairs, 2) of rows of x, chosen first."""
+        raise NotImplementedError
 
     @abstractmethod
     def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
-        """Predict rewards, (models, rows), of embeddings x (rows, D); a GPU may go on computing.
-
-        stacked: what `stack` returned.
-        """
+        """Predict rewards (models, rows) of x (rows, D); a GPU may go on. stacked: by `stack`."""
 
     def stack(self, models: list[Any]) -> Any:
         """Prepare several models for many calls of `predict`."""
@@ -75,17 +89,7 @@ class RewardModel(ABC):
 
 
 def reward_model_of(loss: Loss) -> RewardModel:
-    """Return the kind of reward model that a loss is fitted on."""
-    module = MODULES.get(loss.reward_model, "own")
-    kind: RewardModel = importlib.import_module(f"{__package__}.{module}").REWARD_MODEL
+    """Return the kind that a loss is fitted on; a kind's module is loaded where it is used."""
+    module = importlib.import_module(f"{__package__}.{loss.options.module}")
+    kind: RewardModel = module.REWARD_MODEL
     return kind
-
-
-def fit_each(
-    items: list[Item], splits: list[Split], fit: Callable[[Item, np.ndarray], Any]
-) -> list[FittedRun]:
-    """Fit one model an item, one after the other; fit: of an item and its pairs (pairs, 2)."""
-    return [
-        FittedRun(item, [fit(item, split.train)], [0.0], {}, None)
-        for item, split in zip(items, splits, strict=True)
-    ]

@@ -23,12 +23,11 @@ from rmsweep.config.targets import import_objective
 from rmsweep.results import schema
 from rmsweep.training import gradients
 from rmsweep.training.annotate import reward_scale
-from rmsweep.training.fitted_run import Array, FittedRun
 from rmsweep.training.reward_models import mlp_network as network
 from rmsweep.training.reward_models import mlp_training as training
-from rmsweep.training.reward_models.interface import RewardModel
+from rmsweep.training.reward_models.interface import Array, FittedRun, RewardModel
 
-MEMORY_SHARE = 0.8  # of a GPU's free memory that a pack is planned to fill
+PACK_SHARE = 0.8  # of a GPU's free memory that a pack is planned to fill
 FILE = "model.safetensors"
 
 
@@ -36,34 +35,22 @@ class Mlps(RewardModel):
     """The kind of MLPs. A model is its parameters by layer, with a leading dimension of 1."""
 
     def fit(
-        self,
-        items: list[Item],
-        embeddings: Array,
-        splits: list[Split],
-        inputs: Inputs,
-        place: Place,
+        self, items: list[Item], x: Array, splits: list[Split], inputs: Inputs, place: Place
     ) -> list[FittedRun]:
         spec = items[0].spec
-        objective, validation_objective = _objectives(spec)
-        golden, widths = _golden(spec, inputs), _widths(spec, embeddings.shape[1])
+        golden, widths = _golden(spec, inputs), _widths(spec, x.shape[1])
         rngs = [stream(item.spec, "weights", widths=widths) for item in items]
 
         def gather(rows: list[np.ndarray]) -> network.Data:
-            return network.gather_rows(embeddings, rows, spec.precision, place.device, golden)
+            return network.gather_rows(x, rows, spec.precision, place.device, golden)
 
-        trained = training.train_pack(  # the pack alone holds its data, dropped as runs leave
-            training.Pack(
-                gather([s.train for s in splits]),
-                gather([s.validation for s in splits]),
-                network.initial_parameters(rngs, widths, place.device, place.threads),
-            ),
-            [s.epochs for s in splits],
-            objective,
-            validation_objective,
-            learning_rate=spec.training.learning_rate,
-            max_epochs=spec.training.max_epochs,
-            patience=spec.training.patience,
+        pack = training.Pack(  # it alone holds its data, dropped as runs leave
+            gather([s.train for s in splits]),
+            gather([s.validation for s in splits]),
+            network.initial_parameters(rngs, widths, place.device, place.threads),
         )
+        epochs = [s.epochs for s in splits]
+        trained = training.train_pack(pack, epochs, *_objectives(spec), spec.training)
         return [_fitted_run(item, trained, i) for i, item in enumerate(items)]
 
     def stack(self, models: list[Any]) -> list[torch.Tensor]:
@@ -85,10 +72,7 @@ class Mlps(RewardModel):
         return [[p.to(place.device) for p in model] for model in models]
 
     def n_together(self, spec: RunSpec, dim: int, place: Place) -> int:
-        """Return one on a CPU, as many as the free memory holds on a GPU.
-
-        One fills a CPU, and its bits then do not depend on the others.
-        """
+        """Return how many fit in a GPU's free memory; one on a CPU, which it fills by itself."""
         if place.device == "cpu":
             return 1
         t, n_train = spec.training, 2 * (spec.quantity - spec.n_validation)
@@ -99,7 +83,7 @@ class Mlps(RewardModel):
         needed = network.bytes_of_a_run(
             _widths(spec, dim), n_train, n_held_out, n_batch, spec.precision
         )
-        return max(1, int(MEMORY_SHARE * machine.free_bytes(place.device) / needed))
+        return max(1, int(PACK_SHARE * machine.free_bytes(place.device) / needed))
 
     def diagnose(
         self, run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
@@ -122,10 +106,9 @@ def _objectives(spec: RunSpec) -> tuple[Any, Any]:
     """Return the function that is minimised and the one that early stopping reads."""
     loss = spec.loss
     assert isinstance(loss.objective, dict)
-    objective = import_objective(loss.objective, "loss.objective")
-    if loss.validation_objective is None:
-        return objective, objective
-    return objective, import_objective(loss.validation_objective, "loss.validation_objective")
+    objectives = (loss.objective, loss.validation_objective or loss.objective)
+    minimised, watched = (import_objective(objective, "loss.objective") for objective in objectives)
+    return minimised, watched
 
 
 def _widths(spec: RunSpec, dim: int) -> tuple[int, ...]:
@@ -143,7 +126,6 @@ def _golden(spec: RunSpec, inputs: Inputs) -> np.ndarray | None:
 
 
 def _fitted_run(item: Item, trained: training.TrainedPack, i: int) -> FittedRun:
-    """Return the run at position i of a pack."""
     facts: dict[str, Any] = {"epochs": int(trained.epochs[i])}
     facts |= dict(zip(schema.CURVES, np.array(trained.curves[i]).T, strict=True))
     if trained.counts[i]:

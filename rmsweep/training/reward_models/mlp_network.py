@@ -28,15 +28,14 @@ class Data:
         runs, rows, slots, dim = self.x.shape
         flat = columns + rows * torch.arange(runs, device=columns.device)[:, None]
         x = self.x.view(runs * rows, slots * dim).index_select(0, flat.reshape(-1))
-        by_row = (self.is_chosen, self.margin)
-        return Data(
-            x.view(runs, -1, slots, dim), *(None if t is None else t.view(-1)[flat] for t in by_row)
-        )
+        is_chosen = None if self.is_chosen is None else self.is_chosen.view(-1)[flat]
+        margin = None if self.margin is None else self.margin.view(-1)[flat]
+        return Data(x.view(runs, -1, slots, dim), is_chosen, margin)
 
     def keep(self, runs: torch.Tensor) -> "Data":
         """Return the data of some runs: positions on x's device."""
-        tensors = (self.is_chosen, self.margin)
-        return Data(self.x[runs], *(None if t is None else t[runs] for t in tensors))
+        is_chosen = None if self.is_chosen is None else self.is_chosen[runs]
+        return Data(self.x[runs], is_chosen, None if self.margin is None else self.margin[runs])
 
 
 def gather_rows(
@@ -51,18 +50,18 @@ def gather_rows(
     embeddings: (responses, D) float16 or float32, an array, possibly a memory map, or a tensor on
     the device. golden: (responses,) in units of reward_scale, where the objective reads margins.
     """
-    single = rows[0].min() < 0
-    wanted = [r.max(axis=1, keepdims=True) if single else r for r in rows]
-    x = torch.empty(
-        (len(rows), *wanted[0].shape, embeddings.shape[1]), dtype=DTYPES[precision], device=device
-    )
+    is_single = rows[0].min() < 0
+    wanted = [r.max(axis=1, keepdims=True) if is_single else r for r in rows]
+    shape = (len(rows), *wanted[0].shape, embeddings.shape[1])
+    x = torch.empty(shape, dtype=DTYPES[precision], device=device)
     for run, index in enumerate(wanted):
         x[run] = torch.as_tensor(embeddings[index]).to(device)  # there it gets its dtype
-    chosen = torch.from_numpy(np.stack([r[:, 0] >= 0 for r in rows])).to(device) if single else None
-    if golden is None or single:
-        return Data(x, chosen)
+    if is_single:
+        return Data(x, torch.from_numpy(np.stack([r[:, 0] >= 0 for r in rows])).to(device))
+    if golden is None:
+        return Data(x, None)
     margins = np.stack([golden[r[:, 0]] - golden[r[:, 1]] for r in rows])
-    return Data(x, chosen, torch.from_numpy(margins).to(device, torch.float32))
+    return Data(x, None, torch.from_numpy(margins).to(device, torch.float32))
 
 
 def bytes_of_a_run(
@@ -90,7 +89,6 @@ def initial_parameters(
     sizes = list(itertools.pairwise(widths))
     shapes = [shape for fan_in, fan_out in sizes for shape in ((fan_in, fan_out), (1, fan_out))]
     bounds = [np.float32(1 / math.sqrt(fan_in)) for fan_in, _ in sizes for _ in range(2)]
-
     layers = [torch.empty((len(rngs), *shape)) for shape in shapes]
 
     def draw(run: int) -> None:
@@ -109,10 +107,8 @@ def initial_parameters(
 def forward(parameters: list[torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return predicted rewards (runs, rows), fp32, and penultimate features (runs, rows, H).
 
-    The features have x's dtype.
-
     The last layer is an fp32 product and sum: a bf16 matrix product would leave about 326 distinct
-    rewards of 500, and its bits would depend on the number of runs.
+    rewards of 500, and its bits would depend on the number of runs. The features have x's dtype.
     """
     h = x
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
@@ -147,10 +143,7 @@ def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
 
 @torch.no_grad()
 def predict_mlps(parameters: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Predict the rewards (runs, rows), fp32, of x: (rows, D), or (runs, rows, D), each its own.
-
-    One run at a time on a CPU, where one fills the cores.
-    """
+    """Predict rewards (runs, rows), fp32, of x: (rows, D), or (runs, rows, D), each its own."""
     n_runs = len(parameters[0])
     x = x.expand(n_runs, *x.shape[-2:])
     size = 1 if x.device.type == "cpu" else n_runs

@@ -1,14 +1,18 @@
 """Training of a pack's MLPs together: every tensor has a leading `runs` dimension."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.optim.adam import adam
 
+from rmsweep.config.spec import Training
 from rmsweep.training.reward_models.mlp_network import Data, pair_batch
+
+# What torch's Adam asks for beside the learning rate:
+ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+ADAM |= {"amsgrad": False, "maximize": False, "fused": True}
 
 
 class Pack:
@@ -31,22 +35,8 @@ class Pack:
         loss = loss.mean(dim=1)
         gradients = list(torch.autograd.grad(loss.sum(), self.parameters))
         with torch.no_grad():
-            adam(
-                self.parameters,
-                gradients,
-                self.first,
-                self.second,
-                [],
-                self.steps,
-                fused=True,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=learning_rate,
-                weight_decay=0.0,
-                eps=1e-8,
-                maximize=False,
-            )
+            moments = self.first, self.second
+            adam(self.parameters, gradients, *moments, [], self.steps, lr=learning_rate, **ADAM)
         return loss.detach()
 
     @torch.no_grad()
@@ -66,33 +56,23 @@ class Pack:
         self.state = {name: tensor[runs] for name, tensor in self.state.items()}
 
 
-@dataclass
 class TrainedPack:
     """What training made of each run of a pack, filled in as the runs stop."""
 
-    parameters: list[torch.Tensor]  # fp32; weight (runs, in, out), bias (runs, 1, out) by layer
-    epochs: np.ndarray  # (runs,) epochs trained
-    failures: list[str | None]  # (runs,) why a run has no valid model
-    counts: list[dict[str, int]]  # (runs,) what the objective counted: n_... of its state
-    curves: list[list[np.ndarray]]  # (runs,) of each epoch its mean training loss and, at its end,
-    # validation loss
-
-    @classmethod
-    def of_size(cls, n_runs: int, parameters: list[torch.Tensor]) -> "TrainedPack":
-        """Return one of runs that have not begun; parameters: of their shapes."""
-        return cls(
-            [torch.empty_like(p) for p in parameters],
-            np.zeros(n_runs, int),
-            [None] * n_runs,
-            [{} for _ in range(n_runs)],
-            [[] for _ in range(n_runs)],
-        )
+    def __init__(self, n: int, parameters: list[torch.Tensor]):
+        # fp32; weight (runs, in, out), bias (runs, 1, out) by layer
+        self.parameters = [torch.empty_like(p) for p in parameters]
+        self.epochs = np.zeros(n, int)  # that were trained
+        self.failures: list[str | None] = [None] * n  # why a run has no valid model
+        self.counts: list[dict[str, int]] = [{} for _ in range(n)]  # n_... of the objective's state
+        # of each epoch the mean training loss and, at its end, the validation loss
+        self.curves: list[list[np.ndarray]] = [[] for _ in range(n)]
 
     def end_epoch(self, epoch: int, alive: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Record an epoch of the runs `alive` (positions); tell which failed: (alive runs,).
 
-        points: (3, alive runs) a loss that is finite only where all of the epoch's losses are, mean
-        training loss, validation loss.
+        points: (3, alive runs) a value that is finite only where all of the epoch's losses are,
+        mean training loss, validation loss.
         """
         for run, curve_point in zip(alive, points[1:].T, strict=True):
             self.curves[run].append(curve_point)
@@ -116,22 +96,18 @@ def train_pack(
     epochs: list[Iterator[list[np.ndarray | None]]],
     objective: Callable[..., Any],
     validation_objective: Callable[..., Any],
-    *,
-    learning_rate: float,
-    max_epochs: int,
-    patience: int | None,
+    settings: Training,
 ) -> TrainedPack:
     """Train the pack's runs; epochs: for each run an iterator over its epochs' batches.
 
     A run stops when its validation loss is above each of the `patience` before it, and keeps its
-    last weights; a run whose loss is not finite fails; the others go on (values of
-    arXiv:2411.04991's code).
+    last weights, as in arXiv:2411.04991's code. A run whose loss is not finite fails alone.
     """
-    trained = TrainedPack.of_size(len(epochs), pack.parameters)
+    trained = TrainedPack(len(epochs), pack.parameters)
     alive, history = np.arange(len(epochs)), []
     coming = _draw(epochs, pack.train.x.device)
-    for epoch in range(1, max_epochs + 1):
-        losses = [pack.step(columns, objective, learning_rate) for columns in coming]
+    for epoch in range(1, settings.max_epochs + 1):
+        losses = [pack.step(columns, objective, settings.learning_rate) for columns in coming]
         total = torch.stack(losses).sum(dim=0)
         validation = pack.validation_loss(validation_objective)
         on_device = torch.stack([validation + 0 * total, total / len(losses), validation])
@@ -139,7 +115,7 @@ def train_pack(
         points = on_device.cpu().numpy()
         history.append(points[0])
         failed = trained.end_epoch(epoch, alive, points)
-        stops = failed | stops_early(history, patience) | (epoch == max_epochs)
+        stops = failed | stops_early(history, settings.patience) | (epoch == settings.max_epochs)
         if stops.any():
             trained.keep(pack, alive, np.flatnonzero(stops))
             left = np.flatnonzero(~stops)

@@ -6,39 +6,26 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from rmsweep.annotation.splits import Split
 from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.reward_models import PATH, Own, checked_rewards
-from rmsweep.config.spec import Item, RunSpec
+from rmsweep.config.spec import RunSpec
 from rmsweep.config.targets import new_object
 from rmsweep.errors import one_line
-from rmsweep.training.fitted_run import Array, FittedRun
-from rmsweep.training.reward_models.interface import RewardModel, fit_each
+from rmsweep.training.reward_models.interface import Array, RewardModel
 
 
 class OwnModels(RewardModel):
-    """The kind of the class that `loss.reward_model` names, fitted one by one on the CPU.
+    """The kind of a user's class, on one thread: sums over more would depend on their number."""
 
-    On one thread, since sums over more would depend on their number.
-    """
-
-    def fit(
-        self,
-        items: list[Item],
-        embeddings: Array,
-        splits: list[Split],
-        inputs: Inputs,
-        place: Place,
-    ) -> list[FittedRun]:
-        def fit_one(item: Item, pairs: np.ndarray) -> Any:
-            model = _new(item.spec)
-            chosen, rejected = (np.asarray(embeddings[half], np.float32) for half in pairs.T)
-            model.fit(chosen, rejected, seed=item.spec.seed)
-            return model
-
+    def fit_one(
+        self, spec: RunSpec, x: Array, pairs: np.ndarray, inputs: Inputs, place: Place
+    ) -> Any:
         with threadpool_limits(1):
-            return fit_each(items, splits, fit_one)
+            model = _new(spec)
+            chosen, rejected = (np.asarray(x[half], np.float32) for half in pairs.T)
+            model.fit(chosen, rejected, seed=spec.seed)
+            return model
 
     def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
         """Predict with each model; ValueError, which names the class, for what are no rewards."""
@@ -70,6 +57,5 @@ REWARD_MODEL = OwnModels()
 
 
 def _new(spec: RunSpec) -> Any:
-    """Return a new object of the user's class, with its options."""
     assert isinstance(spec.loss.options, Own)
     return new_object(spec.loss.options.reward_model, PATH)

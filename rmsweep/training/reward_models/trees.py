@@ -11,14 +11,12 @@ import lightgbm
 import numpy as np
 from lightgbm.basic import LightGBMError
 
-from rmsweep.annotation.splits import Split
 from rmsweep.cache.inputs import Inputs
 from rmsweep.config.launchers import Place
 from rmsweep.config.reward_models import Trees
-from rmsweep.config.spec import Item, RunSpec
+from rmsweep.config.spec import RunSpec
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
-from rmsweep.training.fitted_run import Array, FittedRun
-from rmsweep.training.reward_models.interface import RewardModel, fit_each
+from rmsweep.training.reward_models.interface import Array, RewardModel
 
 # Responses whose values part a cache's bins. LightGBM's own 200,000 would, at D = 2048, be 3.3 GB
 # in float64, several times over and in every worker.
@@ -89,10 +87,7 @@ _binned: dict[str, lightgbm.Dataset] = {}  # of the cache that this process met 
 
 
 def binned_embeddings(embeddings: np.ndarray, fingerprint: str, threads: int) -> lightgbm.Dataset:
-    """Put all of a cache's training embeddings (responses, D) in bins, a byte a value; made once.
-
-    The bins are parted by BIN_SAMPLE of the responses at most, whatever the run's seed.
-    """
+    """Put a cache's training embeddings (responses, D) in bins, a byte a value; made once."""
     if fingerprint not in _binned:
         _binned.clear()
         params = SAME_TREES | {"num_threads": threads, "bin_construct_sample_cnt": BIN_SAMPLE}
@@ -138,32 +133,16 @@ def predict_trees(scorers: list[Scorer], x: np.ndarray, threads: int) -> np.ndar
 class BoostedTrees(RewardModel):
     """The kind of LightGBM's trees, fitted one run after the other. A model is a Booster."""
 
-    def fit(
-        self,
-        items: list[Item],
-        embeddings: Array,
-        splits: list[Split],
-        inputs: Inputs,
-        place: Place,
-    ) -> list[FittedRun]:
-        loss = items[0].spec.loss
-        assert isinstance(loss.objective, str) and isinstance(loss.options, Trees)
-        objective, rounds, bins = loss.objective, loss.options.rounds, None
-        if loss.options.bins == "cache":
-            bins = binned_embeddings(np.asarray(embeddings), inputs.fingerprint, place.threads)
-
-        def fit_one(item: Item, pairs: np.ndarray) -> lightgbm.Booster:
-            return fit_trees(
-                np.asarray(embeddings),
-                pairs,
-                objective=objective,
-                rounds=rounds,
-                seed=item.spec.seed,
-                threads=place.threads,
-                bins=bins,
-            )
-
-        return fit_each(items, splits, fit_one)
+    def fit_one(
+        self, spec: RunSpec, x: Array, pairs: np.ndarray, inputs: Inputs, place: Place
+    ) -> lightgbm.Booster:
+        objective, options = spec.loss.objective, spec.loss.options
+        assert isinstance(objective, str) and isinstance(options, Trees)
+        embeddings, bins = np.asarray(x), None
+        if options.bins == "cache":
+            bins = binned_embeddings(embeddings, inputs.fingerprint, place.threads)
+        settings = {"rounds": options.rounds, "seed": spec.seed, "threads": place.threads}
+        return fit_trees(embeddings, pairs, objective=objective, bins=bins, **settings)
 
     def stack(self, models: list[Any]) -> list[Scorer]:
         return [scorer_of(model) for model in models]

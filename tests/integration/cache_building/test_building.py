@@ -260,7 +260,7 @@ def test_padding_does_not_reach_the_embeddings(tmp_path, kind, mode, pad):
     prompts, responses = ["Name three birds.", "x", "Why? " * 9], ["A robin.", "", "Because."]
     cut, pooling = Cut(256, None, "last"), embed.Pooling(mode, False)
     found, _ = embed.embed_texts(
-        loaded, prompts, responses, pooling, cut, Budget(10**6), Progress("", 1, 1)
+        loaded, (prompts, responses), pooling, cut, Budget(10**6), Progress("", 1, 1)
     )
     alone = one_by_one(folder, "AutoModel", prompts, responses)
     for row, each in enumerate(alone):

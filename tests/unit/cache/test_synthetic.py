@@ -125,7 +125,7 @@ def test_generated_arrays_are_shared_and_so_read_only():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_written_files_hold_what_generate_gives(tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(writing, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(writing, "RESPONSES_AT_ONCE", 50)
     n_bytes: list[int] = []
     write_cache(tmp_path / "new", SOURCE, dtype, n_bytes.append)
     read, made = open_files(tmp_path / "new", **STEMS), synthetic_cache(SOURCE)

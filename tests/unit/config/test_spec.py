@@ -18,7 +18,7 @@ from rmsweep.config.columns import column_types, spec_columns
 from rmsweep.config.compose import Config, compose_one, hydra_at_conf, interpolated, search_path
 from rmsweep.config.parse import from_canonical, parse
 from rmsweep.config.random_streams import STREAMS, stream
-from rmsweep.config.spec import GROUPS, NOT_IN_ID, SEMANTICS
+from rmsweep.config.spec import NOT_IN_ID, OPTION_GROUPS, SEMANTICS
 from rmsweep.paths import SHIPPED
 from rmsweep.training.annotate import annotate_pairs
 
@@ -31,7 +31,7 @@ SMALL = tuple(
         "dim": 12, "intrinsic_dim": 3, "n_clusters": 2,
     }.items()
 )  # fmt: skip
-SPEC_FIELDS = {*GROUPS, "annotation", "training", "quantity", "seed", "precision"}
+SPEC_FIELDS = {*OPTION_GROUPS, "annotation", "training", "quantity", "seed", "precision"}
 
 
 @functools.cache

@@ -213,4 +213,4 @@ def test_one_option_written_twice_is_one_run():
 )
 def test_an_objective_that_cannot_work_is_refused(objective, words):
     with pytest.raises(ValueError, match=words):
-        refuse_unsound(objective, "loss.objective")
+        refuse_unsound(objective, "loss.objective", is_by_response=False)

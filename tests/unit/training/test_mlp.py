@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from rmsweep.config.spec import Training
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.classification import classification
 from rmsweep.objectives.normbt import normbt
@@ -58,11 +59,13 @@ def pack_of(seeds, rows_of=pairs_of, hidden=HIDDEN, precision="fp32"):
 
 
 def fit(pack, seeds, objective=bradley_terry, batch=64, **options):
-    """Train; options: of train_pack."""
-    options = {"learning_rate": 1e-3, "max_epochs": 4, "patience": None} | options
-    return mlp_training.train_pack(
-        pack, [batches_of(s, batch) for s in seeds], objective, objective, **options
-    )
+    """Train; options: of `settings`."""
+    epochs = [batches_of(s, batch) for s in seeds]
+    return mlp_training.train_pack(pack, epochs, objective, objective, settings(**options))
+
+
+def settings(learning_rate=1e-3, max_epochs=4, patience=None):
+    return Training("pairs", 64, learning_rate, max_epochs, patience, 0.1)
 
 
 def assert_run_equals(pack, run, alone):
@@ -199,14 +202,12 @@ def test_without_patience_the_number_of_epochs_is_fixed():
 
 
 def test_all_rows_as_one_batch_are_the_same_as_their_positions():
-    whole = mlp_training.train_pack(
-        pack_of([1]), [itertools.repeat([None])], bradley_terry, bradley_terry,
-        learning_rate=1e-3, max_epochs=3, patience=None,
-    )  # fmt: skip
-    positions = mlp_training.train_pack(
-        pack_of([1]), [itertools.repeat([np.arange(N_TRAIN)])], bradley_terry, bradley_terry,
-        learning_rate=1e-3, max_epochs=3, patience=None,
-    )  # fmt: skip
+    whole, positions = (
+        mlp_training.train_pack(
+            pack_of([1]), [itertools.repeat([rows])], bradley_terry, bradley_terry, settings()
+        )
+        for rows in (None, np.arange(N_TRAIN))
+    )
     assert_run_equals(whole, 0, positions)
 
 
@@ -233,10 +234,10 @@ def test_a_loss_that_is_not_finite_in_an_early_batch_alone_is_a_failure():
         first = "seen" not in state and batch.chosen.requires_grad
         return loss + (torch.inf if first else 0.0), {"seen": torch.ones(len(loss))}
 
+    epochs = [batches_of(0, 64)]
     fitted = mlp_training.train_pack(
-        pack_of([0]), [batches_of(0, 64)], once_infinite, bradley_terry,
-        learning_rate=1e-3, max_epochs=3, patience=None,
-    )  # fmt: skip
+        pack_of([0]), epochs, once_infinite, bradley_terry, settings(max_epochs=3)
+    )
     assert fitted.failures == ["the loss is not finite in epoch 1"]
 
 

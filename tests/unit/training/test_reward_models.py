@@ -1,5 +1,6 @@
 """Every kind of reward model keeps to the interface, and nothing else asks which kind it is."""
 
+import importlib
 import re
 
 import numpy as np
@@ -9,10 +10,11 @@ from helpers.tiny_runs import TINY, items_of, spec_of
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.config.columns import spec_columns
 from rmsweep.config.launchers import Place
-from rmsweep.config.reward_models import KINDS, Own, kind_of, options_of_row
+from rmsweep.config.reward_models import BUILT_IN_KINDS, Own, kind_of, options_of_row
 from rmsweep.paths import CHECKOUT
+from rmsweep.training import reward_models
 from rmsweep.training.fit import fit_runs
-from rmsweep.training.reward_models.interface import MODULES, RewardModel, reward_model_of
+from rmsweep.training.reward_models.interface import RewardModel, reward_model_of
 
 OF_KIND = {
     "mlp": ("loss=clf_mlp", "loss.hidden=[8]"),
@@ -27,8 +29,16 @@ MAY_ASK = ("config", "training/reward_models", "cache/building")  # there, of la
 CPU = Place(None, "cpu", 1)
 
 
-def test_every_kind_has_a_class_and_a_module():
-    assert OF_KIND.keys() == KINDS.keys() == MODULES.keys()
+@pytest.mark.parametrize("kind", [*BUILT_IN_KINDS.values(), Own])
+def test_every_kind_names_a_module_of_its_own_that_has_its_reward_model(kind):
+    module = importlib.import_module(f"{reward_models.__name__}.{kind.module}")
+    assert isinstance(module.REWARD_MODEL, RewardModel)
+    others = {other.module for other in [*BUILT_IN_KINDS.values(), Own] if other is not kind}
+    assert kind.module not in others, "a kind without a module of its own is another kind's model"
+
+
+def test_a_name_that_is_no_built_in_kind_is_a_users_own():
+    assert OF_KIND.keys() == BUILT_IN_KINDS.keys()
     assert kind_of("my_models.Ridge") is Own
 
 

@@ -73,7 +73,7 @@ def test_a_golden_reward_is_that_of_the_last_token_whatever_it_is(tmp_path, kind
     )
     loaded = models.load_transformer(hub.locate_model(folder, "reward model"), SCORER, FP32)
     responses = ["A robin.", "A robin.</s>", "A robin.<pad>", "A robin.</s></s>", "No" * 20]
-    given = (["Birds?"] * 5, responses, 0, Cut(256, None, "last"))
+    given = ((["Birds?"] * 5, responses), 0, Cut(256, None, "last"))
     together, _ = score.score_texts(loaded, *given, Budget(10**6), Progress("", 1, 1))
     apart, _ = score.score_texts(loaded, *given, Budget(1), Progress("", 1, 1))
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-5)
@@ -92,7 +92,7 @@ def test_the_longest_text_of_models_that_number_positions_after_the_pad_token(tm
     loaded = models.load_transformer(hub.locate_model(folder, "backbone"), "AutoModel", FP32)
     assert loaded.most == 65  # its pad token is 0; RoBERTa's own is 1
     texts = ["Name three birds. " * 9, "Why?"], ["A robin, a wren and an owl." * 4, "x"]
-    given = (*texts, embed.Pooling("mean", False), Cut(loaded.most, None, "last"))
+    given = (texts, embed.Pooling("mean", False), Cut(loaded.most, None, "last"))
     found, counts = embed.embed_texts(loaded, *given, Budget(10**6), Progress("", 1, 1))
     assert counts["truncated"] == 1
     (alone,) = one_by_one(folder, "AutoModel", ["Why?"], ["x"])
