@@ -3,7 +3,7 @@
 # make docs: docs/losses.md from conf/loss/ and the docstrings.
 PYTHON ?= python3
 BIN := .venv/bin
-TWO := --numprocesses 2 --no-loadscope-reorder
+WORKERS := --numprocesses 3 --no-loadscope-reorder # one of them waits for Slurm
 
 # make site: README, docs/ and results as a site, in site/. make coverage: the tests, and the lines that
 # they run. make versions: a subset of the tests on the oldest and the newest libraries (docs/versions.md).
@@ -12,11 +12,13 @@ TWO := --numprocesses 2 --no-loadscope-reorder
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
 
+test test-fast coverage: export OMP_NUM_THREADS = 1 # a test process has a core
+
 test: lint system-packages
-	$(BIN)/python -m pytest $(TWO)
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest $(TWO) tests/unit
+	$(BIN)/python -m pytest $(WORKERS) tests/unit
 
 system-packages:
 	tests/helpers/install.sh
@@ -34,7 +36,7 @@ site: .venv/installed
 	@echo open site/index.html
 
 coverage: .venv/installed system-packages
-	$(BIN)/python -m pytest $(TWO) --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term:skip-covered
 
 versions:
 	PYTHON=$(PYTHON) tests/versions/versions.sh

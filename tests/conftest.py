@@ -30,6 +30,11 @@ def pytest_xdist_make_scheduler(config, log):
     return ByFile(config, log)
 
 
+def pytest_collection_modifyitems(items):
+    """Put the tests on Slurm first: they wait most of the time, while others compute."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/slurm/"))
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """Work in an empty folder, and leave the process as the command found it."""

@@ -1,4 +1,4 @@
-"""`rmsweep run`: one run, through Hydra's application, or with -m a sweep."""
+"""`rmsweep run`: one run, or with -m a sweep; Hydra's application answers --help and --cfg."""
 
 import contextlib
 import io
@@ -30,9 +30,9 @@ def run_command(argv: list[str]) -> int:
     if not args.multirun:
         if args.plan or args.limit is not None:
             raise ValueError("--plan and --limit are for sweeps: rmsweep run -m ...")
-        return _run_one([*flags, *overrides], args.config_dir)
+        return _run_one(flags, overrides, args.config_dir)
     if {"-h", "--help"} & set(flags):
-        return _run_one(["--help"], args.config_dir)
+        return _run_one(["--help"], [], args.config_dir)
     if flags:
         raise ValueError(
             f"unknown option {flags[0]}; a sweep takes --plan, --limit N, --config-dir DIR"
@@ -66,12 +66,20 @@ def _plan_sweep(overrides: list[str], config_dirs: list[str], limit: int | None)
     return 0
 
 
-def _run_one(arguments: list[str], config_dirs: list[str]) -> int:
+def _run_one(flags: list[str], overrides: list[str], config_dirs: list[str]) -> int:
+    overrides = [*overrides, compose.search_path(config_dirs)]
+    if flags:
+        config = _through_hydra([*flags, *overrides])
+    else:  # Hydra's application would compose everything twice
+        with compose.hydra_at_conf():
+            config = compose.compose_one(overrides)
+    if config is None:
+        return 0
+
     from rmsweep.cli import show_run
     from rmsweep.launch import run_one
 
-    config = _through_hydra([*arguments, compose.search_path(config_dirs)])
-    return 0 if config is None else show_run.print_run(run_one.run_one(config))
+    return show_run.print_run(run_one.run_one(config))
 
 
 def _through_hydra(arguments: list[str]) -> compose.Config | None:

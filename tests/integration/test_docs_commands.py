@@ -111,7 +111,8 @@ def planned(words):
     words = ["seed=0,1" if word == "..." else word for word in words]
     given = {word.partition("=")[0] for word in words}
     words += [] if "seed" in given else ["seed=0"]
-    return ("-m", *words, *([] if "precision" in given else ["precision=bf16"]), "--plan")
+    words += [] if "precision" in given else ["precision=bf16"]
+    return ("-m", *sorted(words), "--plan")
 
 
 @functools.cache

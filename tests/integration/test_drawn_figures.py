@@ -153,8 +153,8 @@ def shown_texts(figure):
 
 
 @pytest.fixture(scope="module")
-def wide():
-    """Runs of six base LLMs and betas, as the paper's: six columns of panels."""
+def wide_figure_of():
+    """The figure of that name, drawn once: six columns, base LLMs and betas as the paper's."""
     axes = AXES | {
         "base_llm": ["gemma2b", "gemma2b_sft", "gemma7b", "gemma7b_sft", "llama3_8b", "llama3_sft"],
         "dataset": ["hh_harmless", "hh_helpful"], "selection": ["random"], "seed": [0],
@@ -163,18 +163,18 @@ def wide():
     }  # fmt: skip
     combinations = itertools.product(*axes.values())
     runs = [run_of(dict(zip(axes, c, strict=True)), i) for i, c in enumerate(combinations)]
-    return pd.DataFrame(runs)
+    return functools.cache(lambda name: drawn(name, pd.DataFrame(runs)))
 
 
 @pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients"])
-def test_six_columns_of_panels_are_readable(name, wide):
-    figure = drawn(name, wide)
+def test_six_columns_of_panels_are_readable(name, wide_figure_of):
+    figure = wide_figure_of(name)
     assert len(panels_of(figure)) % 6 == 0 and panels.n_columns(figure.axes[0]) in (4, 6)
     assert_readable(figure)
 
 
-def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide):
-    for ax in panels_of(drawn("fig10", wide)):
+def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide_figure_of):
+    for ax in panels_of(wide_figure_of("fig10")):
         assert [t.get_text() for t in ax.get_xticklabels()] == ["", "10k", "", "40k"]
         left, right = ax.get_xlim()
         assert left < 0.9 * 5000 and right > 1.1 * 40000
@@ -189,8 +189,8 @@ def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide):
         ("fig2", "annotation.beta", "quantity == 1000 and dataset != 'helpsteer'"),
     ],
 )
-def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows):
-    figure = drawn(name, rows)
+def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows, figure_of):
+    figure = figure_of(name)
     at = rows.query(f"{where} and pairing == 'same_prompt' and selection == 'random'")
     facets = [f for f in shown_runs.ORDER if f != field and f in at and at[f].nunique() > 1]
     cells = compared(at.reset_index(drop=True), [*facets, field])
@@ -209,8 +209,8 @@ def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows):
     assert n_found == len(EFFECTS) * N_PANELS[name]
 
 
-def test_bars_stand_on_zero_and_reach_the_means(rows):
-    figure = drawn("fig1", rows)
+def test_bars_stand_on_zero_and_reach_the_means(rows, figure_of):
+    figure = figure_of("fig1")
     at = rows.query(
         "`annotation.beta` == 1 and quantity == 1000 and pairing == 'same_prompt' and "
         "selection == 'random' and dataset != 'helpsteer'"
@@ -234,8 +234,8 @@ def test_stems_of_one_base_llm_are_not_averaged_over(rows):
     assert titles == {"gemma2b", "gemma2b_new", "gemma7b", "gemma7b_new"}
 
 
-def test_pairings_are_open_and_filled_and_shaded_between(rows):
-    (ax, *_) = panels_of(drawn("fig5", rows))
+def test_pairings_are_open_and_filled_and_shaded_between(figure_of):
+    (ax, *_) = panels_of(figure_of("fig5"))
     series = errorbars(ax)
     assert len(series) == 2 * len(EFFECTS)
     same, cross = (series[f"BT_MLP, {pairing}"][0] for pairing in AXES["pairing"])
@@ -248,8 +248,8 @@ def test_pairings_are_open_and_filled_and_shaded_between(rows):
     assert lines["BT_MLP, cross_prompt"].get_markerfacecolor() == style.KNOWN["bt_mlp"].color
 
 
-def test_correlation_and_its_points(rows):
-    figure = drawn("fig6", rows)
+def test_correlation_and_its_points(rows, figure_of):
+    figure = figure_of("fig6")
     at = rows.query("`annotation.beta` == 1 and quantity == 1000").reset_index(drop=True)
     points, line = contrasts.correlation_points(
         at,
@@ -266,7 +266,7 @@ def test_correlation_and_its_points(rows):
     assert f"r = {panels.signed_text(line['estimate'].iloc[0])} " in figure.axes[0].get_title()
 
 
-def test_standard_errors_are_drawn_by_that_name_alone(rows):
+def test_standard_errors_are_drawn_by_that_name_alone(rows, figure_of):
     rng = np.random.default_rng(0)
     names = catalogue.figures_with_bars()
     assert {"fig1", "fig20"} <= set(names) and not {"fig6", "heatmap", "cost"} & set(names)
@@ -274,7 +274,7 @@ def test_standard_errors_are_drawn_by_that_name_alone(rows):
     caption = " ".join(figure.get_supxlabel().split())
     assert "standard error over 3 seeds" in caption and "Error bars: 95 %" not in caption
     assert "Fewer than 5 seeds" in caption
-    assert "standard error" not in drawn("fig3", rows).get_supxlabel()
+    assert "standard error" not in figure_of("fig3").get_supxlabel()
     points, ends = errorbars(figure.axes[0])["BT_MLP"]
     at = rows.query(
         "`annotation.beta` == 1 and loss == 'bt_mlp' and pairing == 'same_prompt' and "
@@ -290,8 +290,8 @@ def test_standard_errors_are_drawn_by_that_name_alone(rows):
 
 
 @pytest.mark.parametrize("name", ["bon_n", "bon_kl"])
-def test_best_of_n_curves_lie_between_random_and_oracle(name, rows):
-    ax = panels_of(drawn(name, rows))[0]
+def test_best_of_n_curves_lie_between_random_and_oracle(name, figure_of):
+    ax = panels_of(figure_of(name))[0]
     x = NS if name == "bon_n" else np.sqrt(kl_upper_bound(np.array(NS)))
     points, ends = errorbars(ax)["BT_MLP"]
     np.testing.assert_allclose(points[:, 0], x)
@@ -313,8 +313,8 @@ def test_without_recorded_oracles_only_its_end_is_drawn(rows):
     assert "oracle at the largest N only" in " ".join(figure.get_supxlabel().split())
 
 
-def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows):
-    figure = drawn("heatmap", rows)
+def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows, figure_of):
+    figure = figure_of("heatmap")
     at = rows.query("pairing == 'same_prompt' and selection == 'random'").reset_index(drop=True)
     for ax, loss in zip(panels_of(figure), ("clf_mlp", "normbt", "mine"), strict=True):
         assert ax.get_title() == f"{loss.upper()} − BT_MLP".replace(" ", panels.UNBROKEN)
@@ -334,8 +334,8 @@ def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows):
         assert sorted(texts) == sorted(panels.signed_text(v, "+") for v in found["estimate"])
 
 
-def test_win_rates_of_both_ways_add_up_to_one(rows):
-    (ax,) = panels_of(drawn("win_rates", rows))
+def test_win_rates_of_both_ways_add_up_to_one(rows, figure_of):
+    (ax,) = panels_of(figure_of("win_rates"))
     grid = ax.images[0].get_array().filled(np.nan)
     assert np.isnan(np.diag(grid)).all()
     off = ~np.eye(len(EFFECTS), dtype=bool)
@@ -348,15 +348,15 @@ def test_win_rates_of_both_ways_add_up_to_one(rows):
     assert len(ax.texts) == off.sum()
 
 
-def test_cost_has_seconds_below_and_improvement_at_the_left(rows):
-    ax = panels_of(drawn("cost", rows))[0]
+def test_cost_has_seconds_below_and_improvement_at_the_left(figure_of):
+    ax = panels_of(figure_of("cost"))[0]
     lines = {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
     np.testing.assert_allclose(lines["BT_MLP"][:, 0], [2.1, 3.1])
     assert lines["BT_MLP"][:, 1] == pytest.approx([3.5, 4.0], abs=0.05)
 
 
-def test_normbt_figures_show_what_the_runs_recorded(rows):
-    ax, *_ = panels_of(drawn("nbt_gradients", rows))
+def test_normbt_figures_show_what_the_runs_recorded(rows, figure_of):
+    ax, *_ = panels_of(figure_of("nbt_gradients"))
     run = rows.query(
         "dataset == 'hh_harmless' and base_llm == 'gemma2b' and loss == 'bt_mlp' and "
         "pairing == 'same_prompt' and selection == 'random' and quantity == 1000 and "
@@ -366,7 +366,7 @@ def test_normbt_figures_show_what_the_runs_recorded(rows):
     np.testing.assert_array_equal(scatter.get_offsets()[:, 0], run["pair_distance"])
     np.testing.assert_array_equal(scatter.get_offsets()[:, 1], run["pair_gradient_norm"])
     np.testing.assert_array_equal(scatter.get_array(), run["pair_error"])
-    points, ends = errorbars(panels_of(drawn("nbt_updates", rows))[0])["NORMBT"]
+    points, ends = errorbars(panels_of(figure_of("nbt_updates"))[0])["NORMBT"]
     np.testing.assert_array_equal(points[:, 0], range(1, 11))
     np.testing.assert_allclose(points[:, 1], np.arange(10) / 10 + 0.01)
     np.testing.assert_allclose(ends[0], [0, 0.02], atol=1e-12)
@@ -439,8 +439,8 @@ def test_rounding_puts_no_end_on_the_wrong_side_of_its_mean():
     np.testing.assert_array_equal(shown_runs.interval_reach(cells), [[0, 0.5], [0, np.nan]])
 
 
-def test_one_selection_is_named_in_the_caption(rows):
-    caption = drawn("fig5", rows).get_supxlabel()
+def test_one_selection_is_named_in_the_caption(figure_of):
+    caption = figure_of("fig5").get_supxlabel()
     assert caption.startswith("similar, 1,000 pairs.")
 
 
