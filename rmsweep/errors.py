@@ -20,6 +20,10 @@ class WorkerDied(LaunchError):
     """The end of a launch one of whose worker processes was killed from outside."""
 
 
+class WriteFailed(OSError):
+    """An error that says why the results of a pack could not be written."""
+
+
 class Unavailable(OSError):
     """An error that says, in Slurm's own words, why Slurm does not answer on this machine."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmsweep.analysis import fields, metrics
 from rmsweep.analysis.figures import catalogue
-from rmsweep.cli.arguments import add_names, conditions_of, listed, say_error
+from rmsweep.cli.arguments import Commands, add_command, add_names, conditions_of, listed, say_error
 from rmsweep.errors import MissingData, nearest
 from rmsweep.paths import SweepFolder
 from rmsweep.results import sweep_record
@@ -18,90 +18,61 @@ from rmsweep.results import sweep_record
 if TYPE_CHECKING:
     import pandas as pd
 
+OWN_CLAIMS: dict[str, Any] = {"action": "append", "default": [], "metavar": "YAML"}
+OWN_CLAIMS |= {"help": "your own claims too"}
+SIZE = (120, 24)  # columns and lines, where the output is no terminal
 
-def add(commands: argparse._SubParsersAction[Any]) -> None:
+
+def add(commands: Commands) -> None:
     """Add these commands to those of `rmsweep`."""
-    _add_table(commands)
-    _add_figure(commands)
-    _add_claims(commands)
-    _add_report(commands)
+    for add_one in (_add_table, _add_figure, _add_claims, _add_report):
+        add_one(commands)
 
 
-def _add_table(commands: argparse._SubParsersAction[Any]) -> None:
-    table = commands.add_parser(
-        "table",
-        help="the result table of one or several sweeps",
-        epilog=metrics.metric_lines(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_table(commands: Commands) -> None:
+    text = "the result table of one or several sweeps"
+    table = add_command(commands, _table, "table", text, epilog=metrics.metric_lines())
     add_names(table)
-    table.add_argument("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
-    table.add_argument(
-        "--columns", metavar="FIELD,...", help="default: the first field that varies"
-    )
-    table.add_argument(
-        "--metric",
-        default="improvement",
-        help="one of those below; default: %(default)s",
-    )
-    table.add_argument(
-        "--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp"
-    )
-    table.add_argument(
-        "--format",
-        default="text",
-        choices=["text", "md", "latex", "csv", "html"],
-        help="default: text",
-    )
-    table.set_defaults(call=_table)
+    add = table.add_argument
+    add("--rows", metavar="FIELD,...", help="what is compared (default: loss)")
+    add("--columns", metavar="FIELD,...", help="default: the first field that varies")
+    add("--metric", default="improvement", help="one of those below; default: %(default)s")
+    add("--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp")
+    formats = ["text", "md", "latex", "csv", "html"]
+    add("--format", default="text", choices=formats, help="default: text")
 
 
-def _add_figure(commands: argparse._SubParsersAction[Any]) -> None:
-    figure = commands.add_parser(
-        "figure",
-        help="the figures of one or several sweeps, as files",
-        description="Draw every figure that the runs have the data for, into outputs/NAME/figures/",
-        epilog=catalogue.figure_list(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _add_figure(commands: Commands) -> None:
+    text = "the figures of one or several sweeps, as files"
+    more = "Draw every figure that the runs have the data for, into outputs/NAME/figures/"
+    texts = {"description": more, "epilog": catalogue.figure_list()}
+    figure = add_command(commands, _figure, "figure", text, **texts)
     add_names(figure)
-    figure.add_argument("--figure", metavar="FIGURE,...", help="only these")
-    figure.add_argument("--out", metavar="DIR", help="default: outputs/NAME/figures")
-    figure.add_argument("--format", default="png", metavar="png,pdf,svg", help="default: png")
-    figure.add_argument(
-        "--error-bars",
-        default="interval",
-        choices=["interval", "standard-error"],
-        help="95 %% intervals over seeds and prompts (default), or the standard error over seeds "
-        "that RBT draws, which its figures alone offer",
+    add = figure.add_argument
+    add("--figure", metavar="FIGURE,...", help="only these")
+    add("--out", metavar="DIR", help="default: outputs/NAME/figures")
+    add("--format", default="png", metavar="png,pdf,svg", help="default: png")
+    text = (
+        "95 %% intervals over seeds and prompts (default), or the standard error over seeds that "
+        "RBT draws, which its figures alone offer"
     )
-    figure.set_defaults(call=_figure)
+    add("--error-bars", default="interval", choices=["interval", "standard-error"], help=text)
 
 
-def _add_claims(commands: argparse._SubParsersAction[Any]) -> None:
-    claims = commands.add_parser("claims", help="the verdict of the runs on each published claim")
+def _add_claims(commands: Commands) -> None:
+    text = "the verdict of the runs on each published claim"
+    claims = add_command(commands, _claims, "claims", text)
     add_names(claims)
-    claims.add_argument(
-        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
-    )
+    claims.add_argument("--file", **OWN_CLAIMS)
     claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
-    claims.set_defaults(call=_claims)
 
 
-def _add_report(commands: argparse._SubParsersAction[Any]) -> None:
-    report = commands.add_parser(
-        "report",
-        help="one HTML page: claims, what was run, tables, figures, provenance",
-        description="Write one HTML file that needs no other: the verdict on each claim, what was "
-        "run, tables that sort and filter, every figure that the runs have the data for, where "
-        "the numbers come from, and the command behind each part.",
-    )
+def _add_report(commands: Commands) -> None:
+    text = "one HTML page: claims, what was run, tables, figures, provenance"
+    report = add_command(commands, _report, "report", text, description=_report.__doc__)
     add_names(report)
     report.add_argument("--out", metavar="FILE", help="default: outputs/NAME/report.html")
-    report.add_argument(
-        "--file", action="append", default=[], metavar="YAML", help="your own claims too"
-    )
-    report.set_defaults(call=_report)
+    report.add_argument("--file", **OWN_CLAIMS)
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -111,9 +82,7 @@ def _table(args: argparse.Namespace) -> int:
     from rmsweep.analysis import table_fields, table_notes, table_text, tables
 
     metrics.check_metric(args.metric)
-    rows, wanted = _rows_and_wanted(args.names, ["key", *metrics.metric_columns(args.metric)])
-    if args.where:
-        wanted = fields.select_specs(wanted, conditions_of(args.where))
+    rows, wanted = _rows_and_wanted(args, ["key", *metrics.metric_columns(args.metric)])
     row_fields, column_fields = listed(args.rows), listed(args.columns)
     spec_fields, _ = fields.spec_fields(wanted)
     table_fields.checked_fields(spec_fields, row_fields, column_fields)  # which set the defaults
@@ -129,7 +98,7 @@ def _table(args: argparse.Namespace) -> int:
             "improvement, where labelled pairs are judged accuracy"
         )
     notes = table_notes.table_notes(compared, wanted, *what, args.against)
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = shutil.get_terminal_size(SIZE).columns
     print(table_text.render_table(compared, *what, notes, args.format, width))
     return int((compared["n_runs"] < compared["n_wanted"]).any())
 
@@ -139,24 +108,27 @@ def _claims(args: argparse.Namespace) -> int:
     from rmsweep.analysis import claims, verdicts
 
     tested = claims.published_and_own_claims(args.file)
-    rows, wanted = _rows_and_wanted(args.names, claims.claim_columns(tested))
+    rows, wanted = _rows_and_wanted(args, claims.claim_columns(tested))
     if args.where:
-        wanted = fields.select_specs(wanted, conditions_of(args.where))
         rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
     lines = verdicts.verdict_table(rows, tested, args.seed)
     n_done = int(wanted["key"].isin(rows["key"]).sum())
     notes = verdicts.verdict_notes(lines, n_done, len(wanted))
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = shutil.get_terminal_size(SIZE).columns
     print(verdicts.render_verdicts(lines, notes, args.format, width))
     return int(n_done < len(wanted))
 
 
-def _rows_and_wanted(names: list[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Done and wanted runs of the sweeps, a line a key; the process ends where none is done."""
-    rows, wanted = sweep_record.load_sweeps(names, columns)
+def _rows_and_wanted(
+    args: argparse.Namespace, columns: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the done runs, and those wanted that meet --where; end the process if none is done."""
+    rows, wanted = sweep_record.load_sweeps(args.names, columns)
     if rows.empty:
-        say_error(f"no done runs in {', '.join(names)}; `rmsweep run -m ...` makes some")
+        say_error(f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some")
         sys.exit(1 if len(wanted) else 2)
+    if args.where:
+        wanted = fields.select_specs(wanted, conditions_of(args.where))
     return rows, wanted
 
 
@@ -167,32 +139,27 @@ def _figure(args: argparse.Namespace) -> int:
     if args.out is None and len(args.names) > 1:
         raise ValueError("figures of several sweeps need --out DIR, the folder to write them to")
     asked, formats = listed(args.figure), listed(args.format)
-    for option, typed, valid in (
-        ("--figure", asked, catalogue.FIGURES),
-        ("--format", formats, style.FORMATS),
-    ):
+    lists = {"--figure": (asked, catalogue.FIGURES), "--format": (formats, style.FORMATS)}
+    for option, (typed, valid) in lists.items():
         if unknown := [name for name in typed if name not in valid]:
             raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
-    offered = (
-        list(catalogue.FIGURES) if args.error_bars == "interval" else catalogue.figures_with_bars()
-    )
+    is_any = args.error_bars == "interval"
+    offered = list(catalogue.FIGURES) if is_any else catalogue.figures_with_bars()
     if others := [name for name in asked if name not in offered]:
         raise ValueError(
             f"--error-bars {args.error_bars} is not for {others[0]}, but for {', '.join(offered)}"
         )
     rows = write.read_runs(args.names, conditions_of(args.where))
-    n_done, folder = (rows["status"] == "done").sum(), args.out
-    if folder is None:
-        folder = SweepFolder.named(args.names[0]).figures
+    n_done = (rows["status"] == "done").sum()
+    folder = SweepFolder.named(args.names[0]).figures if args.out is None else Path(args.out)
     names, missing = " ".join(args.names), []
     if n_done == 0:
         say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
         return 1
     for name in asked or offered:
+        bars = args.error_bars
         try:
-            paths = write.write_figure(
-                rows, name, Path(folder), formats, args.seed, args.error_bars
-            )
+            paths = write.write_figure(rows, name, folder, formats, args.seed, bars)
         except MissingData as error:
             missing.append(name)
             print(f"{name}: not drawn, it needs {error}")
@@ -204,7 +171,10 @@ def _figure(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    """Write the page; 1 where runs are missing."""
+    """Write one HTML file that needs no other: the verdict on each claim, what was run, tables that
+    sort and filter, every figure that the runs have the data for, where the numbers come from, and
+    the command behind each part.
+    """
     from rmsweep.analysis.report import page
     from rmsweep.analysis.report.request import ReportRequest
     from rmsweep.results import dataset
@@ -216,8 +186,8 @@ def _report(args: argparse.Namespace) -> int:
     path = Path(args.out) if args.out else SweepFolder.named(args.names[0]).report
     if path.is_dir():
         raise ValueError(f"--out must be a file, {path} is a folder")
-    conditions = conditions_of(args.where)
     names, where, files = map(tuple, (args.names, args.where, args.file))
+    conditions = conditions_of(args.where)
     built = page.build_page(ReportRequest(names, where, conditions, args.seed, files))
     page.write_page(built, path)
     print(f"{path}: {len(built.html.encode()) / 1e6:.1f} MB; open it in a browser")

@@ -1,6 +1,7 @@
 """The command `rmsweep cache build`: its arguments become a request, done here or on Slurm."""
 
 import argparse
+import dataclasses
 import functools
 import shlex
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rmsweep.cli import cache_build_arguments as arguments
+from rmsweep.cli.arguments import listed
 from rmsweep.paths import LaunchFolder
 
 SAY = functools.partial(print, flush=True)  # seen at once in a log, too
@@ -31,7 +33,6 @@ def build_cache(args: argparse.Namespace) -> int:
 
 
 def _build_here(args: argparse.Namespace, request: Any) -> int:
-    """Do what is left of a build, and print what it wrote and what comes next."""
     from rmsweep.cache.building import pipeline, run_options
 
     request.root.mkdir(parents=True, exist_ok=True)
@@ -63,8 +64,8 @@ def _submit(args: argparse.Namespace) -> int:
         raise ValueError(f"--shards must be >= 1, got {n}")
     with compose.hydra_at_conf():
         config = compose.compose_one([*args.launcher, compose.search_path(args.config_dir)])
-    launcher = launchers.launcher_of(compose.interpolated(config.values)["launcher"], args.device)
-    cluster = cache_jobs.require_cluster(launcher)
+    values = compose.interpolated(config.values)["launcher"]
+    cluster = launchers.launcher_of(values, args.device).for_build()
     request = _request(argparse.Namespace(**vars(args) | {"device": "cpu"}))
     request.root.mkdir(parents=True, exist_ok=True)
     entered = pipeline.enter_texts(request, SAY)
@@ -107,35 +108,33 @@ def _request(args: argparse.Namespace) -> Any:
     _refuse_idle(args, sources)
     left = {name: value for name, value in arguments.DEFAULTS.items() if vars(args)[name] is None}
     args = argparse.Namespace(**vars(args) | left)
+    trusts = args.trust_remote_code
     device = machine.device(args.device)
-    precision = machine.precision(args.precision, device)
-    located: dict[str, Any] = {}
+    engine = models.Engine(device, machine.precision(args.precision, device), trusts)
+    fields = {field.name for field in dataclasses.fields(BuildRequest)}
+    values = {name: value for name, value in vars(args).items() if name in fields}
     for kind in ("base_llm", "adapter", "backbone", "reward_model"):
-        name = vars(args)[kind]
-        located[kind] = name and hub.locate_model(
-            name, kind.replace("_", " "), args.trust_remote_code
-        )
-    words = args.prompt_tokenizer
-    located["prompt_tokenizer"] = words and hub.locate_tokenizer(words, args.trust_remote_code)
-    rest = (args.temperature, args.top_p, args.max_new_tokens, args.seed)
-    return BuildRequest(
-        root=Path(args.out),
-        sources=sources,
-        names=names_in_files(args, sources),
-        columns=_columns(args.columns),
-        prompt_format=_unescaped(args.prompt_format),
-        n_prompts={"train": args.train_prompts, "test": args.test_prompts},
-        sampling={
-            "train": Sampling(args.train_responses, *rest),
-            "test": Sampling(args.test_responses, *rest),
+        name = values[kind]
+        values[kind] = name and hub.locate_model(name, kind.replace("_", " "), trusts)
+    tokenizer = args.prompt_tokenizer
+    drawing = (args.temperature, args.top_p, args.max_new_tokens, args.seed)
+    values |= {
+        "prompt_tokenizer": tokenizer and hub.locate_tokenizer(tokenizer, trusts),
+        "root": Path(args.out),
+        "sources": sources,
+        "names": names_in_files(args, sources),
+        "columns": _columns(args.columns),
+        "prompt_format": _unescaped(args.prompt_format),
+        "n_prompts": {"train": args.train_prompts, "test": args.test_prompts},
+        "sampling": {
+            "train": Sampling(args.train_responses, *drawing),
+            "test": Sampling(args.test_responses, *drawing),
         },
-        stop=_unescaped(args.stop),
-        engine=models.Engine(device, precision, args.trust_remote_code),
-        shard=_shard(args.shard or "0/1"),
-        until=args.until,
-        **located,
-        **{name: vars(args)[name] for name in arguments.AS_GIVEN},
-    )
+        "stop": _unescaped(args.stop),
+        "engine": engine,
+        "shard": _shard(args.shard or "0/1"),
+    }
+    return BuildRequest(**values)
 
 
 def _sources(args: argparse.Namespace) -> dict[str, str]:
@@ -175,19 +174,14 @@ def names_in_files(args: argparse.Namespace, sources: dict[str, str]) -> dict[st
     from rmsweep.cache.building.sources import SUFFIXES
 
     source = sources.get("train") or sources["pairs"]
-    is_file = source.endswith(SUFFIXES)
-    file = Path(source.rpartition(":")[2]).name.partition(".")[0] if is_file else _end_of(source)
-    names = {
-        "backbone": args.backbone_name or _end_of(args.backbone),
-        "dataset": args.dataset or file,
-    }
+    file = Path(source.rpartition(":")[2]).name.partition(".")[0]
+    dataset = args.dataset or (file if source.endswith(SUFFIXES) else _end_of(source))
+    names = {"backbone": args.backbone_name or _end_of(args.backbone), "dataset": dataset}
     if "pairs" in sources:
         return names
     if not args.base_llm_name and not args.base_llm:
         raise ValueError("--base-llm-name NAME must say who wrote the responses")
-    written_by = args.base_llm_name
-    if not written_by:
-        written_by = _end_of(args.base_llm) + ("-sft" if args.adapter else "")
+    written_by = args.base_llm_name or _end_of(args.base_llm) + ("-sft" if args.adapter else "")
     return {"base_llm": written_by, **names}
 
 
@@ -199,7 +193,7 @@ def _columns(text: str) -> dict[str, str]:
     """Return our name of a column by the file's."""
     valid = ("prompt", "response", "golden_reward", "prompt_id", "chosen", "rejected", "subset")
     columns = {}
-    for item in filter(None, text.split(",")):
+    for item in listed(text):
         ours, _, theirs = item.partition("=")
         if ours not in valid or not theirs:
             raise ValueError(

@@ -1,41 +1,24 @@
 """The arguments of `rmsweep cache build`, and its help."""
 
 import argparse
-from collections.abc import Callable
 from typing import Any
+
+from rmsweep.cli.arguments import Call, Commands, add_command
 
 SHARDS = 16  # of a build on Slurm
 # Options that have a say only for some builds, and so are not set by the parser: a value that was
 # given and would be ignored is refused.
-DEFAULTS = {
-    "train_responses": 10, "test_responses": 500, "temperature": 1.0, "top_p": 0.95,
-    "max_new_tokens": 128, "max_prompt_tokens": 450, "stop": r"\n\nHuman", "seed": 0,
-    "empty": "refuse", "unequal": "refuse",
-}  # fmt: skip
+DEFAULTS: dict[str, Any] = {"train_responses": 10, "test_responses": 500, "temperature": 1.0}
+DEFAULTS |= {"top_p": 0.95, "max_new_tokens": 128, "max_prompt_tokens": 450, "seed": 0}
+DEFAULTS |= {"stop": r"\n\nHuman", "empty": "refuse", "unequal": "refuse"}
 OF_BASE_LLM = (
-    "adapter", "train_responses", "test_responses", "temperature", "top_p", "max_new_tokens",
-    "max_prompt_tokens", "prompt_tokenizer",
-)  # fmt: skip
-AS_GIVEN = (
-    "empty",
-    "unequal",
-    "max_prompt_tokens",
-    "reward_output",
-    "pooling",
-    "normalize",
-    "embed_tokens",
-    "embed_prompt_tokens",
-    "embed_prompt_keep",
-    "dtype",
-    "batch_tokens",
-    "part_responses",
-)  # enter the request as they are
-OF_REWARD_MODEL = ("stop", "reward_output")
-OF_GIVEN_RESPONSES = ("empty", "unequal")
-NOT_OF_PAIRS = (
-    "test", "train_prompts", "test_prompts", "base_llm", "base_llm_name", "reward_model", "unequal",
-    "seed", *OF_BASE_LLM, *OF_REWARD_MODEL,
-)  # fmt: skip
+    "adapter train_responses test_responses temperature top_p max_new_tokens max_prompt_tokens "
+    "prompt_tokenizer"
+).split()
+OF_REWARD_MODEL = ["stop", "reward_output"]
+OF_GIVEN_RESPONSES = ["empty", "unequal"]
+NOT_OF_PAIRS = "test train_prompts test_prompts base_llm base_llm_name reward_model unequal".split()
+NOT_OF_PAIRS += ["seed", *OF_BASE_LLM, *OF_REWARD_MODEL]
 DESCRIPTION = """\
 Make a cache from text, in stages: prompts -> responses -> golden rewards -> embeddings. Where your
 texts enter is decided by what you give:
@@ -73,46 +56,32 @@ exit status: 0 done, 2 bad input or a full disk; what was done before is kept
 """
 
 
-def add(
-    commands: "argparse._SubParsersAction[Any]", call: Callable[[argparse.Namespace], int]
-) -> None:
+def add(commands: Commands, call: Call) -> None:
     """Add the command to those of `rmsweep cache`; call does it."""
-    parser = commands.add_parser(
-        "build",
-        help="prompts -> responses -> golden rewards -> embeddings, resumable",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_texts(parser)
-    _add_models(parser)
-    _add_drawing(parser)
-    _add_embedding(parser)
-    _add_engine(parser)
-    _add_cluster(parser)
-    parser.set_defaults(call=call)
+    text = "prompts -> responses -> golden rewards -> embeddings, resumable"
+    parser = add_command(commands, call, "build", text, description=DESCRIPTION, epilog=EPILOG)
+    _add_inputs(parser)
+    _add_stages(parser)
+    _add_execution(parser)
 
 
-def _add_texts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("texts")
-    add = group.add_argument
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("texts").add_argument
     add("--train", metavar="FILE")
     add("--test", metavar="FILE", help="default: --test-prompts of the train file, at random")
     add("--pairs", metavar="FILE", help="labelled pairs, in place of --train and --test")
     add("--train-prompts", type=int, metavar="N", help="the first N (default: all; RBT: 40000)")
     add("--test-prompts", type=int, metavar="N", help="the first N of --test (RBT: 2000)")
     add("--columns", default="", metavar="OURS=YOURS,...", help="such as prompt=question")
-    add("--prompt-format", default="{prompt}", metavar="TEXT",
-        help=r"such as '\n\nHuman: {prompt}\n\nAssistant:' (\n is a line break)")  # fmt: skip
-    add("--empty", choices=["refuse", "keep", "drop"],
-        help="responses without text (default: refuse)")  # fmt: skip
-    add("--unequal", choices=["refuse", "drop"],
-        help="prompts with another number of responses than most (default: refuse)")  # fmt: skip
+    text = r"such as '\n\nHuman: {prompt}\n\nAssistant:' (\n is a line break)"
+    add("--prompt-format", default="{prompt}", metavar="TEXT", help=text)
+    text = "responses without text (default: refuse)"
+    add("--empty", choices=["refuse", "keep", "drop"], help=text)
+    text = "prompts with another number of responses than most (default: refuse)"
+    add("--unequal", choices=["refuse", "drop"], help=text)
     add("--out", required=True, metavar="DIR", help="folder of the cache, a sweep's cache.root")
     add("--dataset", metavar="NAME", help="in file names (default: the file's name)")
 
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("models").add_argument
     add("--base-llm", metavar="ID", help="writes the responses")
     add("--adapter", metavar="ID", help="a PEFT adapter of the base LLM, such as an _sft")
@@ -120,55 +89,52 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     add("--backbone", metavar="ID", required=True, help="makes the embeddings")
     add("--base-llm-name", metavar="NAME", help="in file names (default: the end of ID)")
     add("--backbone-name", metavar="NAME", help="in file names (default: the end of ID)")
-    add("--trust-remote-code", action="store_true",
-        help="run Python code that comes with a model; off: such models are refused")  # fmt: skip
+    text = "run Python code that comes with a model; off: such models are refused"
+    add("--trust-remote-code", action="store_true", help=text)
 
 
-def _add_drawing(parser: argparse.ArgumentParser) -> None:
+def _add_stages(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("responses and golden rewards (defaults: RBT's)").add_argument
     add("--train-responses", type=int, metavar="K", help="to a prompt (default: 10)")
     add("--test-responses", type=int, metavar="K", help="to a prompt (default: 500)")
     add("--temperature", type=float, help="default: 1.0")
     add("--top-p", type=float, help="default: 0.95")
     add("--max-new-tokens", type=int, metavar="N", help="default: 128")
-    add("--max-prompt-tokens", type=int, metavar="N",
-        help="longer prompts are dropped and counted (default: 450)")  # fmt: skip
-    add("--prompt-tokenizer", metavar="ID",
-        help="counts them, so that several base LLMs get the same prompts "
-        "(default: the base LLM's)")  # fmt: skip
+    text = "longer prompts are dropped and counted (default: 450)"
+    add("--max-prompt-tokens", type=int, metavar="N", help=text)
+    text = "counts them, so that several base LLMs get the same prompts (default: the base LLM's)"
+    add("--prompt-tokenizer", metavar="ID", help=text)
     add("--seed", type=int, help="of responses and of drawn test prompts (default: 0)")
-    add("--stop", metavar="TEXT",
-        help=r"a response is scored and embedded up to this (default: '\n\nHuman')")  # fmt: skip
+    text = r"a response is scored and embedded up to this (default: '\n\nHuman')"
+    add("--stop", metavar="TEXT", help=text)
     add("--reward-output", type=int, metavar="I", help="of a reward model that has several")
 
-
-def _add_embedding(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("embeddings").add_argument
-    add("--pooling", choices=["last", "mean", "cls"],
-        help="final hidden state of the last token, mean, or first (default: as a "
-        "sentence-transformers folder says, else last)")  # fmt: skip
+    text = (
+        "final hidden state of the last token, mean, or first (default: as a "
+        "sentence-transformers folder says, else last)"
+    )
+    add("--pooling", choices=["last", "mean", "cls"], help=text)
     add("--normalize", action="store_true", help="to length 1")
     add("--embed-tokens", type=int, metavar="N", help="of a text (default: what the model takes)")
-    add("--embed-prompt-tokens", type=int, metavar="N",
-        help="of these for the prompt (default: what the response leaves)")  # fmt: skip
-    add("--embed-prompt-keep", default="last", choices=["first", "last"],
-        help="of a prompt that is cut (default: last)")  # fmt: skip
+    text = "of these for the prompt (default: what the response leaves)"
+    add("--embed-prompt-tokens", type=int, metavar="N", help=text)
+    text = "of a prompt that is cut (default: last)"
+    add("--embed-prompt-keep", default="last", choices=["first", "last"], help=text)
     add("--dtype", default="float16", choices=["float16", "float32"], help="as stored")
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> None:
+def _add_execution(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("engine").add_argument
     add("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     add("--precision", choices=["bf16", "fp32"], help="default: bf16 where it is native")
-    add("--batch-tokens", type=int, default=16384, metavar="N",
-        help="in a batch; halved when memory runs out (default: 16384)")  # fmt: skip
-    add("--part-responses", type=int, default=1000, metavar="N",
-        help="in a part, the most that a kill -9 loses (default: 1000)")  # fmt: skip
+    text = "in a batch; halved when memory runs out (default: 16384)"
+    add("--batch-tokens", type=int, default=16384, metavar="N", help=text)
+    text = "in a part, the most that a kill -9 loses (default: 1000)"
+    add("--part-responses", type=int, default=1000, metavar="N", help=text)
     add("--shard", metavar="I/N", help="only each N-th part, from the I-th")
     add("--until", metavar="STAGE", help="the last to run: responses, rewards or embeddings")
 
-
-def _add_cluster(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("Slurm").add_argument
     add("--shards", type=int, metavar="N", help=f"tasks of each stage (default: {SHARDS})")
     add("--config-dir", action="append", default=[], metavar="DIR", help="your launchers too")

@@ -67,12 +67,11 @@ def _response(prompt: str, subject: str, other: str, rng: np.random.Generator) -
 def build_demo_cache() -> int:
     """Write the texts and embed them, as a user would; return the exit status."""
     write_texts(CACHE)
-    command = [sys.executable, "-m", "rmsweep", "cache", "build", "--backbone", "minilm"]
-    command += ["--train", str(CACHE / "texts_train.parquet")]
-    command += ["--test", str(CACHE / "texts_test.parquet")]
-    command += ["--base-llm-name", "templates", "--dataset", "manners", "--out", str(CACHE)]
-    print(" ".join(["rmsweep", *command[3:]]), flush=True)
-    return subprocess.run(command).returncode
+    words = f"rmsweep cache build --backbone minilm --train {CACHE}/texts_train.parquet"
+    words += f" --test {CACHE}/texts_test.parquet --base-llm-name templates --dataset manners"
+    words += f" --out {CACHE}"
+    print(words, flush=True)
+    return subprocess.run([sys.executable, "-m", *words.split()]).returncode
 
 
 def sweep_overrides() -> list[str]:

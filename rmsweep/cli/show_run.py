@@ -3,24 +3,21 @@
 import sys
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from rmsweep.analysis.bootstrap import wilson_interval
 from rmsweep.cache import rewardbench_subsets
-from rmsweep.cli.show_sweep import print_mirrored
+from rmsweep.cli.show_sweep import OUT, print_mirrored
 from rmsweep.evaluation.best_of_n import kl_upper_bound
 from rmsweep.launch.progress import say
 from rmsweep.launch.run_one import RunEnded
 from rmsweep.paths import SweepFolder
 from rmsweep.results import schema
 
-OUT = Console(highlight=False)
-
 
 def print_run(run: RunEnded) -> int:
     """Print how a run ended, and mirror it where that is asked for; return the exit status."""
-    if not run.is_done:
+    if run.row["status"] != "done":
         print(f"rmsweep: the run failed: {run.row['error']}", file=sys.stderr)
         print(run.row["traceback"], file=sys.stderr)
         return 1
@@ -37,28 +34,24 @@ def _print_row(row: pd.Series) -> None:
         OUT.print(table)
     if row["subset"] is not None:
         _print_subsets(row)
-    for name in (*schema.SCALARS, *schema.JUDGED):
-        if not pd.isna(row[name]):
-            _print_field(name, f"{row[name]:.4f}")
+    names = [name for name in (*schema.SCALARS, *schema.JUDGED) if not pd.isna(row[name])]
+    fields = {name: f"{row[name]:.4f}" for name in names}
     if not pd.isna(row["epochs"]):
-        _print_field("epochs", f"{row['epochs']:g}")
+        fields["epochs"] = f"{row['epochs']:g}"
     if isinstance(row["objective_counts"], str):
-        _print_field("objective_counts", row["objective_counts"])
+        fields["objective_counts"] = row["objective_counts"]
     if row["subset"] is not None:
         for section, subsets in rewardbench_subsets.missing_subsets(row["subset"]).items():
-            _print_field(section, f"without {', '.join(subsets)}, which are not here")
-    _print_field("key", f"{row.name}  (row in {SweepFolder.named('single')})")
-
-
-def _print_field(name: str, text: str) -> None:
-    say(f"{name:>20}  {text}")
+            fields[section] = f"without {', '.join(subsets)}, which are not here"
+    fields["key"] = f"{row.name}  (row in {SweepFolder.named('single')})"
+    for name, text in fields.items():
+        say(f"{name:>20}  {text}")
 
 
 def _print_subsets(row: pd.Series) -> None:
     table = Table("subset", "pairs", "accuracy", "95 % interval", title="Labelled pairs")
-    for name, n, accuracy in zip(
-        row["subset"], row["subset_pairs"], row["subset_accuracy"], strict=True
-    ):
+    columns = (row["subset"], row["subset_pairs"], row["subset_accuracy"])
+    for name, n, accuracy in zip(*columns, strict=True):
         low, high = wilson_interval(round(accuracy * n), n)
         table.add_row(name, str(n), f"{accuracy:.4f}", f"[{low:.3f}, {high:.3f}]")
     OUT.print(table)

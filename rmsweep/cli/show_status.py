@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,9 +14,9 @@ from rmsweep.config.columns import column_types
 from rmsweep.launch import status
 
 NOTES = {
-    "missing": "in no job: the launch command, or `rmsweep retry {sweep}`, runs them",
-    "failed": "`rmsweep retry {sweep}` runs them again",
-}
+    "missing": "in no job: the launch command, or `rmsweep retry {}`, runs them",
+    "failed": "`rmsweep retry {}` runs them again",
+}  # of runs in a state, for the sweep's name
 LOG_LINES = 20
 WATCH_S = 5
 
@@ -44,20 +43,22 @@ def watch_status(name: str) -> int:
 
 def status_text(report: dict[str, Any]) -> str:
     """Return the lines of a report of status.sweep_status."""
-    sweep = report["sweep"]
-    lines = [f"sweep {sweep}: {report['runs']['done']} of {report['wanted']} runs done"]
-    return "\n".join([*lines, *_of_runs(report), *_of_jobs(report)])
+    first = f"sweep {report['sweep']}: {report['runs']['done']} of {report['wanted']} runs done"
+    return "\n".join([first, *_of_runs(report), *_of_jobs(report)])
 
 
 def _of_runs(report: dict[str, Any]) -> Iterator[str]:
     sweep = report["sweep"]
     for state, n in report["runs"].items():
         if n or state == "done":
-            yield f"  {state:<8} {n:>7}   {NOTES.get(state, '').format(sweep=sweep)}".rstrip()
+            yield f"  {state:<8} {n:>7}   {NOTES.get(state, '').format(sweep)}".rstrip()
     if report["per_hour"] is not None:
-        pace = f"{report['per_hour']:,.0f} runs an hour"
-        left = report["hours_left"]
-        yield pace if left is None else f"{pace}; {_duration(left)} left at this pace"
+        pace, hours = f"{report['per_hour']:,.0f} runs an hour", report["hours_left"]
+        if hours is not None:
+            minutes = max(1, round(60 * hours))
+            left = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+            pace += f"; {left} left at this pace"
+        yield pace
     for failure in report["failures"]:
         yield f"{failure['n']} failed: {failure['error']}"
         where = f"at {failure['at']}; " if failure["at"] else ""
@@ -84,18 +85,11 @@ def _of_jobs(report: dict[str, Any]) -> Iterator[str]:
         yield f"{bad['n']} {bad['state']} (exit code {bad['exit_code']}): {bad['log']}"
 
 
-def _duration(hours: float) -> str:
-    minutes = max(1, round(60 * hours))
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
 def print_run_status(name: str, start: str) -> int:
-    """Print all that is known of one run; return 0 if it is done, else 1.
-
-    start: the run's key, or the first digits of it.
-    """
+    """Print what is known of the run whose key begins with `start`; return the exit status."""
     run = status.run_status(name, start)
-    print(f"run {run.key} of {name}: {run.state}")
+    state = "no row: it has not ended" if run.row is None else run.row["status"]
+    print(f"run {run.key} of {name}: {state}")
     if run.spec is not None:
         print("\nspec:\n" + _indented(yaml.safe_dump(run.spec)))
     if run.row is not None:
@@ -103,8 +97,12 @@ def print_run_status(name: str, start: str) -> int:
         if isinstance(run.row["traceback"], str):
             print("traceback:\n" + _indented(run.row["traceback"]))
     for task, path in run.logs:
-        _print_log(task, path)
-    return int(run.state != "done")
+        if path is None:
+            print(f"\njob {task}: no log, it has not started")
+            continue
+        lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        print(f"\nlog, the last {len(lines)} lines of {path}:\n" + _indented("\n".join(lines)))
+    return int(state != "done")
 
 
 def _scalars(row: pd.Series) -> str:
@@ -115,14 +113,6 @@ def _scalars(row: pd.Series) -> str:
         for name, value in row.items()
         if name not in own and pd.api.types.is_scalar(value) and not pd.isna(value)
     )
-
-
-def _print_log(task: str, path: Path | None) -> None:
-    if path is None:
-        print(f"\njob {task}: no log, it has not started")
-        return
-    lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    print(f"\nlog, the last {len(lines)} lines of {path}:\n" + _indented("\n".join(lines)))
 
 
 def _indented(text: str) -> str:

@@ -13,10 +13,7 @@ PATIENCE_S = 15  # for a launch to end at Ctrl-C
 
 
 def stop_launch(name: str) -> int | None:
-    """End the launch of a sweep that runs on this machine; return its process, None if none does.
-
-    ValueError for a launch that runs on another machine.
-    """
+    """End a sweep's launch, if it has one; return its process; ValueError for another machine's."""
     dataset.require_sweep(name)
     folder = SweepFolder.named(name)
     holder = lock.holder(folder)
@@ -29,10 +26,11 @@ def stop_launch(name: str) -> int | None:
     pid: int = holder["pid"]
     os.kill(pid, signal.SIGINT)
     end = time.monotonic() + PATIENCE_S
-    while lock.holder(folder) is not None and time.monotonic() < end:
+    while lock.holder(folder) is not None:
+        if time.monotonic() > end:  # it was started by a script, and ignores SIGINT
+            os.kill(pid, signal.SIGTERM)
+            break
         time.sleep(0.1)
-    if lock.holder(folder) is not None:  # started by a script, which ignores SIGINT
-        os.kill(pid, signal.SIGTERM)
     return pid
 
 

@@ -10,18 +10,9 @@ from rmsweep.config.columns import loss_options
 from rmsweep.config.reward_models import options_of_row
 from rmsweep.config.spec import Item
 
-MEASURED = (
-    "loss.reward_model",
-    "loss.options",
-    "loss.ensemble",
-    "training.max_epochs",
-    "quantity",
-    "dim",
-    "test_responses",
-    "device",
-    "threads",
-    "wall_s",
-)
+SIZES = ["loss.options", "training.max_epochs", "quantity", "dim", "test_responses"]
+MEASURED = ["loss.reward_model", *SIZES, "loss.ensemble", "device", "threads", "wall_s"]
+DESCRIPTION = ["loss.reward_model", "on", *SIZES]
 ALIKE = ["kind", "size", "on", "dim", "quantity", "test_responses", "training.max_epochs"]
 RATE = {"cpu": 1e11, "cuda": 2e13}  # multiply-adds a second, before anything was measured
 
@@ -32,10 +23,7 @@ def device_of(item: Item, device: str) -> str:
 
 
 def hours(items: Sequence[Item], seconds: np.ndarray, device: str) -> tuple[float, float]:
-    """Return the hours of GPUs and of cores that these runs take.
-
-    seconds: (runs,) as estimated_seconds has them. device: that of MLPs.
-    """
+    """Return the hours of GPUs and of cores of runs; seconds: (runs,); device: that of MLPs."""
     on_gpu = np.array([device_of(item, device) != "cpu" for item in items])
     return seconds[on_gpu].sum() / 3600, seconds[~on_gpu].sum() / 3600
 
@@ -69,16 +57,12 @@ def estimated_seconds(
     return seconds, n_alike
 
 
-_SIZES = ["loss.options", "training.max_epochs", "quantity", "dim", "test_responses"]
-DESCRIPTION = ["loss.reward_model", "on", *_SIZES]
-
-
 def _described(item: Item, device: str) -> tuple[Any, ...]:
     spec, shape = item.spec, item.shape
     assert shape is not None, "an item with a key from data has its shape"
     on = "cpu" if device_of(item, device) == "cpu" else "cuda"
-    sizes = (loss_options(spec.loss), spec.training.max_epochs, spec.quantity)
-    return (spec.loss.reward_model, on, *sizes, shape.dim, shape.test_responses)
+    fit = (loss_options(spec.loss), spec.training.max_epochs, spec.quantity)
+    return (spec.loss.reward_model, on, *fit, shape.dim, shape.test_responses)
 
 
 def _kinds(runs: pd.DataFrame) -> dict[str, list[str]]:
@@ -94,8 +78,6 @@ def _kinds(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 def _arithmetic(runs: pd.DataFrame) -> np.ndarray:
     """Return the multiply-adds of fit and scoring, every epoch counted, of one member: (runs,)."""
-    rows = runs[["loss.reward_model", *_SIZES]].itertuples(index=False)
-    return np.array(
-        [options_of_row(model, options).multiply_adds(*sizes) for model, options, *sizes in rows],
-        float,
-    )
+    rows = runs[["loss.reward_model", *SIZES]].itertuples(index=False)
+    adds = [options_of_row(model, fields).multiply_adds(*sizes) for model, fields, *sizes in rows]
+    return np.array(adds, float)

@@ -29,11 +29,6 @@ class RunsEnded:
     n_done: int
     failed: list[FailedAlike]
 
-    @property
-    def n_missing(self) -> int:
-        """Return the number of runs that have no row."""
-        return self.n_runs - self.n_done - sum(alike.n for alike in self.failed)
-
 
 @dataclass(frozen=True)
 class Launched:
@@ -58,18 +53,10 @@ def wait_for_ends(
 
 
 def _failed_alike(folder: SweepFolder, keys: set[str]) -> list[FailedAlike]:
-    failures = latest_failures(folder)
-    failures = failures[failures["key"].isin(keys)]
-    return [
-        FailedAlike(
-            len(group), str(error), group["key"].iloc[0], _where(group["traceback"].iloc[0])
-        )
-        for error, group in failures.groupby("error")
-    ]
-
-
-def _where(traceback: object) -> str:
-    """Return the last frame of a traceback, two lines."""
-    if not isinstance(traceback, str):
-        return ""
-    return "\n".join(traceback.strip().splitlines()[-3:-1])
+    rows = latest_failures(folder).fillna({"traceback": ""})
+    alike = []
+    for error, group in rows[rows["key"].isin(keys)].groupby("error"):
+        last_frame = group["traceback"].iloc[0].strip().splitlines()[-3:-1]
+        key = group["key"].iloc[0]
+        alike.append(FailedAlike(len(group), str(error), key, "\n".join(last_frame)))
+    return alike

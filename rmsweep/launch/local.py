@@ -1,9 +1,10 @@
 """The launcher for this machine: runs are done in a pool of processes, or on its GPU."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
@@ -30,12 +31,10 @@ class LocalLauncher:
 
     @classmethod
     def of(cls, values: dict[str, Any], device: str | None) -> Self:
-        """Return the launcher of these values of `launcher`; ValueError names a wrong field."""
         return cls(*launchers.local_of(values, device))
 
     @property
     def where(self) -> str:
-        """Return where the runs are done, as a launch's first line says it."""
         return self.device
 
     def require_able(self, specs: Sequence[RunSpec]) -> None:
@@ -59,13 +58,20 @@ class LocalLauncher:
             return
         place = Place(cache_root, self.device, self.fields.threads, saves)
         packs = local_packs(items, self.fields, self.device)
-        started = time.perf_counter()
-        fit_s, score_s = _run(packs, place, self.fields.workers, folder)
-        wall_s = time.perf_counter() - started
+        totals: Counter[str] = Counter()  # of what Outcome counts
+        began = time.perf_counter()
+        with progress.bar(len(items)) as advance:
+
+            def finished(outcome: "Outcome") -> None:
+                totals.update(vars(outcome))
+                advance(totals["done"] + totals["failed"], totals["failed"])
+
+            pool.run_packs(packs, place, self.fields.workers, folder, finished)
+        wall_s = time.perf_counter() - began
         progress.say(
             f"{len(items)} runs in {wall_s:.1f} s: {60 * len(items) / wall_s:.0f} a minute on "
-            f"{self.fields.workers} workers; fit {fit_s:.1f} s and score {score_s:.1f} s of their "
-            "time"
+            f"{self.fields.workers} workers; fit {totals['fit_s']:.1f} s and score "
+            f"{totals['score_s']:.1f} s of their time"
         )
 
     def follow(self, folder: SweepFolder, keys: set[str]) -> None:
@@ -77,22 +83,14 @@ class LocalLauncher:
         return 0
 
     def describe(
-        self,
-        items: Sequence[Item],
-        seconds: np.ndarray,
-        cache_root: str | None,
-        folder: SweepFolder,
+        self, items: Sequence[Item], seconds: np.ndarray, folder: SweepFolder
     ) -> list[str]:
-        """Return what `--plan` says of these runs: packs and hours.
-
-        seconds: (runs,) of a core or a GPU, as cost.estimated_seconds has them.
-        """
         fields = self.fields
-        packs = local_packs(items, fields, self.device)
+        n_packs = len(local_packs(items, fields, self.device))
         gpu_h, cpu_h = cost.hours(items, seconds, self.device)
         hours = gpu_h + cpu_h / (fields.workers * fields.threads)
         return [
-            f"packs: {len(packs)} of at most {fields.pack_runs} runs",
+            f"packs: {n_packs} of at most {fields.pack_runs} runs",
             f"hours: {hours:.2f} on {fields.workers} workers of {fields.threads} threads",
         ]
 
@@ -103,21 +101,5 @@ class LocalLauncher:
         """Return all runs with this launcher: a run that fails here is tried again as it was."""
         return [(list(items), self)]
 
-
-def _run(
-    packs: list[list[Item]], place: Place, workers: int, folder: SweepFolder
-) -> tuple[float, float]:
-    """Run packs under a progress bar; return their seconds of fitting and of scoring."""
-    n_ended, n_failed, fit_s, score_s = 0, 0, 0.0, 0.0
-    with progress.bar(sum(map(len, packs))) as advance:
-
-        def finished(outcome: "Outcome") -> None:
-            nonlocal n_ended, n_failed, fit_s, score_s
-            n_ended += outcome.done + outcome.failed
-            n_failed += outcome.failed
-            fit_s += outcome.fit_s
-            score_s += outcome.score_s
-            advance(n_ended, n_failed)
-
-        pool.run_packs(packs, place, workers, folder, finished)
-    return fit_s, score_s
+    def for_build(self) -> NoReturn:
+        raise ValueError("a build takes launcher=slurm or one like it; without, it runs here")

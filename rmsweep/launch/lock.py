@@ -32,12 +32,15 @@ from rmsweep.paths import LaunchFolder
 
 
 @contextlib.contextmanager
-def only_launch(folder: LaunchFolder, *, runs: bool = True) -> Iterator[None]:
+def only_launch(
+    folder: LaunchFolder, *, runs: bool = True, what: str = "launch of this sweep"
+) -> Iterator[None]:
     """Hold the lock of a folder, which is made if it is absent, while the block runs.
 
-    runs: whether the holder runs the sweep itself, and does not only submit it.
-    Raises ValueError where another launch, here or on another host, holds it or may hold it, and
-    where the record is damaged; OSError where the folder cannot be written.
+    runs: whether the holder runs the sweep itself, and does not only submit it. what: the work that
+    the lock is for, as a refusal names it. Raises ValueError where another process, here or on
+    another host, holds it or may hold it, and where the record is damaged; OSError where the folder
+    cannot be written.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     path = folder.launch
@@ -45,9 +48,16 @@ def only_launch(folder: LaunchFolder, *, runs: bool = True) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(FileLock(f"{path}.lock", mode=mode, blocking=False))
-        except Timeout:
-            raise _refusal(folder) from None
-        _record(folder, runs)
+            _record(path, runs)
+        except (Timeout, FileExistsError):
+            other = holder(folder)
+            who = "a process that has not said its name"  # it is about to, or was killed just then
+            if other is not None:
+                who = f"process {other['pid']} on {other['host']}"
+            raise ValueError(
+                f"another {what} runs ({who}); wait for it, or delete {path}* if that process is "
+                "gone"
+            ) from None
         try:
             yield
         finally:
@@ -55,9 +65,8 @@ def only_launch(folder: LaunchFolder, *, runs: bool = True) -> Iterator[None]:
                 path.unlink()
 
 
-def _record(folder: LaunchFolder, runs: bool) -> None:
-    """Write the record of this process, in place of a dead one's; its flock is held."""
-    path = folder.launch
+def _record(path: Path, runs: bool) -> None:
+    """Write this process's record, in place of a dead one's; FileExistsError for another's."""
     mine = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
     mine["since"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     before = _read(path)
@@ -65,12 +74,10 @@ def _record(folder: LaunchFolder, runs: bool) -> None:
         # Our own id is an earlier process's, as in a container that was started anew.
         is_mine = (before["host"], before["pid"]) == (mine["host"], mine["pid"])
         if not is_mine and not _is_dead(before):
-            raise _refusal(folder)
+            raise FileExistsError
         path.unlink()
-    try:
-        file = path.open("x")
-    except FileExistsError:  # of a host that does not see our flock, or killed before it wrote
-        raise _refusal(folder) from None
+    # It is there by now from a host that does not see our flock, or one was killed before it wrote.
+    file = path.open("x")
     try:
         with file:
             json.dump(mine | {"runs": runs}, file)
@@ -81,18 +88,6 @@ def _record(folder: LaunchFolder, runs: bool) -> None:
         raise
 
 
-def _refusal(folder: LaunchFolder) -> ValueError:
-    """Return the error that names the launch that runs, or may run."""
-    found = holder(folder)
-    who = "a process that has not said its name"  # it is about to, or was killed just then
-    if found is not None:
-        who = f"process {found['pid']} on {found['host']}"
-    return ValueError(
-        f"another launch of this sweep runs ({who}); wait for it, or delete {folder.launch}* "
-        "if that process is gone"
-    )
-
-
 def holder(folder: LaunchFolder) -> dict[str, Any] | None:
     """Return the record of the launch that runs, as far as can be seen from here.
 
@@ -100,8 +95,8 @@ def holder(folder: LaunchFolder) -> dict[str, Any] | None:
     Returns None where no launch runs, or one is about to write its record. Raises ValueError where
     the record is damaged.
     """
-    found = _read(folder.launch)
-    return None if found is None or _is_dead(found) else found
+    record = _read(folder.launch)
+    return None if record is None or _is_dead(record) else record
 
 
 def is_here(holder: dict[str, Any]) -> bool:
@@ -115,44 +110,36 @@ def _read(path: Path) -> dict[str, Any] | None:
         text = path.read_text()
         if not text:
             return None
-        found = {"started": None, "since": None, "runs": True} | json.loads(text)
-        pid = found["pid"]  # which is sent signals: -1 would be every process
-        if not (type(pid) is int and 0 < pid < 2**31 and isinstance(found["host"], str)):
+        record = {"started": None, "since": None, "runs": True} | json.loads(text)
+        pid = record["pid"]  # which is sent signals: -1 would be every process
+        if not (type(pid) is int and 0 < pid < 2**31 and isinstance(record["host"], str)):
             raise ValueError
-        return found
+        return record
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is no lock file; delete it if no launch runs") from None
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
+def _is_dead(record: dict[str, Any]) -> bool:
     """Return whether it ran on this machine and is gone; its id may be another process's now."""
-    if not is_here(holder):
+    if not is_here(record):
         return False
-    now, then = _started(holder["pid"]), holder["started"]
-    return not _is_alive(holder["pid"]) or (None not in (now, then) and now != then)
+    now, then = _started(record["pid"]), record["started"]
+    if None not in (now, then) and now != then:
+        return True
+    try:
+        os.kill(record["pid"], 0)
+    except OSError as error:
+        return not isinstance(error, PermissionError)  # which says that it lives, as another user's
+    return False
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process started, in ticks since boot; None where the kernel does not tell.
-
-    Of a zombie, which has ended and holds nothing, it returns "ended".
-    """
+    """Return when a process started, in ticks since boot; None if unknown; "ended" of a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     state, *others = stat.rpartition(")")[2].split()
     return "ended" if state == "Z" else others[18]
-
-
-def _is_alive(pid: int) -> bool:
-    """Return whether a process has this id, also another user's."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -10,10 +10,7 @@ from rmsweep.config.spec import Item, RunSpec
 
 
 def packs_of(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[list[Item]]:
-    """Return packs of runs that share cache, loss, quantity and training; slow kinds first.
-
-    most: how many of some runs that could all go together may.
-    """
+    """Return packs of at most most(runs) runs of one cache, loss and training; slow kinds first."""
     groups: dict[tuple[Any, ...], list[Item]] = {}
     for item in items:
         groups.setdefault(_shared(item.spec), []).append(item)
@@ -34,12 +31,6 @@ def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[lis
 
 
 def _shared(spec: RunSpec) -> tuple[Any, ...]:
-    loss = (spec.loss.reward_model, loss_options(spec.loss), spec.loss.ensemble, spec.loss.pick)
-    return (
-        *input_files(spec),
-        *loss,
-        spec.quantity,
-        spec.training,
-        spec.evaluation,
-        spec.precision,
-    )
+    loss = spec.loss
+    fit = (loss.reward_model, loss_options(loss), loss.ensemble, loss.pick, spec.training)
+    return (*input_files(spec), *fit, spec.quantity, spec.evaluation, spec.precision)

@@ -14,7 +14,7 @@ from typing import Any
 from rmsweep import machine
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
-from rmsweep.errors import LaunchError, WorkerDied
+from rmsweep.errors import LaunchError, WorkerDied, WriteFailed
 from rmsweep.launch import cost, signals
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
@@ -45,27 +45,18 @@ def run_packs(
     on_gpu = [cost.device_of(pack[0], place.device) != "cpu" for pack in packs]
     gpu_packs = [pack for pack, is_gpus in zip(packs, on_gpu, strict=True) if is_gpus]
     cpu_packs = [pack for pack, is_gpus in zip(packs, on_gpu, strict=True) if not is_gpus]
-    workers, gpu_threads = _shared_cores(workers, place.threads, bool(cpu_packs), bool(gpu_packs))
-    on_the_gpu = dataclasses.replace(place, threads=gpu_threads)
+    # A GPU's process has the threads of all workers; beside a pool, those of the one it replaces
+    gpu_threads = place.threads if cpu_packs else workers * place.threads
+    workers = max(1, workers - 1) if cpu_packs and gpu_packs else workers
+    on_the_gpu = dataclasses.replace(place, threads=min(gpu_threads, machine.cores()))
     on_the_cpu = dataclasses.replace(place, device="cpu")
     with _pool(workers, listens, folder) as pool:
         pending = {pool.submit(_run_pack, pack, on_the_cpu, folder) for pack in cpu_packs}
         for pack in gpu_packs:
-            finished(_or_launch_error(_run_pack, pack, on_the_gpu, folder))
+            finished(_run_pack(pack, on_the_gpu, folder))
             pending = _report_ended(pending, finished, timeout_s=0)
         while pending:
             pending = _report_ended(pending, finished, timeout_s=None)
-
-
-def _shared_cores(workers: int, threads: int, has_cpu: bool, has_gpu: bool) -> tuple[int, int]:
-    """Return the number of worker processes, and the threads beside a GPU for what it does not do.
-
-    Where both have work, a worker fewer runs, and the GPU's process has that one's threads; alone,
-    the GPU's process has the threads of all workers, as far as there are cores.
-    """
-    if has_cpu and has_gpu:
-        return max(1, workers - 1), min(threads, machine.cores())
-    return workers, min(workers * threads, machine.cores())
 
 
 @contextlib.contextmanager
@@ -73,9 +64,7 @@ def _pool(workers: int, listens: bool, folder: SweepFolder) -> Iterator[ProcessP
     """Yield a pool of workers; at an error they are killed, and no unfinished part is left."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(ENGINE)
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_in_worker, initargs=(listens,)
-    )
+    pool = ProcessPoolExecutor(workers, context, _in_worker, (listens,))
     try:
         yield pool
     except BaseException:
@@ -95,39 +84,38 @@ def _report_ended(
 ) -> set[Future[object]]:
     """Wait for the next pack to end, call finished with each that has, and return the others.
 
-    timeout_s: give up waiting after so long; None waits as long as it takes. Where a stop was asked
-    for, packs that wait for a worker are taken back.
+    Where a stop was asked for, packs that wait for a worker are taken back.
     """
     ended, left = wait(pending, timeout_s, FIRST_COMPLETED)
     if signals.stop_asked():
         for other in left:
             other.cancel()
-    for future in ended:
-        if not future.cancelled():
-            finished(_or_launch_error(future.result))
-    return left
-
-
-def _or_launch_error(run: Callable[..., Any], *arguments: object) -> object:
-    """Return run(*arguments); raise what ends a pack as an error that says how to go on."""
     try:
-        return run(*arguments)
+        for future in ended:
+            if not future.cancelled():
+                finished(future.result())
     except BrokenProcessPool:
         raise WorkerDied(
             "a worker process died (out of memory?); its pack is missing. The same command "
             "resumes; launcher.workers=1 or a smaller launcher.pack_runs need less memory"
         ) from None
-    except (OSError, ValueError) as error:
-        raise LaunchError(f"results cannot be written: {error}; the same command resumes") from None
+    return left
 
 
 def _run_pack(pack: list[Item], place: Place, folder: SweepFolder) -> object:
+    """Run a pack; an error that ends it is raised as one that says how to go on."""
     from threadpoolctl import threadpool_limits
 
     from rmsweep.launch.worker import run_pack
 
-    with threadpool_limits(place.threads):
-        return run_pack(pack, place, folder)
+    try:
+        with threadpool_limits(place.threads):
+            return run_pack(pack, place, folder)
+    except WriteFailed as error:
+        what = f"results cannot be written: {error}"
+    except (OSError, ValueError) as error:
+        what = f"a pack could not be run: {type(error).__name__}: {error}"
+    raise LaunchError(f"{what}; the same command resumes")
 
 
 def _in_worker(listens: bool) -> None:

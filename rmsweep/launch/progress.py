@@ -4,16 +4,8 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 ERR = Console(stderr=True, highlight=False)
 say = functools.partial(print, flush=True)  # seen at once in a log, too
@@ -21,16 +13,13 @@ say = functools.partial(print, flush=True)  # seen at once in a log, too
 
 @contextlib.contextmanager
 def bar(total: int) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar of `total` runs, and yield what sets how many have ended and failed.
-
-    Nothing is shown where the output is no terminal.
-    """
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+    """Show a bar of `total` runs on a terminal; yield what sets how many have ended and failed."""
+    with rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
         _RunsPerMinute(),
-        TimeRemainingColumn(),
+        rich_progress.TimeRemainingColumn(),
         console=ERR,
         disable=not ERR.is_terminal,
     ) as progress:
@@ -43,6 +32,6 @@ def bar(total: int) -> Iterator[Callable[[int, int], None]]:
         yield advance
 
 
-class _RunsPerMinute(ProgressColumn):
-    def render(self, task: Task) -> str:
+class _RunsPerMinute(rich_progress.ProgressColumn):
+    def render(self, task: rich_progress.Task) -> str:
         return f"{60 * task.speed:.0f}/min" if task.speed else "-/min"

@@ -39,10 +39,7 @@ def recorded_spec(row: Mapping[str, Any]) -> RunSpec:
 
 
 def shell_command(row: Mapping[str, Any], spec: RunSpec, config_dirs: Sequence[str]) -> str:
-    """Return the command, for a shell, of a sweep of this one run in a folder of its own.
-
-    config_dirs: where a user's own options are.
-    """
+    """Return the command, for a shell, of a sweep of this one run in a folder of its own."""
     words = ["rmsweep", "run", "-m", *(word for d in config_dirs for word in ("--config-dir", d))]
     words += overrides_of(row, spec, config_dirs)
     words += [f"device={row['device']}", f"name=reproduced-{row['key']}"]
@@ -86,23 +83,23 @@ def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     fields = _flat(spec)  # what is judged is given at once: without any of it nothing parses
     chosen += [f"{name}={hydra_value(fields[name])}" for name in judged if name in fields]
     with compose.hydra_at_conf():
-        base = _parsed(chosen, config_dirs)
-        chosen_and_changed = chosen + _differences(_flat(base), _flat(spec))
-        if _parsed(chosen_and_changed, config_dirs).canonical != spec.canonical:
+        chosen += _differences(_flat(_parsed(chosen, config_dirs)), _flat(spec))
+        if _parsed(chosen, config_dirs).canonical != spec.canonical:
             raise ValueError(
                 f"{spec.spec_id} cannot be composed here: the source of loss={spec.loss.name} "
                 "has changed since"
             )
+        choices = compose.compose_one([]).choices
     if spec.annotation.source == "labels":  # whose dataset's option changes the others' defaults
-        return chosen_and_changed
-    return [override for override in chosen_and_changed if override not in _defaults()]
+        return chosen
+    defaults = {f"{group}={option}" for group, option in choices.items()}  # need not be written
+    return [override for override in chosen if override not in defaults]
 
 
 def _parsed(overrides: list[str], config_dirs: Sequence[str]) -> RunSpec:
     config = compose.compose_one([*overrides, compose.search_path(config_dirs)])
-    return sweep_specs.config_spec(
-        compose.Config(compose.interpolated(config.values), config.choices, ()), "cpu"
-    )
+    values = compose.interpolated(config.values)
+    return sweep_specs.config_spec(compose.Config(values, config.choices, ()), "cpu")
 
 
 def _flat(spec: RunSpec) -> dict[str, Any]:
@@ -113,10 +110,10 @@ def _flat(spec: RunSpec) -> dict[str, Any]:
     fields: dict[str, Any] = {}
 
     def walk(inner: Any, path: str) -> None:
-        is_leaf = not isinstance(inner, dict) or path == "evaluation.golden"
-        if is_leaf:
+        if not isinstance(inner, dict) or path == "evaluation.golden":
             fields[path] = inner
-        for name, value in () if is_leaf else inner.items():
+            return
+        for name, value in inner.items():
             if path not in OPTION_GROUPS or name != "name":
                 walk(value, f"{path}.{name}" if path else name)
 
@@ -162,12 +159,6 @@ def hydra_value(value: Any) -> str:
     return f"'{inner}'"
 
 
-def _defaults() -> set[str]:
-    """Return the choices that need not be written."""
-    with compose.hydra_at_conf():
-        return {f"{group}={option}" for group, option in compose.compose_one([]).choices.items()}
-
-
 def config_dirs_of(typed: str | None) -> list[str]:
     """Return the folders that a row's command line gave with --config-dir."""
     words = shlex.split(typed) if typed is not None else []
@@ -190,10 +181,7 @@ def differences_here(name: str, row: Mapping[str, Any]) -> list[str]:
 
 
 def requirements(row: Mapping[str, Any]) -> str:
-    """Return a requirements file of the versions that a row was made with.
-
-    ValueError without them, and where it would install what no row of rmsweep's says.
-    """
+    """Return a requirements file of a row's versions; ValueError unless they are rmsweep's."""
     versions = dict(row["versions"])
     if absent := [name for name in ("python", "rmsweep", "torch") if name not in versions]:
         raise ValueError(

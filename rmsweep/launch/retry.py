@@ -7,8 +7,8 @@ from typing import Any
 from rmsweep.cache import inputs
 from rmsweep.config import loggers, trusted_code
 from rmsweep.config.spec import Item
-from rmsweep.launch import finish, lock, start
-from rmsweep.launch.launchers import launcher_of
+from rmsweep.launch import finish, lock
+from rmsweep.launch.launchers import items_to_start, launcher_of
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 
@@ -16,9 +16,8 @@ from rmsweep.results import dataset, sweep_record
 def retry_sweep(name: str, config_dirs: Sequence[str], *, waits: bool) -> finish.Launched:
     """Run again what failed or is missing, as it was launched last; return how that ended.
 
-    What was killed gets smaller packs and more memory, and what a cluster holds is released.
-    config_dirs: where the user's own options are; code that the sweep's files name and no config
-    file does is not run.
+    What was killed gets smaller packs and more memory, and what a cluster holds is released. Code
+    that the sweep's files name is run where a config file, of the user's config_dirs too, names it.
     """
     dataset.require_sweep(name)
     folder = SweepFolder.named(name)
@@ -29,7 +28,7 @@ def retry_sweep(name: str, config_dirs: Sequence[str], *, waits: bool) -> finish
     known = sweep_record.wanted_items(folder, sweep_record.wanted_keys(name))
     launcher.require_able([item.spec for item in known.values()])
     with lock.only_launch(folder, runs=launcher.runs_here):
-        missing = start.items_to_start(folder, list(known.values()), launcher, saves)
+        missing = items_to_start(folder, list(known.values()), launcher, saves)
         if missing:
             launcher.require_trusted(config_dirs)
         for item in missing:
@@ -64,7 +63,6 @@ def _require_own(folder: SweepFolder) -> None:
 
 
 def _settings(folder: SweepFolder) -> dict[str, Any]:
-    """Return the settings of the last launch: launcher, device, cache root and more."""
     launches = sweep_record.launches(folder)
     if not launches or not {"launcher", "device", "cache_root"} <= set(launches[-1]["settings"]):
         raise ValueError(f"{folder} was not launched as a sweep: sweep.yaml has no settings")

@@ -26,17 +26,9 @@ class RunEnded:
     row: pd.Series
     logger: Wandb | None
 
-    @property
-    def is_done(self) -> bool:
-        """Return whether the run has its numbers."""
-        return self.row["status"] == "done"
-
 
 def run_one(config: compose.Config) -> RunEnded:
-    """Do one run, unless it has been done, in the folder outputs/single; return how it ended.
-
-    ValueError names what makes no sense in the composed config.
-    """
+    """Do one run in outputs/single, unless it is done there; ValueError for what cannot be run."""
     values = compose.interpolated(config.values)
     if (values.get("sweep") or {}).get("axes"):
         raise ValueError("sweeps=NAME is a sweep of many runs: rmsweep run -m sweeps=NAME")
@@ -54,19 +46,15 @@ def run_one(config: compose.Config) -> RunEnded:
     dataset.require_writable(folder)
     row = _done_row(folder, item)
     if row is None or (saves and item.key not in dataset.saved_keys(folder)):
-        _fit(item, Place(root, launcher.device, machine.cores(), saves), folder)
+        from rmsweep.launch.worker import run_pack  # here: it loads torch
+
+        place = Place(root, launcher.device, machine.cores(), saves)
+        with progress.ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
+            run_pack([item], place, folder)
         row = _done_row(folder, item)
     if row is None:
         row = latest_failures(folder).set_index("key").loc[item.key]
     return RunEnded(item.key, row, logger and dataclasses.replace(logger, per="run"))
-
-
-def _fit(item: Item, place: Place, folder: SweepFolder) -> None:
-    from rmsweep.launch.worker import run_pack  # here: it loads torch
-
-    spec = item.spec
-    with progress.ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
-        run_pack([item], place, folder)
 
 
 def _done_row(folder: SweepFolder, item: Item) -> pd.Series | None:

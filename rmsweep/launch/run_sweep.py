@@ -1,6 +1,7 @@
-"""A sweep is asked for, checked and launched: what has no done row is run, or submitted."""
+"""A sweep is asked for, checked, planned and launched: what has no done row is run or submitted."""
 
 import datetime
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,11 @@ import yaml
 from rmsweep import files
 from rmsweep.cache import inputs
 from rmsweep.config import compose, loggers, sweep_specs
+from rmsweep.config.columns import spec_columns
 from rmsweep.config.loggers import Wandb
-from rmsweep.config.spec import RunSpec
-from rmsweep.launch import finish, lock, progress, start
-from rmsweep.launch.launchers import Launcher, launcher_of
+from rmsweep.config.spec import Item, RunSpec
+from rmsweep.launch import cost, finish, lock, progress
+from rmsweep.launch.launchers import Launcher, items_to_start, launcher_of
 from rmsweep.paths import SweepFolder
 from rmsweep.provenance import provenance, versions
 from rmsweep.results import dataset, sweep_record
@@ -35,10 +37,7 @@ class SweepRequest:
 
 
 def sweep_request(overrides: list[str], config_dirs: list[str]) -> SweepRequest:
-    """Return what overrides ask for, as typed after `rmsweep run -m`.
-
-    config_dirs: where a user's own options are. ValueError names what makes no sense.
-    """
+    """Return what overrides ask for, with a user's own options; ValueError for what cannot be."""
     with compose.hydra_at_conf():
         axes = compose.read_axes(overrides, config_dirs)
         values = compose.interpolated(axes.base.values)
@@ -66,6 +65,31 @@ def sweep_request(overrides: list[str], config_dirs: list[str]) -> SweepRequest:
     return SweepRequest(axes, specs, launcher, root, waits, saves, logger, overrides, settings)
 
 
+def values_by_field(axes: compose.Axes, specs: Sequence[RunSpec]) -> dict[str, Counter[str]]:
+    """Return for each swept field the number of runs by value."""
+    rows = [spec_columns(spec) for spec in specs]
+    fields = [field for field in axes.fields if field in rows[0]]
+    return {field: Counter(str(row[field]) for row in rows) for field in fields}
+
+
+def plan_launch(request: SweepRequest, items: Sequence[Item]) -> tuple[int, int, list[str]]:
+    """Return what a launch of these runs, which have their keys, would do; nothing is written.
+
+    It is the number of runs that are missing, how many of them are like runs that were measured,
+    and the launcher's lines: packs, hours, arrays.
+    """
+    folder = SweepFolder.named(request.axes.name)
+    done = set(dataset.read_done(folder, ["key"])["key"])
+    missing = [item for item in items if item.key not in done]
+    if not missing:
+        return 0, 0, []
+    launcher = request.launcher
+    measured = dataset.load_all(cost.MEASURED)
+    seconds, n_measured = cost.estimated_seconds(missing, measured, launcher.device)
+    lines = launcher.describe(missing, seconds, folder)
+    return len(missing), n_measured, lines
+
+
 def launch_sweep(request: SweepRequest, limit: int | None = None) -> finish.Launched:
     """Run or submit what has no done row, and return how that ended.
 
@@ -79,30 +103,28 @@ def launch_sweep(request: SweepRequest, limit: int | None = None) -> finish.Laun
     wanted = inputs.keyed_items(request.specs, request.cache_root)
     dataset.require_writable(folder)
     with lock.only_launch(folder, runs=launcher.runs_here):
-        missing = start.items_to_start(folder, wanted[:limit], launcher, request.saves)
+        missing = items_to_start(folder, wanted[:limit], launcher, request.saves)
         sweep_record.add_wanted(folder, wanted)
         record_launch(folder, request)
         launcher.start(missing, request.cache_root, folder, request.saves)
     if limit is not None and limit < len(wanted):
-        progress.say(
-            f"--limit {limit}: the other {len(wanted) - limit} runs of the sweep were not launched"
-        )
+        others = len(wanted) - limit
+        progress.say(f"--limit {limit}: the other {others} runs of the sweep were not launched")
     ends = finish.wait_for_ends(folder, wanted[:limit], launcher, request.waits)
     return finish.Launched(name, ends, request.logger)
 
 
 def record_launch(folder: SweepFolder, request: SweepRequest) -> None:
     """Add this launch to sweep.yaml: for people to read, its settings for `retry` too."""
-    path = folder.launches
     before = sweep_record.launches(folder)
     launch = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "overrides": request.overrides,
-        "axes": {name: values for name, values in request.axes.fields.items()},
+        "axes": dict(request.axes.fields),
         "runs": len(request.specs),
         "settings": request.settings,
         "versions": versions(),
         **{k: provenance()[k] for k in ("git_commit", "git_dirty", "host")},
     }
-    with files.whole(path) as unfinished:
+    with files.whole(folder.launches) as unfinished:
         unfinished.write_text(yaml.safe_dump({"launches": [*before, launch]}, sort_keys=False))

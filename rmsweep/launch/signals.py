@@ -10,14 +10,9 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)  # before Slurm's time limit; at scan
 _asked: set[int] = set()
 
 
-def stop_asked() -> bool:
-    """Return whether this process was asked to end."""
-    return bool(_asked)
-
-
-def stop_asked_by(signum: int) -> bool:
-    """Return whether this process was asked to end by this signal."""
-    return signum in _asked
+def stop_asked(signum: int | None = None) -> bool:
+    """Return whether this process was asked to end, by this signal or by any."""
+    return bool(_asked) if signum is None else signum in _asked
 
 
 def ignore_stops() -> None:

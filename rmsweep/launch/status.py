@@ -20,6 +20,7 @@ from rmsweep.results import dataset, sweep_record
 from rmsweep.results.failures import failures_by_kind
 
 PACE = pd.Timedelta(hours=1)  # what runs per hour are counted over
+Tasks = Sequence[tuple[JobArray, Task]]  # of a sweep, with their arrays
 STATES = ("done", "failed", "running", "queued", "missing")
 
 
@@ -33,10 +34,13 @@ def sweep_status(name: str) -> dict[str, Any]:
     dataset.require_sweep(name)
     folder = SweepFolder.named(name)
     arrays = submitted_arrays(folder)
-    tasks, unknown = _tasks_if_known(folder, arrays)
+    tasks, unknown = None, None
+    try:
+        tasks = known_tasks(folder, arrays) if arrays else None
+    except Unavailable as error:
+        unknown = str(error)
     holder = lock.holder(folder)
-    columns = ["key", "status", "finished_at"]
-    rows = dataset.read_rows(folder, columns)  # last: what ended has a row
+    rows = dataset.read_rows(folder, ["key", "status", "finished_at"])  # last: what ended has a row
     wanted = sweep_record.wanted_keys(name)
     runs_here = holder is not None and holder["runs"]
     keys = keys_by_state(rows, wanted, arrays, tasks or [], runs_here)
@@ -58,29 +62,12 @@ def sweep_status(name: str) -> dict[str, Any]:
     }
 
 
-def _tasks_if_known(
-    folder: SweepFolder, arrays: Sequence[JobArray]
-) -> tuple[list[tuple[JobArray, Task]] | None, str | None]:
-    """Return the sweep's tasks; None, and why, where Slurm does not answer or was given none."""
-    if not arrays:
-        return None, None
-    try:
-        return known_tasks(folder, arrays), None
-    except Unavailable as error:
-        return None, str(error)
-
-
 def keys_by_state(
-    rows: pd.DataFrame,
-    wanted: set[str],
-    arrays: Sequence[JobArray],
-    tasks: Sequence[tuple[JobArray, Task]],
-    runs_here: bool,
+    rows: pd.DataFrame, wanted: set[str], arrays: Sequence[JobArray], tasks: Tasks, runs_here: bool
 ) -> dict[str, set[str]]:
     """Return the keys by state, each in one; what is to run again is not failed.
 
-    rows: key, status and finished_at of all parts. runs_here: whether a launch that does its own
-    runs goes on.
+    rows: key, status and finished_at of all parts. runs_here: whether a local launch goes on.
     """
     done = wanted & set(rows.loc[rows["status"] == "done", "key"])
     left = wanted - done
@@ -95,21 +82,15 @@ def keys_by_state(
         running, queued = running - failed_now, queued - failed_now
     failed -= running | queued
     if runs_here:  # what has not ended is in the launch's hands
-        running = running | (left - failed - queued)
-    return {
-        "done": done,
-        "failed": failed,
-        "running": running,
-        "queued": queued,
-        "missing": left - failed - running - queued,
-    }
+        running |= left - failed - queued
+    missing = left - failed - running - queued
+    return dict(zip(STATES, (done, failed, running, queued, missing), strict=True))
 
 
 def runs_per_hour(done: pd.DataFrame) -> float | None:
-    """Return the pace of a sweep; None where it cannot be told.
+    """Return the pace of a sweep, over the last hour or since its first runs; None if unknown.
 
-    done: finished_at of its done runs. Those of the last hour are counted, or those since the first
-    ones, which are not counted.
+    done: finished_at of its done runs. The first ones are not counted.
     """
     now = pd.Timestamp(datetime.datetime.now(datetime.UTC))
     is_recent = done["finished_at"].between(now - PACE, now)  # later: the clock was set back
@@ -119,9 +100,7 @@ def runs_per_hour(done: pd.DataFrame) -> float | None:
     return float(len(later) / ((now - first) / PACE)) if len(later) else None
 
 
-def _ended_badly(
-    folder: SweepFolder, tasks: Sequence[tuple[JobArray, Task]]
-) -> list[dict[str, Any]]:
+def _ended_badly(folder: SweepFolder, tasks: Tasks) -> list[dict[str, Any]]:
     """Return the tasks by a state that is neither live nor COMPLETED, with the end of one's log."""
     groups: dict[tuple[str, str], list[tuple[JobArray, Task]]] = {}
     for array, task in tasks:
@@ -129,8 +108,7 @@ def _ended_badly(
             groups.setdefault((task.state, task.exit_code), []).append((array, task))
     reports = []
     for (state, exit_code), some in sorted(groups.items()):
-        array, task = some[0]
-        log = end_of_log(folder, array, task.index)
+        log = end_of_log(folder, some[0][0], some[0][1].index)
         reports.append({"n": len(some), "state": state, "exit_code": exit_code, "log": log})
     return reports
 
@@ -144,17 +122,9 @@ class RunStatus:
     row: pd.Series | None  # the first done one, else the latest; None where it has not ended
     logs: list[tuple[str, Path | None]]  # of its tasks, with their ids; None before one has started
 
-    @property
-    def state(self) -> str:
-        """Return `done` or `failed`, or that the run has no row."""
-        return "no row: it has not ended" if self.row is None else self.row["status"]
-
 
 def run_status(name: str, start: str) -> RunStatus:
-    """Return all that is known of a run of a sweep; ValueError for a key that is not here.
-
-    start: the run's key, or the first digits of it.
-    """
+    """Return what is known of the run whose key begins with `start`; ValueError if none does."""
     dataset.require_sweep(name)
     folder = SweepFolder.named(name)
     rows = dataset.read_rows(folder)

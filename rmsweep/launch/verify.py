@@ -43,29 +43,14 @@ class RunVerdict:
             return "match"
         return "cannot be compared" if self.unlike else "differs"
 
-    @property
-    def line(self) -> str:
-        """Return the key and the state, with the reasons where it is no match."""
-        reasons = "; ".join([*self.unlike, *self.differs])
-        return f"{self.key}  {self.state}{'' if self.state == 'match' else f': {reasons}'}"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Done rows of a sweep, drawn at random."""
-
-    rows: pd.DataFrame
-    n_done: int  # that they were drawn from
-    seed: Any  # which draws the same again
-
 
 def row_of(name: str, key: str) -> pd.DataFrame:
-    """Return the done row of a sweep with this key, or with these first digits of it."""
+    """Return the done row of a sweep whose key begins with these digits."""
     return dataset.done_rows(SweepFolder.named(name), [dataset.done_row(name, key)["key"]])
 
 
-def drawn_rows(name: str, n_rows: int, seed: int | None) -> Sample:
-    """Return `n_rows` done rows of a sweep at random, each at most once.
+def drawn_rows(name: str, n_rows: int, seed: int | None) -> tuple[pd.DataFrame, int, Any]:
+    """Return `n_rows` done rows of a sweep at random, of how many, and the seed that draws them.
 
     seed: of the draw; None takes another each time. ValueError where nothing can be drawn.
     """
@@ -76,17 +61,15 @@ def drawn_rows(name: str, n_rows: int, seed: int | None) -> Sample:
     keys = sorted(dataset.load(name, ["key"])["key"])
     if not keys:
         raise ValueError(f"no done runs in {name}; `rmsweep run -m ...` makes some")
-    n = min(n_rows, len(keys))
-    drawn = np.random.default_rng(drawn_with).choice(keys, n, replace=False)
-    rows = dataset.done_rows(SweepFolder.named(name), drawn.tolist())
-    return Sample(rows, len(keys), drawn_with.entropy)
+    rng = np.random.default_rng(drawn_with)
+    drawn = rng.choice(keys, min(n_rows, len(keys)), replace=False).tolist()
+    return dataset.done_rows(SweepFolder.named(name), drawn), len(keys), drawn_with.entropy
 
 
 def verify_rows(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[RunVerdict]:
-    """Run each row's spec again, twice, in datasets that are removed afterwards; return verdicts.
+    """Run each row's spec again, in datasets that are removed afterwards; return verdicts.
 
-    Once alone, once in a pack with others of these rows that may share one and with a run of
-    another seed. Rows of one cache folder and device go together.
+    Once alone, once in a pack with a run of another seed and with others of these rows.
     """
     verdicts = {row["key"]: RunVerdict(row["key"]) for row in rows.to_dict("records")}
     rows = rows.set_index("key", drop=False)
@@ -94,9 +77,7 @@ def verify_rows(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[RunVerdi
         place = Place(root if isinstance(root, str) else None, str(device), 1)
         items = []
         for row in group.to_dict("records"):
-            verdict = verdicts[row["key"]]
-            item = _item(row, place, config_dirs, verdict)
-            items += [] if item is None else [item]
+            items += _runnable(row, place, config_dirs, verdicts[row["key"]])
         for how, again in _run(items, place).items():
             for item in items:
                 verdict = verdicts[item.key]
@@ -106,10 +87,10 @@ def verify_rows(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[RunVerdi
     return list(verdicts.values())
 
 
-def _item(
+def _runnable(
     row: dict[str, Any], place: Place, config_dirs: Sequence[str], verdict: RunVerdict
-) -> Item | None:
-    """Return the run to do again; None, and why in the verdict, where this machine cannot."""
+) -> list[Item]:
+    """Return the run to do again; nothing, and why in the verdict, where this machine cannot."""
     try:
         row = provenance.parsed_row(row)
         spec = reproduce.recorded_spec(row)
@@ -124,8 +105,8 @@ def _item(
             raise ValueError("the embeddings are others now")
     except (ValueError, OSError) as error:
         verdict.unlike.insert(0, str(error))
-        return None
-    return item
+        return []
+    return [item]
 
 
 def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]:
@@ -143,14 +124,10 @@ def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]
     for how, packs in packed.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = SweepFolder(Path(temporary))
-            pool.run_packs(packs, place, launcher.workers, folder, _ignore)
+            pool.run_packs(packs, place, launcher.workers, folder, lambda outcome: None)
             rows = dataset.read_rows(folder)
         rows_by_key[how] = {row["key"]: row for _, row in rows.iterrows()}
     return rows_by_key
-
-
-def _ignore(outcome: object) -> None:
-    """Drop a pack's counts: the rows are read instead."""
 
 
 def _compared(then: pd.Series, now: pd.Series | None, device: str) -> list[str]:

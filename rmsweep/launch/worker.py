@@ -16,6 +16,7 @@ from rmsweep.config import columns, losses
 from rmsweep.config import spec as specs
 from rmsweep.config.launchers import Place
 from rmsweep.config.spec import Item
+from rmsweep.errors import WriteFailed
 from rmsweep.evaluation.score import score_runs
 from rmsweep.launch import signals
 from rmsweep.paths import SweepFolder
@@ -42,14 +43,14 @@ class Outcome:
 def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
     """Fit and score runs of one cache, loss and shape, and write their rows to the dataset.
 
-    A run that raises becomes a failed row and its pack-mates go on; OSError while writing is
-    raised. Asked to stop, it writes what is fitted and leaves the rest. On a CPU the runs are
+    A run that raises becomes a failed row and its pack-mates go on; WriteFailed where a row cannot
+    be written. Asked to stop, it writes what is fitted and leaves the rest. On a CPU the runs are
     fitted one by one, since one fills it. Out of memory, a pack goes on in halves.
     """
     torch.set_num_threads(place.threads)
     machine.keep_freed_memory()
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
-    n_together = _runs_between_stops(items, place)
+    n_together = 1 if place.device == "cpu" else len(items)  # between calls a stop is heard
     opened = functools.cache(lambda: _open(items[0], place))
     while remaining and not signals.stop_asked():
         started = time.perf_counter()
@@ -61,22 +62,15 @@ def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
                 if run.error is None:
                     fitted.append(run)
                 else:
-                    failed.append(
-                        run_row(
-                            run.item, place, "failed", {"error": f"FloatingPointError: {run.error}"}
-                        )
-                    )
+                    what = {"error": f"FloatingPointError: {run.error}"}
+                    failed.append(run_row(run.item, place, "failed", what))
         fit_s = time.perf_counter() - started
         scored = _attempt(score_runs, fitted, opened, place, failed)
         done = [run_row(run.item, place, "done", run.facts | metrics) for run, metrics in scored]
         spent_s = time.perf_counter() - started
         for row in done + failed:
             row["wall_s"] = spent_s / len(done + failed)
-        if place.save_models:  # before the rows, so that a done run has its model
-            for run, _ in scored:
-                saved_models.save_model(folder, run, place)
-        write_diff(folder)
-        dataset.write_part(folder, done + failed)
+        _write(folder, done + failed, [run for run, _ in scored], place)
         outcome.done += len(done)
         outcome.failed += len(failed)
         outcome.fit_s += fit_s
@@ -85,9 +79,16 @@ def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
     return outcome
 
 
-def _runs_between_stops(items: list[Item], place: Place) -> int:
-    """Return how many runs are fitted in one call; between calls a request to stop is heard."""
-    return 1 if place.device == "cpu" else len(items)
+def _write(
+    folder: SweepFolder, rows: list[dict[str, Any]], runs: list[FittedRun], place: Place
+) -> None:
+    try:
+        for run in runs if place.save_models else []:  # before the rows: a done run has its model
+            saved_models.save_model(folder, run, place)
+        write_diff(folder)
+        dataset.write_part(folder, rows)
+    except (OSError, ValueError) as error:
+        raise WriteFailed(str(error)) from error
 
 
 def _open(item: Item, place: Place) -> Inputs:
@@ -109,8 +110,9 @@ def _attempt(
     place: Place,
     failed: list[dict[str, Any]],
 ) -> list[Any]:
-    """Return work(runs); if it raises, try each run alone, and add a row to `failed` for each that
-    raises again. Where memory was too small halves are tried first.
+    """Return work(runs); if it raises, of each run alone (without memory: of halves first).
+
+    Runs that raise alone get a row in `failed`.
     """
     if not runs:
         return []

@@ -1,7 +1,7 @@
 """What the sweeps on a real Slurm are made of: two losses of a user's own, and tiny data."""
 
 LOSSES = '''
-"""A loss that takes its time, and one that fails while a file says so; both outside rmsweep."""
+"""A loss that takes its time, more while a file says so, and one that fails while a file does."""
 
 import time
 from pathlib import Path
@@ -11,6 +11,8 @@ from rmsweep.objectives.bradley_terry import bradley_terry
 
 def slow(batch, state):
     time.sleep(0.02)
+    while Path("wait").exists():
+        time.sleep(0.1)
     return bradley_terry(batch, state)
 
 

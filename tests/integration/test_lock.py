@@ -18,7 +18,8 @@ from filelock import FileLock
 
 from rmsweep.launch import lock
 from rmsweep.launch.lock import holder, only_launch
-from rmsweep.paths import SweepFolder
+from rmsweep.launch.slurm import cache_jobs, scheduler
+from rmsweep.paths import LaunchFolder, SweepFolder
 
 PATIENCE_S = 60
 STEPS = {"open", "fcntl.flock", "os.link", "os.remove", "os.rename", "os.truncate"}
@@ -270,6 +271,16 @@ def test_the_lock_of_another_host_says_so(tmp_path, dead):
 def test_one_process_holds_the_lock_once(tmp_path):
     with only_launch(SweepFolder(tmp_path)):
         assert_refused(tmp_path, f"process {os.getpid()} on {HOST}")
+
+
+def test_a_build_that_is_refused_is_told_of_a_build(tmp_path, monkeypatch):
+    """Another one may be about to submit its tasks."""
+    monkeypatch.setattr(scheduler, "max_array_size", lambda: 1001)  # without a Slurm
+    shards, build = [(0, 1)], LaunchFolder(tmp_path)
+    with only_launch(build):
+        with pytest.raises(ValueError, match="^another build of this cache runs .process ") as said:
+            cache_jobs.submit_stages(build, ["embeddings"], shards, None, None)
+    assert str(tmp_path / ".launch") in str(said.value)
 
 
 def test_the_clock_does_not_matter(tmp_path, dead):

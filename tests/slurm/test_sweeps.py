@@ -134,12 +134,15 @@ def test_arrays_no_larger_than_the_cluster_takes(launch, cluster, folder, ends):
 def test_no_more_jobs_than_the_cluster_accepts(launch, cluster, folder, call, ends):
     cluster.limit_submitted(2)
     cluster.wait_until(lambda: cluster.is_refused("--array=0-2"))
+    (folder / "wait").touch()  # so that no run ends before the second launch has looked
     launch()
     (array,) = records(folder)
-    assert [len(task) for task in array.tasks] == [6, 6] and array.n_runs == N
+    assert [len(task) for task in array.tasks] == [6, 6]
+    assert sum(len(array.keys_of_task(i)) for i in range(2)) == N
     assert len(list(folder.glob("outputs/small/jobs/submitit/*.pkl"))) == 2, "none of refused ones"
     again = call("run", "-m", "--config-dir", "own", *SWEEP, *SLURM)
     assert "runs are in jobs that are queued or running" in again and "submitted" not in again
+    (folder / "wait").unlink()
     ends()
     assert len(pd.read_parquet(folder / "outputs/small/runs")) == N, "no run was done twice"
 

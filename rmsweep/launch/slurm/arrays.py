@@ -1,7 +1,6 @@
 """What a sweep gave to Slurm: outputs/NAME/jobs/ARRAY.parquet, a row a run."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -35,11 +34,6 @@ class JobArray:
     command: list[str] = field(default_factory=list)  # what was typed after `rmsweep`
     job: str | None = None  # Slurm's id, once it has accepted
 
-    @property
-    def n_runs(self) -> int:
-        """Return the number of runs in all tasks."""
-        return sum(len(pack) for task in self.tasks for pack in task)
-
     def keys_of_task(self, index: int) -> set[str]:
         """Return the keys of the runs of one task."""
         return {key for pack in self.tasks[index] for key in pack}
@@ -58,9 +52,8 @@ def write_array(folder: LaunchFolder, array: JobArray) -> None:
         for p, pack in enumerate(packs)
         for key in pack
     ]
-    fields = {f.name: getattr(array, f.name) for f in dataclasses.fields(array)}
+    fields = vars(array) | {"place": vars(array.place)}
     del fields["tasks"]
-    fields["place"] = vars(array.place)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     table = table.replace_schema_metadata({"array": json.dumps(fields)})
     parquet.write_table(table, _path(folder, array.id))
@@ -73,25 +66,7 @@ def remove_array(folder: LaunchFolder, array: str) -> None:
 
 def read_array(folder: LaunchFolder, array: str) -> JobArray:
     """Return the array of this id; ValueError where its record is not as a launch wrote it."""
-    return _read_file(_path(folder, array))
-
-
-def submitted_arrays(folder: LaunchFolder) -> list[JobArray]:
-    """Return every array that was, or is about to be, given to Slurm, in order of launch."""
-    arrays = []
-    names = os.listdir(folder.jobs) if folder.jobs.is_dir() else []
-    for name in names:
-        if name.endswith(".parquet") and not name.startswith("."):
-            with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
-                arrays.append(_read_file(folder.jobs / name))
-    return sorted(arrays, key=lambda array: (array.launched_at, array.id))
-
-
-def _path(folder: LaunchFolder, array: str) -> Path:
-    return folder.jobs / f"{array}.parquet"
-
-
-def _read_file(path: Path) -> JobArray:
+    path = _path(folder, array)
     try:
         return _array(parquet.read_table(path, kind="array"))
     except FileNotFoundError:
@@ -101,8 +76,21 @@ def _read_file(path: Path) -> JobArray:
         raise ValueError(f"{path} is not as a launch wrote it ({what})") from None
 
 
+def submitted_arrays(folder: LaunchFolder) -> list[JobArray]:
+    """Return every array that was, or is about to be, given to Slurm, in order of launch."""
+    arrays = []
+    for name in os.listdir(folder.jobs) if folder.jobs.is_dir() else []:
+        if name.endswith(".parquet") and not name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # sbatch has just refused it
+                arrays.append(read_array(folder, name.removesuffix(".parquet")))
+    return sorted(arrays, key=lambda array: (array.launched_at, array.id))
+
+
+def _path(folder: LaunchFolder, array: str) -> Path:
+    return folder.jobs / f"{array}.parquet"
+
+
 def _array(table: pa.Table) -> JobArray:
-    """Return an array as its file has it; raise what its content makes the readers raise."""
     fields = json.loads((table.schema.metadata or {})[b"array"])
     tasks: list[list[list[str]]] = []
     for row in table.to_pylist():

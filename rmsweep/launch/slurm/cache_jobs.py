@@ -11,9 +11,8 @@ from secrets import token_hex
 
 from submitit.core.utils import FailedJobError
 
-from rmsweep import errors
 from rmsweep.config.launchers import Place
-from rmsweep.errors import LaunchError, one_line
+from rmsweep.errors import LaunchError, Unavailable, one_line
 from rmsweep.launch import lock
 from rmsweep.launch.slurm import arrays, scheduler, submit, task_states
 from rmsweep.launch.slurm.launcher import SlurmLauncher
@@ -21,14 +20,6 @@ from rmsweep.paths import LaunchFolder
 from rmsweep.provenance import slurm_job
 
 JOIN = "join"
-
-
-def require_cluster(launcher: object) -> SlurmLauncher:
-    """Return a launcher that can take a build; ValueError for one that cannot, or not here."""
-    if not isinstance(launcher, SlurmLauncher):
-        raise ValueError("a build takes launcher=slurm or one like it; without, it runs here")
-    scheduler.require_commands()
-    return launcher
 
 
 def submit_stages(
@@ -47,12 +38,16 @@ def submit_stages(
     if len(shards) > scheduler.max_array_size() - 1:
         raise ValueError(f"--shards must be below MaxArraySize, {scheduler.max_array_size()}")
     launch, jobs = token_hex(4), dict[str, str]()
-    with lock.only_launch(folder, runs=False):
+    with lock.only_launch(folder, runs=False, what="build of this cache"):
         require_none_live(folder)
         for kind in [*kinds, JOIN]:
             on = "cpu" if kind == JOIN else cluster.device
             fields = cluster.fields if on == "cpu" else cluster.fields.for_gpu()
-            fields = replace(fields, sbatch=fields.sbatch | _dependency(kind, [*jobs.values()]))
+            if jobs:
+                after = "afterok" if kind == JOIN else "aftercorr"
+                before = [*jobs.values()][-1]
+                waits = {"dependency": f"{after}:{before}", "kill_on_invalid_dep": "yes"}
+                fields = replace(fields, sbatch=fields.sbatch | waits)
             names = [JOIN] if kind == JOIN else [f"{i}/{n}" for i, n in shards]
             place = Place(None, on, fields.cpus)
             array = submit.new_array(f"{launch}-{kind}", [[[n]] for n in names], fields, place)
@@ -67,27 +62,15 @@ def submit_stages(
     return jobs
 
 
-def _dependency(kind: str, before: list[str]) -> dict[str, str]:
-    """Return sbatch's options by which a task waits for its counterpart of the stage before.
-
-    What can never start is cancelled.
-    """
-    if not before:
-        return {}
-    after = "afterok" if kind == JOIN else "aftercorr"
-    return {"dependency": f"{after}:{before[-1]}", "kill_on_invalid_dep": "yes"}
-
-
 def require_none_live(folder: LaunchFolder) -> None:
     """Raise ValueError while Slurm has tasks of a build there; without a Slurm it has none."""
     try:
         live = task_states.live_tasks(folder)
-    except errors.Unavailable as error:
+    except Unavailable as error:
         if shutil.which("squeue") is None:  # a cache that was copied from a cluster
             return
-        raise ValueError(
-            f"whether a build in {folder} still runs cannot be told: {error}"
-        ) from None
+        what = f"whether a build in {folder} still runs cannot be told: {error}"
+        raise ValueError(what) from None
     if live:
         ids = sorted({task.job for _, task in live})
         raise ValueError(
@@ -97,10 +80,9 @@ def require_none_live(folder: LaunchFolder) -> None:
 
 
 def begin_task(folder: str, array: str, task: int) -> tuple[arrays.JobArray, str, str]:
-    """Prepare this process of a node for a task of a build, which starts with all its cores.
+    """Prepare this process of a node for a task of a build; return array, stage and shard.
 
-    Returns the array, its kind and the task's shard. At Slurm's warning before the time limit the
-    task is queued again, and goes on from its parts.
+    At Slurm's warning before the time limit it is queued again, and goes on from its parts.
     """
     import torch
 

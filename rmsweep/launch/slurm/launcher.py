@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.config import launchers, trusted_code
-from rmsweep.config.launchers import Slurm
+from rmsweep.config.launchers import Place, Slurm
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.errors import Unavailable
 from rmsweep.launch import cost, progress
 from rmsweep.launch.slurm import scheduler, task_states
-from rmsweep.launch.slurm.arrays import JobArray, submitted_arrays
+from rmsweep.launch.slurm.arrays import JobArray, keys_in, submitted_arrays
 from rmsweep.launch.slurm.task import run_task
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset
@@ -36,26 +36,21 @@ class SlurmLauncher:
 
     @classmethod
     def of(cls, values: dict[str, Any], device: str | None) -> Self:
-        """Return the launcher of these values of `launcher`; ValueError names a wrong field."""
         return cls(*launchers.slurm_of(values, device))
 
     @property
     def where(self) -> str:
-        """Return where the runs are done, as a launch's first line says it."""
         return f"{self.name} ({self.device})"
 
     def require_able(self, specs: Sequence[RunSpec]) -> None:
-        """Raise ValueError where Slurm's commands do not answer here."""
         scheduler.require_commands()
 
     def require_trusted(self, config_dirs: Sequence[str]) -> None:
-        """Raise ValueError for shell in a task's script that no config file names."""
         trusted_code.require_shell(self.fields.setup, self.fields.sbatch, config_dirs)
 
     @staticmethod
     def live_keys(folder: SweepFolder) -> set[str]:
-        """Return the keys of the sweep's runs in tasks that wait or run; Unavailable if unknown."""
-        return task_states.live_keys(folder)
+        return keys_in(task_states.live_tasks(folder))
 
     def start(
         self, items: Sequence[Item], cache_root: str | None, folder: SweepFolder, saves: bool
@@ -66,29 +61,26 @@ class SlurmLauncher:
         if not items:
             return
         root = cache_root and str(Path(cache_root).absolute())
-        most = scheduler.max_array_size()
-        measured = dataset.load_all(list(cost.MEASURED))
+        place = Place(root, self.device, self.fields.threads, saves)
+        measured = dataset.load_all(cost.MEASURED)
         seconds, _ = cost.estimated_seconds(items, measured, self.device)
-        by_key = {item.key: float(s) for item, s in zip(items, seconds, strict=True)}
-        arrays = submit.plan_arrays(items, self.fields, self.device, by_key, root, most, saves)
-        submitted = submit.submit_arrays(folder, arrays, run_task)
-        progress.say(
-            f"submitted {len(items)} runs in {submitted.n_tasks} tasks: jobs "
-            f"{', '.join(submitted.jobs) or 'none'}"
-        )
-        if submitted.refusal is not None:
-            progress.say(
-                f"fewer and longer tasks than planned, since sbatch said: {submitted.refusal}"
-            )
+        by_key = dict(zip((item.key for item in items), seconds.tolist(), strict=True))
+        most = scheduler.max_array_size()
+        arrays = submit.plan_arrays(items, self.fields, place, by_key, most)
+        jobs, n_tasks, refusal = submit.submit_arrays(folder, arrays, run_task)
+        progress.say(f"submitted {len(items)} runs in {n_tasks} tasks: jobs {', '.join(jobs)}")
+        if refusal is not None:
+            progress.say(f"fewer and longer tasks than planned, since sbatch said: {refusal}")
 
     def follow(self, folder: SweepFolder, keys: set[str]) -> None:
-        """Wait until all these runs have ended, or no task is left that could end them."""
         launched = [array.launched_at for array in submitted_arrays(folder)]
         since = pd.Timestamp(max(launched, default="1970-01-01T00Z"))
         asked_at, is_over = float("-inf"), False
         with progress.bar(len(keys)) as advance:
             while True:
-                done, failed = _ended(folder, keys, since)
+                rows = dataset.read_rows(folder, ["key", "status", "finished_at"])
+                done = keys & set(rows.loc[rows["status"] == "done", "key"])
+                failed = keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
                 advance(len(done) + len(failed), len(failed))
                 if is_over or done == keys:
                     return
@@ -102,22 +94,13 @@ class SlurmLauncher:
 
     @staticmethod
     def cancel(folder: SweepFolder) -> int:
-        """Cancel the sweep's tasks that wait or run, and return their number."""
         live = [task for _, task in task_states.live_tasks(folder)]
         scheduler.cancel(live)
         return len(live)
 
     def describe(
-        self,
-        items: Sequence[Item],
-        seconds: np.ndarray,
-        cache_root: str | None,
-        folder: SweepFolder,
+        self, items: Sequence[Item], seconds: np.ndarray, folder: SweepFolder
     ) -> list[str]:
-        """Return what `--plan` says of these runs: arrays, hours, and the script of each array.
-
-        seconds: (runs,) of a core or a GPU, as cost.estimated_seconds has them.
-        """
         from rmsweep.launch.slurm import submit  # here: submitit takes a while to load
 
         lines = []
@@ -126,36 +109,32 @@ class SlurmLauncher:
         except Unavailable as error:
             most = USUAL_ARRAY_SIZE
             lines = [f"MaxArraySize: unknown ({error}); {most}, Slurm's default, is assumed"]
-        by_key = {item.key: float(s) for item, s in zip(items, seconds, strict=True)}
-        arrays = submit.plan_arrays(items, self.fields, self.device, by_key, cache_root, most)
-        n_tasks = sum(len(array.tasks) for array in arrays)
-        n_packs = sum(len(task) for array in arrays for task in array.tasks)
+        by_key = dict(zip((item.key for item in items), seconds.tolist(), strict=True))
+        place = Place(None, self.device, self.fields.threads)  # a script names no cache
+        arrays = submit.plan_arrays(items, self.fields, place, by_key, most)
+        tasks = [task for array in arrays for task in array.tasks]
+        n_packs = sum(map(len, tasks))
         gpu_h, cpu_h = cost.hours(items, seconds, self.device)
-        lines.append(f"arrays: {len(arrays)}, tasks: {n_tasks}, packs: {n_packs}")
+        lines.append(f"arrays: {len(arrays)}, tasks: {len(tasks)}, packs: {n_packs}")
         lines.append(f"GPU hours: {gpu_h:.2f}, CPU hours: {cpu_h:.2f} (of one core)")
         for array in arrays:
             cores = 1 if array.place.device != "cpu" else array.launcher["cpus"]
-            keys = [key for task in array.tasks for pack in task for key in pack]
-            minutes = sum(by_key[key] for key in keys) / len(array.tasks) / 60 / cores
-            lines.append(
-                f"\narray of {len(array.tasks)} tasks, {len(keys)} runs, about {minutes:.1f} "
-                f"minutes a task:\n{submit.script_of(folder, array)}"
-            )
+            n, keys = len(array.tasks), [key for t in array.tasks for pack in t for key in pack]
+            minutes = sum(by_key[key] for key in keys) / n / 60 / cores
+            lines += [
+                f"\narray of {n} tasks, {len(keys)} runs, about {minutes:.1f} minutes a task:"
+            ]
+            lines += [submit.script_of(folder, array)]
         return lines
 
     def release(self, folder: SweepFolder) -> None:
-        """Let those of the sweep's tasks go on that Slurm holds, as after a failed start."""
         held = [task for _, task in task_states.live_tasks(folder) if task.is_held]
         scheduler.release(held)
         if held:
             progress.say(f"released {len(held)} tasks that Slurm held")
 
     def retuned(self, folder: SweepFolder, items: Sequence[Item]) -> list[tuple[list[Item], Self]]:
-        """Return the runs with the launchers they need to be tried again.
-
-        Those of tasks that were killed get half the runs in a pack and twice the memory of the
-        last time.
-        """
+        """Return the runs; those of killed tasks with smaller packs and more memory."""
         arrays = submitted_arrays(folder)
         if not arrays:
             return [(list(items), self)]
@@ -165,22 +144,17 @@ class SlurmLauncher:
             left = [item for item in left if item.key not in keys]
             if part:
                 gpu_tasks = replace(self.fields.gpu_tasks, mem_gb=mem_gb)
-                fields = replace(
-                    self.fields, pack_runs=pack_runs, mem_gb=mem_gb, gpu_tasks=gpu_tasks
-                )
-                groups.append((part, replace(self, fields=fields)))
+                fields = replace(self.fields, pack_runs=pack_runs, mem_gb=mem_gb)
+                groups.append((part, replace(self, fields=replace(fields, gpu_tasks=gpu_tasks))))
                 progress.say(
                     f"{len(part)} runs were in tasks that were killed, most likely for memory: now "
                     f"in packs of at most {pack_runs}, with {mem_gb:g} GB"
                 )
         return [*groups, (left, self)] if left else groups
 
-
-def _ended(folder: SweepFolder, keys: set[str], since: pd.Timestamp) -> tuple[set[str], set[str]]:
-    """Return which of these runs are done, and which have failed since then."""
-    rows = dataset.read_rows(folder, ["key", "status", "finished_at"])
-    done = keys & set(rows.loc[rows["status"] == "done", "key"])
-    return done, keys & set(rows.loc[rows["finished_at"] >= since, "key"]) - done
+    def for_build(self) -> Self:
+        scheduler.require_commands()
+        return self
 
 
 def _after_kills(

@@ -42,18 +42,14 @@ def queued() -> list[Task]:
     """Return this user's tasks that have not ended, by one call of squeue."""
     text = _answer_to("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%j")
     lines = [line.split("|", 3) for line in text.splitlines()]  # a name may hold a |
-    return [
-        task
-        for job_id, state, reason, name in lines
-        for task in _tasks_of_line(job_id, name, state, reason=reason)
-    ]
+    tasks = [_tasks_of_line(i, name, state, reason=why) for i, state, why, name in lines]
+    return [task for some in tasks for task in some]
 
 
 def accounted(jobs: Sequence[str]) -> list[Task]:
-    """Return all tasks of these jobs, ended ones too, by one call of sacct.
+    """Return all tasks of these jobs, ended ones too, by one call of sacct, which needs accounting.
 
-    It needs Slurm's accounting. A task whose step ran out of memory is OUT_OF_MEMORY, though Slurm
-    calls the task FAILED.
+    A task whose step ran out of memory is OUT_OF_MEMORY, though Slurm calls the task FAILED.
     """
     columns = "--format=JobID,JobName,State,ExitCode"
     text = _answer_to("sacct", "--noheader", "--parsable2", columns, "-j", ",".join(jobs))
@@ -66,10 +62,7 @@ def accounted(jobs: Sequence[str]) -> list[Task]:
 def _tasks_of_line(
     job_id: str, name: str, state: str, exit_code: str = "", reason: str = ""
 ) -> list[Task]:
-    """Return the tasks that a line of squeue or sacct states.
-
-    Tasks that wait share a line, as in 12_[0-3,7%4].
-    """
+    """Return the tasks that a line of squeue or sacct states; they wait in 12_[0-3,7%4]."""
     from submitit.slurm.slurm import read_job_id  # here: whoever has no jobs starts without it
 
     tasks = []
@@ -116,7 +109,7 @@ def requeue(job_id: str) -> None:
 
 
 def _answer_to(*command: str) -> str:
-    """Run a command of Slurm's and return what it prints; Unavailable where it fails."""
+    """Return what a command of Slurm's prints; Unavailable where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     except FileNotFoundError:

@@ -5,7 +5,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,54 +29,33 @@ UNSENT = re.compile(r"[0-9a-f]{32}\.pkl|submission_file_[0-9a-f]{32}\.sh")  # su
 FULL = re.compile(r"submit ?job|job submit limit|temporarily", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """The arrays that Slurm accepted."""
-
-    jobs: list[str]
-    n_tasks: int
-    refusal: str | None  # what sbatch said of more tasks, if it did
-
-
 def plan_arrays(
-    items: Sequence[Item],
-    launcher: Slurm,
-    device: str,
-    seconds: dict[str, float],
-    cache_root: str | None,
-    max_array_size: int,
-    save_models: bool = False,
+    items: Sequence[Item], launcher: Slurm, place: Place, seconds: dict[str, float], most: int
 ) -> list[JobArray]:
-    """Return arrays of tasks of about target_minutes each: those for GPUs and for CPUs apart.
+    """Return arrays of at most `most` tasks of about target_minutes each, GPUs' and CPUs' apart.
 
-    seconds: by key, as cost.estimated_seconds has them.
+    place: its device is that of MLPs. seconds: by key, as cost.estimated_seconds has them.
     """
     planned: list[JobArray] = []
     launch = secrets.token_hex(4)
-    for on in sorted({cost.device_of(item, device) for item in items}):
-        here = [item for item in items if cost.device_of(item, device) == on]
+    for on in sorted({cost.device_of(item, place.device) for item in items}):
+        here = [item for item in items if cost.device_of(item, place.device) == on]
         fields = launcher if on == "cpu" else launcher.for_gpu()
         tasks = _tasks(here, fields, on, seconds)
         threads = fields.threads if on == "cpu" else fields.cpus
-        place = Place(cache_root, on, threads, save_models)
-        for first in range(0, len(tasks), max_array_size):
-            some = tasks[first : first + max_array_size]
-            planned.append(new_array(f"{launch}-{len(planned)}", some, fields, place))
+        its_place = replace(place, device=on, threads=threads)
+        for first in range(0, len(tasks), most):
+            some = tasks[first : first + most]
+            planned.append(new_array(f"{launch}-{len(planned)}", some, fields, its_place))
     return planned
 
 
 def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place) -> JobArray:
     """Return an array that this process launches now, from its working directory."""
-    return JobArray(
-        id=id,
-        tasks=tasks,
-        launched_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
-        place=place,
-        workers=fields.workers if place.device == "cpu" else 1,  # on a GPU threads are all it has
-        cwd=str(Path.cwd()),
-        launcher=asdict(fields),
-        command=sys.argv[1:],
-    )
+    launched_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    workers = fields.workers if place.device == "cpu" else 1  # on a GPU threads are all it has
+    cwd, command = str(Path.cwd()), sys.argv[1:]
+    return JobArray(id, tasks, launched_at, place, workers, cwd, asdict(fields), command)
 
 
 def _tasks(
@@ -129,7 +108,7 @@ def _parameters(folder: LaunchFolder, array: JobArray) -> dict[str, Any]:
         "mem": f"{int(asked['mem_gb'] * 1024)}M",
         "time": asked["time_min"],
         "array_parallelism": asked["max_parallel"],
-        "signal_delay_s": signal_delay_s(asked["time_min"]),
+        "signal_delay_s": min(90, 12 * asked["time_min"]),  # of the warning before the time limit
         "setup": list(asked["setup"]),
         "stderr_to_stdout": True,
         "additional_parameters": {"requeue": True} | asked["sbatch"],
@@ -137,14 +116,12 @@ def _parameters(folder: LaunchFolder, array: JobArray) -> dict[str, Any]:
     }
 
 
-def signal_delay_s(time_min: int) -> int:
-    """Return the seconds before the time limit at which a task is told to write what it has."""
-    return min(90, 12 * time_min)
-
-
-def submit_arrays(folder: LaunchFolder, planned: Sequence[JobArray], work: Work) -> Submitted:
+def submit_arrays(
+    folder: LaunchFolder, planned: Sequence[JobArray], work: Work
+) -> tuple[list[str], int, str | None]:
     """Give arrays to Slurm; where it accepts no more jobs, as fewer tasks with more work each.
 
+    Returns the ids of the jobs, how many tasks they have, and what sbatch said of more, if it did.
     Call it with the sweep's lock held. LaunchError, with sbatch's message, if it refuses a job for
     another reason than how many there are, or accepts none.
     """
@@ -164,34 +141,29 @@ def submit_arrays(folder: LaunchFolder, planned: Sequence[JobArray], work: Work)
                     ) from None
                 left = _merged(left, 3 * len(left.tasks) // 4)
         n_tasks += len(left.tasks)
-    return Submitted(accepted, n_tasks, refusal)
+    return accepted, n_tasks, refusal
 
 
 def _merged(array: JobArray, n_tasks: int) -> JobArray:
-    """Return an array of the same packs in `n_tasks` tasks of as equal numbers as can be."""
+    """Return an array of the same packs in `n_tasks` tasks of about equal numbers."""
     packs = [pack for task in array.tasks for pack in task]
     edges = [len(packs) * i // n_tasks for i in range(n_tasks + 1)]
     return replace(array, tasks=[packs[a:b] for a, b in zip(edges, edges[1:], strict=False)])
 
 
 def submit_array(folder: LaunchFolder, array: JobArray, work: Work) -> str:
-    """Submit one array, recorded before Slurm knows of it, and return its job id.
-
-    FailedJobError, and no record is left, where sbatch refuses it.
-    """
+    """Record and submit an array, and return its job id; FailedJobError where sbatch refuses it."""
     arrays.write_array(folder, array)
     executor = SlurmExecutor(folder.logs)
     executor.update_parameters(**_parameters(folder, array))
-    n = len(array.tasks)
+    n, path = len(array.tasks), str(folder.path.absolute())
     try:
-        tasks = executor.map_array(
-            work, [str(folder.path.absolute())] * n, [array.id] * n, range(n)
-        )
+        tasks = executor.map_array(work, [path] * n, [array.id] * n, range(n))
     except FailedJobError:
         arrays.remove_array(folder, array.id)
-        for path in executor.folder.iterdir():
-            if UNSENT.fullmatch(path.name):
-                path.unlink()
+        for file in executor.folder.iterdir():
+            if UNSENT.fullmatch(file.name):
+                file.unlink()
         raise
     job = tasks[0].job_id.partition("_")[0]
     arrays.write_array(folder, replace(array, job=job))

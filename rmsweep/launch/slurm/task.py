@@ -41,7 +41,7 @@ def run_task(folder: str, array: str, task: int) -> None:
     except errors.WorkerDied as error:
         print(error, flush=True)
         sys.exit(KILLED)
-    if signals.stop_asked_by(SIGUSR2) and _packs_left(sweep, record, task):
+    if signals.stop_asked(SIGUSR2) and _packs_left(sweep, record, task):
         job = slurm_job()
         assert job is not None
         print("the time limit is near: queued again, to go on with what is left", flush=True)
@@ -62,8 +62,7 @@ def _packs_left(folder: SweepFolder, record: arrays.JobArray, task: int) -> list
     ended = (rows["status"] == "done") | (rows["finished_at"] >= pd.Timestamp(record.launched_at))
     over = set(rows.loc[ended, "key"])
     if record.place.save_models:  # what was done without has to be done again
-        without = set(rows.loc[rows["status"] == "done", "key"]) - dataset.saved_keys(folder)
-        over -= without
+        over -= set(rows.loc[rows["status"] == "done", "key"]) - dataset.saved_keys(folder)
     packs = [[key for key in pack if key not in over] for pack in record.tasks[task]]
     items = sweep_record.wanted_items(folder, {key for pack in packs for key in pack})
     return [[items[key] for key in pack] for pack in packs if pack]

@@ -11,7 +11,7 @@ from typing import Any
 from rmsweep import files
 from rmsweep.errors import Unavailable
 from rmsweep.launch.slurm import scheduler
-from rmsweep.launch.slurm.arrays import JobArray, keys_in, submitted_arrays, tasks_of
+from rmsweep.launch.slurm.arrays import JobArray, submitted_arrays, tasks_of
 from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.paths import LaunchFolder
 
@@ -22,30 +22,21 @@ NOT_OURS = ("submitit ", "srun:", "slurmstepd")  # how their lines in a log begi
 
 
 def live_tasks(folder: LaunchFolder) -> list[tuple[JobArray, Task]]:
-    """Return a sweep's tasks that wait or run, with their arrays, by one call of squeue.
-
-    Unavailable where Slurm does not answer; a sweep that gave it nothing does not ask.
-    """
+    """Return a sweep's tasks that wait or run, with their arrays; Unavailable without an answer."""
     arrays = submitted_arrays(folder)
     return tasks_of(folder, arrays, scheduler.queued()) if arrays else []
 
 
-def live_keys(folder: LaunchFolder) -> set[str]:
-    """Return the keys of the runs in a sweep's tasks that wait or run."""
-    return keys_in(live_tasks(folder))
-
-
 def known_tasks(folder: LaunchFolder, arrays: Sequence[JobArray]) -> list[tuple[JobArray, Task]]:
-    """Return Slurm's tasks of these arrays, by one call at most every CACHED_S seconds.
-
-    Ended tasks are known where the cluster keeps accounts; else only those in the queue.
-    """
+    """Return Slurm's tasks of these arrays; ended ones, too, where the cluster keeps accounts."""
     numbers = sorted(array.job for array in arrays if array.job is not None)
     answer = _last_answer(folder)
     age_s = time.time() - answer.get("at", float("-inf"))
     if answer.get("numbers") != numbers or not 0 <= age_s < CACHED_S:  # < 0: a clock set back
         answer = _new_answer(numbers, answer.get("keeps_accounts", True))
-        _keep_answer(folder, answer)
+        text = json.dumps(answer | {"tasks": [asdict(task) for task in answer["tasks"]]})
+        with contextlib.suppress(OSError), files.whole(_answer_file(folder)) as unfinished:
+            unfinished.write_text(text)  # who may not write to the sweep need not
     return tasks_of(folder, arrays, answer["tasks"])
 
 
@@ -53,10 +44,8 @@ def _last_answer(folder: LaunchFolder) -> dict[str, Any]:
     """Return what Slurm said last; empty where that is not there, or not whole."""
     try:
         answer: dict[str, Any] = json.loads(_answer_file(folder).read_text())
-        return answer | {
-            "tasks": [Task(**task) for task in answer["tasks"]],
-            "at": answer["at"] + 0,
-        }
+        tasks = [Task(**task) for task in answer["tasks"]]
+        return answer | {"tasks": tasks, "at": answer["at"] + 0}  # TypeError for no number
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -71,12 +60,8 @@ def _new_answer(numbers: list[str], keeps_accounts: bool) -> dict[str, Any]:
             keeps_accounts = "disabled" not in str(error)
     if tasks is None:
         tasks = scheduler.queued()
-    return {
-        "at": time.time(),
-        "numbers": numbers,
-        "keeps_accounts": keeps_accounts,
-        "tasks": tasks,
-    }
+    kept = {"at": time.time(), "numbers": numbers, "keeps_accounts": keeps_accounts}
+    return kept | {"tasks": tasks}
 
 
 def _with_held(tasks: list[Task]) -> list[Task]:
@@ -86,13 +71,6 @@ def _with_held(tasks: list[Task]) -> list[Task]:
         return tasks
     held = {task.id for task in scheduler.queued() if task.is_held}
     return [replace(task, is_held=task.id in held) for task in tasks]
-
-
-def _keep_answer(folder: LaunchFolder, answer: dict[str, Any]) -> None:
-    """Keep an answer for the next question; who may not write to the sweep need not."""
-    text = json.dumps(answer | {"tasks": [asdict(task) for task in answer["tasks"]]})
-    with contextlib.suppress(OSError), files.whole(_answer_file(folder)) as unfinished:
-        unfinished.write_text(text)
 
 
 def _answer_file(folder: LaunchFolder) -> Path:
@@ -112,7 +90,7 @@ def killed_tasks(folder: LaunchFolder, arrays: Sequence[JobArray]) -> list[tuple
 
 def log_of(folder: LaunchFolder, array: JobArray, index: int) -> Path | None:
     """Return the file of a task's log; None before the task has started."""
-    number = f"{array.job}_{index}" if len(array.tasks) > 1 else f"{array.job}"
+    number = f"{array.job}_{index}" if len(array.tasks) > 1 else array.job
     path = folder.logs / f"{number}_0_log.out"
     return path if path.exists() else None
 

@@ -4,8 +4,7 @@ import pytest
 import yaml
 
 from rmsweep import machine, paths
-from rmsweep.launch import start
-from rmsweep.launch.launchers import LAUNCHERS, launcher_of
+from rmsweep.launch.launchers import LAUNCHERS, items_to_start, launcher_of
 from rmsweep.launch.local import LocalLauncher
 from rmsweep.launch.slurm.launcher import SlurmLauncher
 from rmsweep.paths import SweepFolder
@@ -65,7 +64,5 @@ def test_a_further_launcher_is_one_row(tmp_path, monkeypatch):
             self.key = key
 
     for asking in (launcher, launcher_of(values_of("local"), "cpu")):
-        items = start.items_to_start(
-            SweepFolder(tmp_path), [Item("a"), Item("b")], asking, saves=False
-        )
+        items = items_to_start(SweepFolder(tmp_path), [Item("a"), Item("b")], asking, saves=False)
         assert [item.key for item in items] == ["a"]
