@@ -20,7 +20,7 @@ it lies on the other, and is undecided where 0 is within; an equality can only s
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,42 +28,22 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from rmsweep.analysis.fields import id_fields
 from rmsweep.analysis.metrics import METRICS, metric_columns, metric_named
 from rmsweep.config.columns import column_types
 from rmsweep.config.schema import from_mapping
-from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import check_name, one_line
 from rmsweep.paths import SHIPPED
 from rmsweep.results.schema import SCHEMA
 
-TESTS = (
-    "greater",
-    "less",
-    "slope_greater",
-    "slope_less",
-    "correlation_greater",
-    "correlation_less",
-)
+TESTS = [f"{kind}{side}" for kind in ("", "slope_", "correlation_") for side in ("greater", "less")]
 OPTIONS_OF_KIND = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}
-CLAIM_DEFAULTS: dict[str, Any] = {
-    "metric": "improvement",
-    "contrast": None,
-    "test": None,
-    "where": {},
-    "here": None,
-    "there": None,
-    "x": None,
-    "along": None,
-    "by": None,
-    "protocols": False,
-    "not_tested": None,
-}
+CLAIM_DEFAULTS: dict[str, Any] = {"metric": "improvement", "where": {}, "protocols": False}
+CLAIM_DEFAULTS |= dict.fromkeys(["contrast", "test", "here", "there", "x", "along", "by"])
+CLAIM_DEFAULTS["not_tested"] = None
 LIST_COLUMNS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
-NUMBER_COLUMNS = [
-    field.name
-    for field in SCHEMA
-    if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-]
+NUMBER_TESTS = (pa.types.is_floating, pa.types.is_integer)
+NUMBER_COLUMNS = [c.name for c in SCHEMA if any(test(c.type) for test in NUMBER_TESTS)]
 ENTRY = re.compile(r"(\w+)\[(\d+)\](?: - (\w+)\[(\d+)\])?")
 
 
@@ -105,22 +85,23 @@ class Claim:
                 raise ValueError(f"{option} {rule} where test is {self.test}")
 
     def _check_here_and_there(self) -> None:
-        assert self.contrast is not None
         if (self.here is None) != (self.there is None) or (self.here is not None and self.kind):
             raise ValueError("here and there go together, and with test greater or less")
         if set(self.here or {}) != set(self.there or {}):
             raise ValueError("here and there must name the same fields")
-        field = self.contrast["field"]
-        if field in {*(self.here or {}), *(self.there or {})}:
-            raise ValueError(f"here and there must not name the field of the contrast, {field}")
+        if self.field in (self.here or {}):
+            raise ValueError(
+                f"here and there must not name the field of the contrast, {self.field}"
+            )
 
     def _check_fields(self) -> None:
-        assert self.contrast is not None
-        field = self.contrast["field"]
-        is_extreme = {"largest", "smallest"} & {*map(str, self.contrast.values())}
-        if field not in NUMBER_COLUMNS and is_extreme:
-            raise ValueError(f"largest and smallest are for numbers, contrast has field {field}")
-        for field in self._fields():
+        is_extreme = {"largest", "smallest"} & {*map(str, (self.contrast or {}).values())}
+        if self.field not in NUMBER_COLUMNS and is_extreme:
+            raise ValueError(
+                f"largest and smallest are for numbers, contrast has field {self.field}"
+            )
+        named = [self.field, *self.where, *(self.here or {}), *(self.by or [])]
+        for field in [*named, *([] if self.along is None else [self.along])]:
             if not field.startswith("loss."):  # its own fields are as many as there are losses
                 check_name("field", field, [*column_types(), *NUMBER_COLUMNS])
         for field, value in self.where.items():
@@ -139,6 +120,12 @@ class Claim:
                 check_name("column", column, LIST_COLUMNS)
         else:
             check_name("metric", self.metric, dict.fromkeys([*METRICS, *NUMBER_COLUMNS]))
+
+    @property
+    def field(self) -> str:
+        """The field that is contrasted, of a claim that has a test."""
+        assert self.contrast is not None
+        return self.contrast["field"]
 
     @property
     def kind(self) -> str:
@@ -162,14 +149,6 @@ class Claim:
             metric = metric_columns(self.metric)
         numbers = [self.x.removeprefix("log2 ")] if self.x else []
         return [*metric, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
-
-    def _fields(self) -> Iterator[str]:
-        assert self.contrast is not None
-        yield self.contrast["field"]
-        for conditions in (self.where, self.here or {}, self.there or {}, self.by or []):
-            yield from conditions
-        if self.along is not None:
-            yield self.along
 
 
 def published_claims() -> list[Claim]:
@@ -206,6 +185,5 @@ def published_and_own_claims(paths: Iterable[str]) -> list[Claim]:
 
 def claim_columns(claims: list[Claim]) -> list[str]:
     """Return the columns of the results that the claims need, key first."""
-    fields = [name for name in column_types() if name not in NOT_IN_ID]
     own = [column for claim in claims if not claim.not_tested for column in claim.columns()]
-    return list(dict.fromkeys(["key", *fields, *own]))
+    return list(dict.fromkeys(["key", *id_fields(column_types()), *own]))

@@ -8,49 +8,37 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.error_bars import CROSSED
-from rmsweep.analysis.figures.rbt_losses import IMPROVEMENT
-from rmsweep.analysis.figures.style import RC, loss_style
+from rmsweep.analysis.figures.error_bars import CROSSED, draw_means
+from rmsweep.analysis.figures.style import IMPROVEMENT, RC
+
+SECONDS_IN_WORDS = (
+    "Seconds: fit and score of a pack divided by its runs; their bars resample the seeds only."
+)
 
 
 @matplotlib.rc_context(RC)
 def cost(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Improvement against the seconds that a run took; a line a loss, a point a quantity."""
+    """Draw improvement against the seconds that a run took; a line a loss, a point a quantity."""
     rows, held = shown_runs.at_reference(rows, ["pairing", "selection", "annotation.beta"])
     facets = shown_runs.facets(rows, ["quantity"])
     by = [*facets, "quantity"]
     cells = shown_runs.means(rows, by, "improvement", rng)
-    seconds = shown_runs.means(rows, by, "wall_s", rng)
-    on = [*by, "loss"]
-    cells = cells.merge(seconds[[*on, "mean", "low", "high"]], on=on, suffixes=("", "_s"))
+    seconds = shown_runs.means(rows, by, "wall_s", rng).copy()
+    seconds["reach"] = list(shown_runs.interval_reach(seconds).T)
+    seconds = seconds.rename(columns={"mean": "seconds"})[[*by, "loss", "seconds", "reach"]]
+    cells = cells.merge(seconds, on=[*by, "loss"])
     labels = panels.loss_labels(rows)
     figure, axes = panels.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
-        for loss in labels:
-            of_loss, style = part[part["loss"] == loss].sort_values("quantity"), loss_style(loss)
-            in_seconds = of_loss[["mean_s", "low_s", "high_s"]].set_axis(
-                ["mean", "low", "high"], axis=1
-            )
-            ax.errorbar(
-                of_loss["mean_s"],
-                of_loss["mean"],
-                shown_runs.interval_reach(of_loss),
-                shown_runs.interval_reach(in_seconds),
-                color=style.color,
-                marker=style.marker,
-                linestyle=style.linestyle,
-                elinewidth=0.6,
-                label=labels[loss],
-            )
-        _scale_seconds(ax, part["mean_s"])
+        for loss, label in labels.items():
+            of_loss = part[part["loss"] == loss].sort_values("quantity")
+            reach = np.reshape(of_loss["reach"].to_list(), (-1, 2)).T
+            draw_means(ax, of_loss, "seconds", loss, label, x_reach=reach, bar_width=0.6)
+        _scale_seconds(ax, part["seconds"])
     panels.label_axes(figure, axes, "seconds per run", IMPROVEMENT)
     quantities = ", ".join(f"{n:,}" for n in sorted(cells["quantity"].unique()))
     held = [*held, f"along a line {quantities} pairs"]
-    what = (
-        f"{CROSSED} Seconds: fit and score of a pack divided by its runs; their bars resample the "
-        "seeds only."
-    )
-    footnote = shown_runs.footnote(rows, cells, held, what)
+    footnote = shown_runs.footnote(rows, cells, held, f"{CROSSED} {SECONDS_IN_WORDS}")
     return panels.finish(figure, panels.loss_handles(labels), footnote)
 
 
