@@ -19,6 +19,7 @@ gives the reason. A claim holds where the 95 % interval lies on the claimed side
 it lies on the other, and is undecided where 0 is within; an equality can only stay undecided.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,9 +39,6 @@ from rmsweep.results.schema import SCHEMA
 
 TESTS = [f"{kind}{side}" for kind in ("", "slope_", "correlation_") for side in ("greater", "less")]
 OPTIONS_OF_KIND = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}
-CLAIM_DEFAULTS: dict[str, Any] = {"metric": "improvement", "where": {}, "protocols": False}
-CLAIM_DEFAULTS |= dict.fromkeys(["contrast", "test", "here", "there", "x", "along", "by"])
-CLAIM_DEFAULTS["not_tested"] = None
 LIST_COLUMNS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
 NUMBER_TESTS = (pa.types.is_floating, pa.types.is_integer)
 NUMBER_COLUMNS = [c.name for c in SCHEMA if any(test(c.type) for test in NUMBER_TESTS)]
@@ -54,17 +52,17 @@ class Claim:
     name: str
     claim: str
     source: str
-    metric: str
-    contrast: dict[str, Any] | None
-    test: str | None
-    where: dict[str, Any]
-    here: dict[str, Any] | None
-    there: dict[str, Any] | None
-    x: str | None
-    along: str | None
-    by: list[Any] | None
-    protocols: bool
-    not_tested: str | None
+    metric: str = "improvement"
+    contrast: dict[str, Any] | None = None
+    test: str | None = None
+    where: dict[str, Any] = dataclasses.field(default_factory=dict)
+    here: dict[str, Any] | None = None
+    there: dict[str, Any] | None = None
+    x: str | None = None
+    along: str | None = None
+    by: list[Any] | None = None
+    protocols: bool = False
+    not_tested: str | None = None
 
     def __post_init__(self) -> None:
         if self.not_tested is None:
@@ -169,10 +167,12 @@ def read_claims(path: Path) -> list[Claim]:
         raise ValueError(f"{path} is not yaml: {one_line(error)}") from None
     if not isinstance(by_name, dict) or not all(isinstance(v, dict) for v in by_name.values()):
         raise ValueError(f"{path} must map names to claims, each a mapping")
+    optional = [f for f in dataclasses.fields(Claim) if f.name not in ("name", "claim", "source")]
+    defaults = {f.name: f.default for f in optional} | {"where": {}}
     claims = []
     for name, values in by_name.items():
         try:
-            claims.append(from_mapping(Claim, {"name": str(name), **CLAIM_DEFAULTS, **values}))
+            claims.append(from_mapping(Claim, {"name": str(name), **defaults, **values}))
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims

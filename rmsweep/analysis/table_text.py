@@ -70,7 +70,16 @@ def _page(grid: pd.DataFrame, notes: Sequence[str], format: str, width: int) -> 
     lines = [note.translate(escape) for note in notes]
     if format == "text":
         return _text(grid, lines, width)
-    return {"md": _md, "html": _html, "latex": _latex}[format](grid, lines)
+    if format == "html":
+        table = grid.to_html(index=False, escape=False, border=0)
+        return "\n".join([table, *(f"<p>{line}</p>" for line in lines)]) + "\n"
+    if format == "latex":
+        columns, caption = "l" * grid.shape[1], " ".join(lines)
+        hidden = grid.style.hide(axis="index")
+        return hidden.to_latex(hrules=True, column_format=columns, caption=caption)
+    rows = [list(grid), ["---"] * grid.shape[1], *grid.to_numpy().tolist()]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([table, *lines]) + "\n"
 
 
 def _grid(
@@ -158,19 +167,3 @@ def _text(grid: pd.DataFrame, lines: Sequence[str], width: int) -> str:
     )
     console.print(table, *lines, sep="\n")
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()).strip("\n") + "\n"
-
-
-def _md(grid: pd.DataFrame, lines: Sequence[str]) -> str:
-    table = [list(grid), ["---"] * grid.shape[1], *grid.to_numpy().tolist()]
-    page = "\n".join(f"| {' | '.join(line)} |" for line in table)
-    return "\n\n".join([page, *lines]) + "\n"
-
-
-def _html(grid: pd.DataFrame, lines: Sequence[str]) -> str:
-    table = grid.to_html(index=False, escape=False, border=0)
-    return "\n".join([table, *(f"<p>{line}</p>" for line in lines)]) + "\n"
-
-
-def _latex(grid: pd.DataFrame, lines: Sequence[str]) -> str:
-    table = grid.style.hide(axis="index")
-    return table.to_latex(hrules=True, column_format="l" * grid.shape[1], caption=" ".join(lines))

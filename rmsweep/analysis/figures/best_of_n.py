@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +10,6 @@ from matplotlib.lines import Line2D
 
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
-from rmsweep.analysis.figures.style import RC
 from rmsweep.evaluation.best_of_n import kl_upper_bound
 
 BARS = f"{OVER_SEEDS[:-1]}; the test prompts are taken as given."
@@ -19,7 +17,6 @@ ORACLE: Any = {"color": "black", "linestyle": (0, (4, 1)), "linewidth": 0.8}
 RANDOM: Any = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 0.8}
 
 
-@matplotlib.rc_context(RC)
 def best_of_n_curves(rows: pd.DataFrame, rng: np.random.Generator, variant: str) -> Figure:
     """Draw the golden reward of the pick against N, or √KL(Best-of-N || base LLM).
 

@@ -34,7 +34,7 @@ FIGURES = {
     "bon_kl": ("best_of_n", "the same over the square root of the KL divergence"),
     "heatmap": ("comparisons", "difference from BT-MLP by beta and quantity"),
     "win_rates": ("comparisons", "on which share of the prompts a loss beats another"),
-    "cost": ("cost", "improvement against seconds per run"),
+    "cost": ("comparisons", "improvement against seconds per run"),
     "theory_annotation_quality": ("theory", "annotation quality under Gaussian scores, simulated"),
     "theory_cross_prompt": ("theory", "margins and quality, same- against cross-prompt"),
     "theory_order_consistency": ("theory", "what agreement with noisy labels guarantees"),
@@ -59,11 +59,15 @@ def draw_figure(name: str, rows: Any, rng: Any, error_bars: str = "interval") ->
 
     error_bars: one of error_bars.BARS_IN_WORDS; `figures_with_bars` alone take other than interval.
     """
+    import matplotlib
+
     from rmsweep.analysis.figures.error_bars import Bars
+    from rmsweep.analysis.figures.style import RC
 
     function, variant = _function(name)
     arguments = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars), "variant": variant}
-    return function(**{parameter: arguments[parameter] for parameter in _parameters(name)})
+    with matplotlib.rc_context(RC):
+        return function(**{parameter: arguments[parameter] for parameter in _parameters(name)})
 
 
 def figures_with_bars() -> list[str]:

@@ -1,10 +1,9 @@
-"""Losses against each other: difference by beta and quantity, and win rates."""
+"""Losses against each other: difference by beta and quantity, win rates, and cost."""
 
 import itertools
 import textwrap
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,11 +11,13 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.style import PAGE_IN, RC
+from rmsweep.analysis.figures.error_bars import CROSSED, draw_means
+from rmsweep.analysis.figures.style import IMPROVEMENT, PAGE_IN
 from rmsweep.analysis.table_notes import span_text
 from rmsweep.errors import MissingData
 
@@ -25,9 +26,11 @@ NONE_AGREE = "runs with two losses that agree in all else"
 POOLED = ("dataset", "base_llm", "base_llm.stem", "backbone", "backbone.stem")
 PAIRED = "95 % intervals: paired, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
 UNDECIDED: Any = {"hatch": "////", "fill": False, "linewidth": 0, "edgecolor": "#777777"}
+SECONDS_IN_WORDS = (
+    "Seconds: fit and score of a pack divided by its runs; their bars resample the seeds only."
+)
 
 
-@matplotlib.rc_context(RC)
 def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw improvement of each loss less BT-MLP's (or the first's) by beta and quantity."""
     rows, held = shown_runs.at_reference(rows, ["pairing", "selection"])
@@ -69,7 +72,6 @@ def heatmap(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     return panels.finish(figure, handles, shown_runs.footnote(rows, cells, held, PAIRED))
 
 
-@matplotlib.rc_context(RC)
 def win_rates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw the share of the prompts on which a row's loss beats a column's, over all settings."""
     runs = shown_runs.done(rows)
@@ -125,3 +127,39 @@ def draw_cells(
         ax.text(x, y, cell["text"], ha="center", va="center", color=color, bbox=ground)
     ax.grid(visible=False)
     return image
+
+
+def cost(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
+    """Draw improvement against the seconds that a run took; a line a loss, a point a quantity."""
+    rows, held = shown_runs.at_reference(rows, ["pairing", "selection", "annotation.beta"])
+    facets = shown_runs.facets(rows, ["quantity"])
+    by = [*facets, "quantity"]
+    cells = shown_runs.means(rows, by, "improvement", rng)
+    seconds = shown_runs.means(rows, by, "wall_s", rng).copy()
+    seconds["reach"] = list(shown_runs.interval_reach(seconds).T)
+    seconds = seconds.rename(columns={"mean": "seconds"})[[*by, "loss", "seconds", "reach"]]
+    cells = cells.merge(seconds, on=[*by, "loss"])
+    labels = panels.loss_labels(rows)
+    figure, axes = panels.facet_panels(cells, facets)
+    for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
+        for loss, label in labels.items():
+            of_loss = part[part["loss"] == loss].sort_values("quantity")
+            reach = np.reshape(of_loss["reach"].to_list(), (-1, 2)).T
+            draw_means(ax, of_loss, "seconds", loss, label, x_reach=reach, bar_width=0.6)
+        _scale_seconds(ax, part["seconds"])
+    panels.label_axes(figure, axes, "seconds per run", IMPROVEMENT)
+    quantities = ", ".join(f"{n:,}" for n in sorted(cells["quantity"].unique()))
+    held = [*held, f"along a line {quantities} pairs"]
+    footnote = shown_runs.footnote(rows, cells, held, f"{CROSSED} {SECONDS_IN_WORDS}")
+    return panels.finish(figure, panels.loss_handles(labels), footnote)
+
+
+def _scale_seconds(ax: Axes, seconds: pd.Series) -> None:
+    """A logarithmic axis, with enough ticks, where the seconds differ much."""
+    if seconds.max() > 5 * seconds.min():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))

@@ -6,7 +6,6 @@ What limits it on synthetic data is computed from how cache/synthetic.py makes i
 import itertools
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,13 +16,11 @@ from scipy import special
 from rmsweep.analysis import theory
 from rmsweep.analysis.bootstrap import bootstrap_means, percentile_interval
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.style import RC
 from rmsweep.analysis.figures.theory import HEIGHT_IN, SERIES, log_x, name_axes
 from rmsweep.cache.synthetic import CURVED, INTERACTION, LINEAR, N_CURVED, UNEXPLAINED
 from rmsweep.errors import MissingData
 
 
-@matplotlib.rc_context(RC)
 def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw truncated KL risk and margin error against pairs (RBT, Theorem 20 and Corollary 7).
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
-from rmsweep.analysis.figures.style import RC
 from rmsweep.analysis.table_notes import span_text
 from rmsweep.cache import rewardbench_subsets
 from rmsweep.errors import MissingData
@@ -26,7 +24,6 @@ SECTION_NAMES = {
 }
 
 
-@matplotlib.rc_context(RC)
 def sections(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw accuracy on the pairs of the first set, by RewardBench's sections, and over these."""
     what = "labelled pairs to judge (evaluation.held_out, .pairs)"
@@ -53,7 +50,6 @@ def sections(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     return panels.finish(figure, panels.loss_handles(labels, line=False), note)
 
 
-@matplotlib.rc_context(RC)
 def reliability(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw the share of right orders among pairs of like confidence, temperature fitted."""
     what = "runs with calibration (labelled pairs, no ensemble)"
@@ -74,7 +70,6 @@ def reliability(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     return panels.finish(figure, panels.loss_handles(labels), note)
 
 
-@matplotlib.rc_context(RC)
 def accuracy_by_distance(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw accuracy on unseen pairs by decile of their embeddings' distance."""
     if "distance_by_pair" in rows and rows["distance_by_pair"].notna().any():

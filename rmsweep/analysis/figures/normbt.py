@@ -3,7 +3,6 @@
 Their data are the columns that runs with `evaluation.diagnostics=true` have.
 """
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
@@ -11,7 +10,6 @@ from matplotlib.figure import Figure
 
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
-from rmsweep.analysis.figures.style import RC
 from rmsweep.analysis.table_notes import span_text
 from rmsweep.errors import MissingData
 
@@ -22,7 +20,6 @@ DECILE_LABELS = {
 }
 
 
-@matplotlib.rc_context(RC)
 def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw the gradient norm of training pairs against their distance, coloured by error."""
     rows, held = _recorded(rows)
@@ -48,7 +45,6 @@ def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     return panels.finish(figure, [], [*note, *shown_runs.missing_line(rows)])
 
 
-@matplotlib.rc_context(RC)
 def by_decile(rows: pd.DataFrame, rng: np.random.Generator, variant: str) -> Figure:
     """Draw a mean over training pairs by decile of distance; variant: one of DECILE_LABELS."""
     rows, held = _recorded(rows)

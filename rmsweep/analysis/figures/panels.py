@@ -18,14 +18,15 @@ from rmsweep.analysis.figures.style import COLUMN_IN, KNOWN, PAGE_IN, loss_style
 
 MOST_HIGH_IN = 9.0
 UNBROKEN = "\u00a0"  # a space at which no line ends
-NAMES_ITSELF = {"loss.label", "selection", "pairing", "difference"}  # a title has its value alone
-NAMES_ITSELF |= {
+# Fields, or stems of them, that a title names by their value alone.
+NAMES_ITSELF = {
+    "loss.label",
     "base_llm",
-    "base_llm.stem",
     "dataset",
-    "dataset.stem",
     "backbone",
-    "backbone.stem",
+    "selection",
+    "pairing",
+    "difference",
 }
 
 
@@ -43,16 +44,18 @@ def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, li
     if across is None:
         figure, axes = panels(len(combinations))
         for ax, values in zip(axes, combinations.to_dict("records"), strict=True):
-            set_title(ax, values)
+            ax.set_title(_named(values, _n_characters(ax)))
         return figure, axes
     down = [field for field in facets if field not in across]
     (row, row_names), (column, column_names) = (
         pd.factorize(combinations[fields].apply(tuple, axis=1)) for fields in (down, across)
     )
-    figure, grid = _grid(len(row_names), len(column_names))
-    axes = [grid[i][j] for i, j in zip(row, column, strict=True)]
+    height = len(row_names) * min(1.6, MOST_HIGH_IN / len(row_names))
+    figure = Figure(figsize=(PAGE_IN, height), layout="constrained")
+    grid = figure.subplots(len(row_names), len(column_names), squeeze=False)
+    axes = list(grid[row, column])
     for ax, names in zip(grid[0], column_names, strict=True):
-        set_title(ax, dict(zip(across, names, strict=True)))
+        ax.set_title(_named(dict(zip(across, names, strict=True)), _n_characters(ax)))
     for line, names in zip(grid, row_names, strict=True):
         n_characters = int(figure.get_figheight() * 11 / len(grid))
         text = _named(dict(zip(down, names, strict=True)), n_characters)
@@ -72,12 +75,6 @@ def _columns_of_a_grid(combinations: pd.DataFrame) -> list[str] | None:
             if 2 <= columns <= 6 and n // columns <= 8:
                 layouts.append((n // columns > 6, columns, list(fields[::-1])))
     return min(layouts, key=lambda layout: layout[:2])[2] if layouts else None
-
-
-def _grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    figure = Figure(figsize=(PAGE_IN, rows * min(1.6, MOST_HIGH_IN / rows)), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
-    return figure, [axes[i : i + columns] for i in range(0, len(axes), columns)]
 
 
 def panels(n: int, height_in: float = 1.6) -> tuple[Figure, list[Axes]]:
@@ -183,18 +180,13 @@ def field_text(field: str, value: Any) -> str:
         return f"{value:,} pairs"
     if field == "annotation.beta":
         return f"β = {as_typed(value)}"
-    if field in NAMES_ITSELF:
+    if field.removesuffix(".stem") in NAMES_ITSELF:
         return str(value)
     return f"{field.rpartition('.')[2]} = {as_typed(value)}"
 
 
-def set_title(ax: Axes, values: Mapping[str, Any]) -> None:
-    """Write the fields' values over a panel, in as many lines as they need."""
-    ax.set_title(_named(values, _n_characters(ax)))
-
-
 def _n_characters(ax: Axes) -> int:
-    """How many fit into the width of a panel."""
+    """How many letters fit into the width of a panel."""
     return int(figure_of(ax).get_figwidth() / n_columns(ax) * 13)
 
 

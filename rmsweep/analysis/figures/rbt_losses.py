@@ -1,6 +1,5 @@
 """The losses side by side: RBT (arXiv:2411.04991) Figs. 1 to 3, 8 to 11 and 16 to 18."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,10 +7,9 @@ from matplotlib.patches import Patch
 
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import Bars, draw_series
-from rmsweep.analysis.figures.style import IMPROVEMENT, RC, loss_style
+from rmsweep.analysis.figures.style import IMPROVEMENT, loss_style
 
 
-@matplotlib.rc_context(RC)
 def by_base_llm(rows: pd.DataFrame, bars: Bars, variant: str) -> Figure:
     """Draw improvement by Best-of-N at one noise level and quantity: a bar a loss and base LLM."""
     rows = shown_runs.of_datasets(rows, variant)
@@ -63,7 +61,6 @@ def over_quantity(rows: pd.DataFrame, bars: Bars, variant: str) -> Figure:
     return _curves(rows, "quantity", "quantity", "annotated pairs", held, bars)
 
 
-@matplotlib.rc_context(RC)
 def _curves(
     rows: pd.DataFrame, field: str, column: str, x_label: str, held: list[str], bars: Bars
 ) -> Figure:

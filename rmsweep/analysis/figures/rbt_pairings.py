@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -16,7 +15,7 @@ from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import error_bars, panels, shown_runs
 from rmsweep.analysis.figures.error_bars import Bars
-from rmsweep.analysis.figures.style import IMPROVEMENT, RC, loss_style
+from rmsweep.analysis.figures.style import IMPROVEMENT, loss_style
 from rmsweep.errors import MissingData
 
 CROSS, SAME = {"pairing": "cross_prompt"}, {"pairing": "same_prompt"}
@@ -32,7 +31,6 @@ def chosen_pairs(rows: pd.DataFrame, bars: Bars, variant: str) -> Figure:
     return _shaded(rows, ["similar", "diversified"], bars, variant)
 
 
-@matplotlib.rc_context(RC)
 def fig6(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     """Draw the pairs' mean golden margin against the gain of cross-prompt annotation.
 
@@ -68,7 +66,6 @@ def _negated(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(estimate=-table["estimate"], low=-table["high"], high=-table["low"])
 
 
-@matplotlib.rc_context(RC)
 def _shaded(rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: str) -> Figure:
     """Both pairings of each loss over beta, and what lies between them shaded."""
     rows = shown_runs.of_datasets(rows, variant)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from scipy import special
 
 from rmsweep.analysis import theory
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.style import KNOWN, RC
+from rmsweep.analysis.figures.style import KNOWN
 from rmsweep.annotation import pairing
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
 from rmsweep.errors import MissingData
@@ -28,7 +27,6 @@ HEIGHT_IN = 2.0  # of a panel
 GRID = np.linspace(-60, 60, 6001)  # of scores, in standard deviations within a prompt
 
 
-@matplotlib.rc_context(RC)
 def theory_annotation_quality(rng: np.random.Generator) -> Figure:
     """Draw the annotation quality of Gaussian scores, its density and its mean (RBT, Example 1).
 
@@ -61,7 +59,6 @@ def theory_annotation_quality(rng: np.random.Generator) -> Figure:
     return panels.finish(figure, [], [f"{caption}{MARKERS}, below with 95 % intervals."])
 
 
-@matplotlib.rc_context(RC)
 def theory_cross_prompt(rng: np.random.Generator) -> Figure:
     """Draw margins and quality, same- against cross-prompt (RBT, Prop. 10 and Theorem 11).
 
@@ -101,7 +98,6 @@ def theory_cross_prompt(rng: np.random.Generator) -> Figure:
     return panels.finish(figure, [], [caption])
 
 
-@matplotlib.rc_context(RC)
 def theory_order_consistency(rows: pd.DataFrame) -> Figure:
     """Draw what agreement with noisy labels says of the golden order (RBT, Prop. 9).
 
@@ -147,7 +143,6 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
     return panels.finish(figure, [], [caption, *shown_runs.missing_line(wanted)])
 
 
-@matplotlib.rc_context(RC)
 def theory_classification_reward(rng: np.random.Generator) -> Figure:
     """Draw what a classifier of chosen responses learns on Bradley-Terry data (RBT, Prop. 24).
 

@@ -13,6 +13,13 @@ from rmsweep.analysis.report import grids, overview, pictures, verdicts
 from rmsweep.analysis.report.request import ReportRequest, Runs
 
 HERE = Path(__file__).parent
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE),
+    autoescape=True,  # every text of data or config
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
@@ -28,26 +35,18 @@ class Page:
 def build_page(request: ReportRequest) -> Page:
     """Return the page on a request's runs; where none is done, on what was asked for and failed."""
     runs = Runs(request)
-    what, n_wanted, is_any_done = (
-        overview.overview(runs, request),
-        len(runs.wanted),
-        runs.is_done.any(),
+    what, is_any_done = overview.overview(runs, request), runs.is_done.any()
+    html = TEMPLATES.get_template("template.html.j2").render(
+        request=request,
+        what=what,
+        n_wanted=len(runs.wanted),
+        style=_inline("style.css"),
+        script=_inline("script.js"),
+        claims=verdicts.judge_claims(runs, request) if is_any_done else None,
+        tables=grids.grids(runs, request) if is_any_done else [],
+        figures=pictures.draw_pictures(runs, request) if is_any_done else None,
     )
-    html = (
-        _environment()
-        .get_template("template.html.j2")
-        .render(
-            request=request,
-            what=what,
-            n_wanted=n_wanted,
-            style=_inline("style.css"),
-            script=_inline("script.js"),
-            claims=verdicts.judge_claims(runs, request) if is_any_done else None,
-            tables=grids.grids(runs, request) if is_any_done else [],
-            figures=pictures.draw_pictures(runs, request) if is_any_done else None,
-        )
-    )
-    return Page(html, what.counts["done"], what.counts["failed"], n_wanted)
+    return Page(html, what.counts["done"], what.counts["failed"], len(runs.wanted))
 
 
 def write_page(page: Page, path: Path) -> None:
@@ -55,16 +54,6 @@ def write_page(page: Page, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as unfinished:
         unfinished.write_text(page.html, encoding="utf-8")
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,  # every text of data or config
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _inline(name: str) -> dict[str, str]:
