@@ -73,21 +73,6 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> tuple[np.ndar
     return ends[0], ends[1]
 
 
-def standard_error_over_seeds(values: np.ndarray) -> np.ndarray:
-    """Return the standard error of the mean over seeds, as RBT (arXiv:2411.04991) draws it.
-
-    values: (seeds, ...), nan where a seed has no run. Returns sd / sqrt(n), sd with ddof 1, of
-    shape values.shape[1:]; nan with fewer than two seeds. It leaves out that the test prompts are a
-    sample, and so is no interval.
-    """
-    has_value = ~np.isnan(values)
-    n = has_value.sum(axis=0).astype(float)
-    n = np.where(n < 2, np.nan, n)
-    mean = np.where(has_value, values, 0).sum(axis=0) / n
-    square = np.where(has_value, (values - mean) ** 2, 0).sum(axis=0)
-    return np.sqrt(square / (n - 1) / n)
-
-
 def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
     """Return the ends of Wilson's 95 % score interval of a share n_right / n of independent pairs.
 
@@ -144,7 +129,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _resample_counts(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray:
-    """How often each of n is drawn in n draws with replacement (multinomial): (n_draws, n)."""
+    """Return how often each of n is drawn in n draws with replacement: (n_draws, n)."""
     picks = rng.integers(n, size=(n_draws, n)) + n * np.arange(n_draws)[:, None]
     counts = np.bincount(picks.ravel(), minlength=n_draws * n)
     return counts.reshape(n_draws, n).astype(float)

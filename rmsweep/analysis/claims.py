@@ -19,8 +19,9 @@ gives the reason. A claim holds where the 95 % interval lies on the claimed side
 it lies on the other, and is undecided where 0 is within; an equality can only stay undecided.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,42 +29,19 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from rmsweep.analysis.fields import id_fields
 from rmsweep.analysis.metrics import METRICS, metric_columns, metric_named
 from rmsweep.config.columns import column_types
 from rmsweep.config.schema import from_mapping
-from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import check_name, one_line
 from rmsweep.paths import SHIPPED
 from rmsweep.results.schema import SCHEMA
 
-TESTS = (
-    "greater",
-    "less",
-    "slope_greater",
-    "slope_less",
-    "correlation_greater",
-    "correlation_less",
-)
+TESTS = [f"{kind}{side}" for kind in ("", "slope_", "correlation_") for side in ("greater", "less")]
 OPTIONS_OF_KIND = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}
-CLAIM_DEFAULTS: dict[str, Any] = {
-    "metric": "improvement",
-    "contrast": None,
-    "test": None,
-    "where": {},
-    "here": None,
-    "there": None,
-    "x": None,
-    "along": None,
-    "by": None,
-    "protocols": False,
-    "not_tested": None,
-}
 LIST_COLUMNS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
-NUMBER_COLUMNS = [
-    field.name
-    for field in SCHEMA
-    if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-]
+NUMBER_TESTS = (pa.types.is_floating, pa.types.is_integer)
+NUMBER_COLUMNS = [c.name for c in SCHEMA if any(test(c.type) for test in NUMBER_TESTS)]
 ENTRY = re.compile(r"(\w+)\[(\d+)\](?: - (\w+)\[(\d+)\])?")
 
 
@@ -74,17 +52,17 @@ class Claim:
     name: str
     claim: str
     source: str
-    metric: str
-    contrast: dict[str, Any] | None
-    test: str | None
-    where: dict[str, Any]
-    here: dict[str, Any] | None
-    there: dict[str, Any] | None
-    x: str | None
-    along: str | None
-    by: list[Any] | None
-    protocols: bool
-    not_tested: str | None
+    metric: str = "improvement"
+    contrast: dict[str, Any] | None = None
+    test: str | None = None
+    where: dict[str, Any] = dataclasses.field(default_factory=dict)
+    here: dict[str, Any] | None = None
+    there: dict[str, Any] | None = None
+    x: str | None = None
+    along: str | None = None
+    by: list[Any] | None = None
+    protocols: bool = False
+    not_tested: str | None = None
 
     def __post_init__(self) -> None:
         if self.not_tested is None:
@@ -105,22 +83,23 @@ class Claim:
                 raise ValueError(f"{option} {rule} where test is {self.test}")
 
     def _check_here_and_there(self) -> None:
-        assert self.contrast is not None
         if (self.here is None) != (self.there is None) or (self.here is not None and self.kind):
             raise ValueError("here and there go together, and with test greater or less")
         if set(self.here or {}) != set(self.there or {}):
             raise ValueError("here and there must name the same fields")
-        field = self.contrast["field"]
-        if field in {*(self.here or {}), *(self.there or {})}:
-            raise ValueError(f"here and there must not name the field of the contrast, {field}")
+        if self.field in (self.here or {}):
+            raise ValueError(
+                f"here and there must not name the field of the contrast, {self.field}"
+            )
 
     def _check_fields(self) -> None:
-        assert self.contrast is not None
-        field = self.contrast["field"]
-        is_extreme = {"largest", "smallest"} & {*map(str, self.contrast.values())}
-        if field not in NUMBER_COLUMNS and is_extreme:
-            raise ValueError(f"largest and smallest are for numbers, contrast has field {field}")
-        for field in self._fields():
+        is_extreme = {"largest", "smallest"} & {*map(str, (self.contrast or {}).values())}
+        if self.field not in NUMBER_COLUMNS and is_extreme:
+            raise ValueError(
+                f"largest and smallest are for numbers, contrast has field {self.field}"
+            )
+        named = [self.field, *self.where, *(self.here or {}), *(self.by or [])]
+        for field in [*named, *([] if self.along is None else [self.along])]:
             if not field.startswith("loss."):  # its own fields are as many as there are losses
                 check_name("field", field, [*column_types(), *NUMBER_COLUMNS])
         for field, value in self.where.items():
@@ -139,6 +118,12 @@ class Claim:
                 check_name("column", column, LIST_COLUMNS)
         else:
             check_name("metric", self.metric, dict.fromkeys([*METRICS, *NUMBER_COLUMNS]))
+
+    @property
+    def field(self) -> str:
+        """The field that is contrasted, of a claim that has a test."""
+        assert self.contrast is not None
+        return self.contrast["field"]
 
     @property
     def kind(self) -> str:
@@ -163,14 +148,6 @@ class Claim:
         numbers = [self.x.removeprefix("log2 ")] if self.x else []
         return [*metric, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
 
-    def _fields(self) -> Iterator[str]:
-        assert self.contrast is not None
-        yield self.contrast["field"]
-        for conditions in (self.where, self.here or {}, self.there or {}, self.by or []):
-            yield from conditions
-        if self.along is not None:
-            yield self.along
-
 
 def published_claims() -> list[Claim]:
     """Return the claims of both papers, from the files that rmsweep brings along."""
@@ -190,10 +167,12 @@ def read_claims(path: Path) -> list[Claim]:
         raise ValueError(f"{path} is not yaml: {one_line(error)}") from None
     if not isinstance(by_name, dict) or not all(isinstance(v, dict) for v in by_name.values()):
         raise ValueError(f"{path} must map names to claims, each a mapping")
+    optional = [f for f in dataclasses.fields(Claim) if f.name not in ("name", "claim", "source")]
+    defaults = {f.name: f.default for f in optional} | {"where": {}}
     claims = []
     for name, values in by_name.items():
         try:
-            claims.append(from_mapping(Claim, {"name": str(name), **CLAIM_DEFAULTS, **values}))
+            claims.append(from_mapping(Claim, {"name": str(name), **defaults, **values}))
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims
@@ -206,6 +185,5 @@ def published_and_own_claims(paths: Iterable[str]) -> list[Claim]:
 
 def claim_columns(claims: list[Claim]) -> list[str]:
     """Return the columns of the results that the claims need, key first."""
-    fields = [name for name in column_types() if name not in NOT_IN_ID]
     own = [column for claim in claims if not claim.not_tested for column in claim.columns()]
-    return list(dict.fromkeys(["key", *fields, *own]))
+    return list(dict.fromkeys(["key", *id_fields(column_types()), *own]))

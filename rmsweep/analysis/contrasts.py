@@ -13,25 +13,18 @@ It is empty where no run meets another. rows: done runs, one a key, with their f
 columns of `metric_columns(metric)`. a, b: the sides, as in matched_runs.py.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval, wins
-from rmsweep.analysis.fields import dataset_ids
-from rmsweep.analysis.matched_runs import N_NUMBERS, Side, balanced_pairs, group_ids, matched_pairs
+from rmsweep.analysis.fields import combination_ids, dataset_ids
+from rmsweep.analysis.matched_runs import N_NUMBERS, Fields, Side, balanced_pairs, matched_pairs
 from rmsweep.analysis.means import means_and_draws
 from rmsweep.analysis.metrics import metric_named, run_values
 
 
 def paired_differences(
-    rows: pd.DataFrame,
-    a: Side,
-    b: Side,
-    metric: str,
-    rng: np.random.Generator,
-    by: Sequence[str] = (),
+    rows: pd.DataFrame, a: Side, b: Side, metric: str, rng: np.random.Generator, by: Fields = ()
 ) -> pd.DataFrame:
     """Return the mean paired difference a - b for each combination of the fields `by`.
 
@@ -42,12 +35,7 @@ def paired_differences(
 
 
 def paired_win_rates(
-    rows: pd.DataFrame,
-    a: Side,
-    b: Side,
-    metric: str,
-    rng: np.random.Generator,
-    by: Sequence[str] = (),
+    rows: pd.DataFrame, a: Side, b: Side, metric: str, rng: np.random.Generator, by: Fields = ()
 ) -> pd.DataFrame:
     """Return the share of the test prompts on which a run of a beats its partner of b.
 
@@ -59,23 +47,17 @@ def paired_win_rates(
     sides = zip(values[pairs["row_a"]], values[pairs["row_b"]], strict=True)
     is_lower_better = metric_named(metric).better == "lower"
     won = [wins(y, x) if is_lower_better else wins(x, y) for x, y in sides]
-    runs = pairs[["setting", "seed", "n_prompts"]].assign(
-        cell=group_ids(pairs, by), dataset=pairs["stratum"]
-    )
-    return effect_table(
-        pairs, metric, by, *means_and_draws(pd.DataFrame({"value": won}), runs, rng)
-    )
+    runs = pairs[["setting", "seed", "n_prompts"]].assign(dataset=pairs["stratum"])
+    runs["cell"] = combination_ids(pairs, by)
+    means, draws = means_and_draws(pd.DataFrame({"value": won}), runs, rng)
+    return effect_table(pairs, metric, by, means, draws)
 
 
 def difference_draws(
-    rows: pd.DataFrame,
-    pairs: pd.DataFrame,
-    metric: str,
-    rng: np.random.Generator,
-    by: Sequence[str] = (),
+    rows: pd.DataFrame, pairs: pd.DataFrame, metric: str, rng: np.random.Generator, by: Fields = ()
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Return the mean difference of each group of pairs, and its draws (N_DRAWS, groups)."""
-    groups = group_ids(pairs, by)
+    groups = combination_ids(pairs, by)
     sides = [
         pairs[["setting", "seed"]].assign(row=pairs[name], cell=2 * groups + side)
         for side, name in enumerate(("row_a", "row_b"))
@@ -119,13 +101,7 @@ def paired_interaction(
 
 
 def paired_slope(
-    rows: pd.DataFrame,
-    a: Side,
-    b: Side,
-    metric: str,
-    x: str,
-    along: str,
-    rng: np.random.Generator,
+    rows: pd.DataFrame, a: Side, b: Side, metric: str, x: str, along: str, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Return the slope of the paired difference d = a - b over the number x of run a, in one line.
 
@@ -149,7 +125,8 @@ def paired_slope(
     values = run_values(rows, metric)["value"]
     over, under, strata = [], [], []
     for stratum, i in pairs.groupby(["stratum", "n_prompts"]).indices.items():
-        of_a, of_b = (_matrix(values.iloc[pairs[name].iloc[i]]) for name in ("row_a", "row_b"))
+        chosen = (values.iloc[pairs[name].iloc[i]].to_list() for name in ("row_a", "row_b"))
+        of_a, of_b = (np.stack(side).astype(float).reshape(len(i), -1) for side in chosen)
         levers = lever[i] * (np.arange(seed.max() + 1)[:, None] == seed[i])
         over.append(levers @ _filled(of_a - of_b))  # (seeds, prompts)
         under.append(np.repeat((levers**2).sum(axis=1, keepdims=True), of_a.shape[1], axis=1))
@@ -165,13 +142,7 @@ def paired_slope(
 
 
 def correlation_points(
-    rows: pd.DataFrame,
-    a: Side,
-    b: Side,
-    metric: str,
-    x: str,
-    by: Sequence[str],
-    rng: np.random.Generator,
+    rows: pd.DataFrame, a: Side, b: Side, metric: str, x: str, by: Fields, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return paired differences by the fields `by` with the mean of x, and their correlation.
 
@@ -184,27 +155,21 @@ def correlation_points(
     estimates, draws = difference_draws(rows, pairs, metric, rng, by)
     points = effect_table(pairs, metric, by, estimates, draws)
     number = rows[x].iloc[pairs["row_a"]].astype(float).reset_index(drop=True)
-    points["x"] = number.groupby(group_ids(pairs, by)).mean()
+    points["x"] = number.groupby(combination_ids(pairs, by)).mean()
     both = np.vstack([estimates.to_numpy()[None], draws.to_numpy()])
     correlations = _correlations(points["x"].to_numpy(), both)
-    line = effect_table(
-        pairs, metric, (), pd.Series(correlations[:1]), pd.DataFrame(correlations[1:, None])
-    )
-    return points, line
+    estimate, draws = pd.Series(correlations[:1]), pd.DataFrame(correlations[1:, None])
+    return points, effect_table(pairs, metric, (), estimate, draws)
 
 
 def effect_table(
-    pairs: pd.DataFrame,
-    metric: str,
-    by: Sequence[str],
-    estimates: pd.Series,
-    draws: pd.DataFrame,
+    pairs: pd.DataFrame, metric: str, by: Fields, estimates: pd.Series, draws: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the table that the functions above return, a line a group of pairs.
 
     estimates: (groups,). draws: (n_draws, groups).
     """
-    groups = group_ids(pairs, by)
+    groups = combination_ids(pairs, by)
     first = np.unique(groups, return_index=True)[1]
     table = pairs.iloc[first][list(by)].reset_index(drop=True)
     table["estimate"] = estimates.to_numpy()
@@ -218,14 +183,8 @@ def effect_table(
     return table
 
 
-def _matrix(values: pd.Series) -> np.ndarray:
-    """(runs, prompts) from one array or number a run."""
-    stacked = np.stack(values.to_list()).astype(float)
-    return stacked.reshape(len(values), -1)
-
-
 def _filled(matrix: np.ndarray) -> np.ndarray:
-    """nan replaced by the mean of the row's other entries."""
+    """The matrix with the mean of a row's other entries in place of nan."""
     is_gap = np.isnan(matrix)
     if not is_gap.any():
         return matrix

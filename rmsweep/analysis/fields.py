@@ -1,13 +1,15 @@
 """The fields of specs that tell runs apart, and which runs meet conditions on them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rmsweep.analysis.metrics import metric_named
+from rmsweep.config.columns import column_types
+from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import Absent, nearest
 
 
@@ -16,6 +18,11 @@ def as_typed(value: Any) -> str:
     if value is None or isinstance(value, bool | list | dict):
         return json.dumps(value)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def id_fields(columns: Container[str]) -> list[str]:
+    """Return those of the columns that are fields of a spec's id, in the spec's order."""
+    return [name for name in column_types() if name in columns and name not in NOT_IN_ID]
 
 
 def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -93,9 +100,9 @@ def _hashable(value: Any) -> Any:
 
 
 def combination_ids(codes: pd.DataFrame, fields: Sequence[str]) -> np.ndarray:
-    """Return the number of each run's combination of the fields' values: (runs,) integers.
+    """Return the number of each line's combination of the fields' values: (lines,) integers.
 
-    codes: of `spec_fields`. The numbers ascend with the codes, the first field's first.
+    The numbers ascend with the values, the first field's first. codes: such as of `spec_fields`.
     """
     if not fields:
         return np.zeros(len(codes), dtype=int)
@@ -110,10 +117,8 @@ def dataset_ids(fields: pd.DataFrame, metric: str) -> np.ndarray:
     are taken on the cache of evaluation.golden, and without one on the run's own dataset.
     """
     none = pd.Series(None, fields.index, dtype=object)
-    own = pd.Series(
-        list(zip(*(fields.get(f, none) for f in ("dataset", "dataset.stem")), strict=True)),
-        fields.index,
-    )
+    names = (fields.get(field, none) for field in ("dataset", "dataset.stem"))
+    own = pd.Series(list(zip(*names, strict=True)), fields.index)
     other = fields.get("evaluation.golden.dataset", none)
     if metric_named(metric).by == "pair":
         pairs = fields.get("evaluation.pairs", none)

@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis.fields import combination_ids, dataset_ids, meets_conditions, spec_fields
-from rmsweep.analysis.means import full_block
+from rmsweep.analysis.fields import (
+    combination_ids,
+    dataset_ids,
+    id_fields,
+    meets_conditions,
+    spec_fields,
+)
+from rmsweep.analysis.means import in_full_block
 from rmsweep.analysis.metrics import has_value, run_values
-from rmsweep.config.columns import column_types
-from rmsweep.config.spec import NOT_IN_ID
 
 Side = Mapping[str, Any]
+Fields = Sequence[str]
 N_NUMBERS = 6  # columns of `matched_pairs` before the fields of run a
 
 
@@ -37,7 +42,7 @@ def matched_pairs(
     """
     if set(a) != set(b):
         raise ValueError(f"both sides need the same fields, got {sorted(a)} and {sorted(b)}")
-    fields, codes = spec_fields(rows[["key", *_field_names(rows)]])
+    fields, codes = spec_fields(rows[["key", *id_fields(rows)]])
     assert len(fields) == len(rows), "one row a key"
     values = run_values(rows, metric)
     is_side = [meets_conditions(fields, side) for side in (a, b)]
@@ -53,33 +58,22 @@ def matched_pairs(
     return pd.concat([pairs, fields_of_a.infer_objects()], axis=1)
 
 
-def balanced_pairs(pairs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+def balanced_pairs(pairs: pd.DataFrame, by: Fields = ()) -> pd.DataFrame:
     """Return those pairs of each group such that every seed left has every setting left.
 
     Else seeds would differ by their settings, and the mean would depend on which runs are done.
     pairs: of `matched_pairs`. by: the fields whose combinations are the groups.
     """
     kept = [np.zeros(0, dtype=int)]
-    for positions in pairs.groupby(group_ids(pairs, by)).indices.values():
+    for positions in pairs.groupby(combination_ids(pairs, by)).indices.values():
         part = pairs.iloc[positions]
         seed, setting = (pd.factorize(part[name])[0] for name in ("seed", "setting"))
-        has_pair = np.zeros((seed.max() + 1, setting.max() + 1), dtype=bool)
-        has_pair[seed, setting] = True
-        seeds, settings = full_block(has_pair, np.zeros(len(has_pair), dtype=int))
-        kept.append(positions[np.isin(seed, seeds) & np.isin(setting, settings)])
+        one_row, has_pair = np.zeros(seed.max() + 1, dtype=int), np.ones(len(part), dtype=bool)
+        kept.append(positions[in_full_block(seed, setting, one_row, has_pair)])
     return pairs.iloc[np.sort(np.concatenate(kept))].reset_index(drop=True)
 
 
-def group_ids(pairs: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
-    """Return the number of each pair's combination of the fields `by`: (pairs,) integers."""
-    if not by:
-        return np.zeros(len(pairs), dtype=int)
-    return pairs.groupby(list(by), dropna=False).ngroup().to_numpy()
-
-
-def _fields_in_common(
-    codes: pd.DataFrame, contrasted: Side, is_side: list[np.ndarray]
-) -> list[str]:
+def _fields_in_common(codes: pd.DataFrame, contrasted: Side, is_side: list[Any]) -> list[str]:
     """Fields, without the seed, in which the two runs of a pair agree."""
     in_common = []
     for field in codes:
@@ -90,7 +84,3 @@ def _fields_in_common(
         if all(part.nunique() > 1 for part in parts):
             in_common.append(field)
     return in_common
-
-
-def _field_names(rows: pd.DataFrame) -> list[str]:
-    return [name for name in column_types() if name in rows and name not in NOT_IN_ID]

@@ -32,6 +32,19 @@ def full_block(has_run: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.nda
     return lines, settings
 
 
+def in_full_block(
+    line: np.ndarray, setting: np.ndarray, row_of_line: np.ndarray, has_value: np.ndarray
+) -> np.ndarray:
+    """Return which runs are in the `full_block` of their lines and settings: (runs,) bool.
+
+    line, setting: (runs,), numbers from 0. row_of_line: (lines,). has_value: (runs,) bool.
+    """
+    has_run = np.zeros((line.max() + 1, setting.max() + 1), dtype=bool)
+    has_run[line, setting] = has_value
+    lines, settings = full_block(has_run, row_of_line)
+    return np.isin(line, lines) & np.isin(setting, settings)
+
+
 def means_and_draws(
     values: pd.DataFrame, runs: pd.DataFrame, rng: np.random.Generator, n_draws: int = N_DRAWS
 ) -> tuple[pd.Series, pd.DataFrame]:

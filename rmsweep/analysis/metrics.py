@@ -27,7 +27,8 @@ class Metric:
     unit: of its values.
     better: which values are better; "not ranked" where none of a table is marked as best.
     by: what its values belong to. Beside the seeds, prompts or labelled pairs are resampled.
-    columns: of the results that it is made of; empty: the one of its own name.
+    columns: of the results that it is made of; empty: the one of its own name, which ends in
+        _by_prompt where it has a value by prompt.
     of_run: makes a run's value, a number or an array (prompts,) or (pairs,), from the run's entries
         in `columns`, in their order. None: there is one column, and its entry is the value.
     divisor: a column by prompt. A mean of the metric is then the mean over the divisor's mean.
@@ -68,7 +69,6 @@ METRICS = {
         unit="golden reward",
         better="higher",
         by="prompt",
-        columns=("improvement_by_prompt",),
         in_report=True,
     ),
     "oracle_share": Metric(
@@ -88,13 +88,7 @@ METRICS = {
         columns=("base_by_prompt", "improvement_by_prompt"),
         of_run=np.add,
     ),
-    "base": Metric(
-        "golden reward of a random response",
-        unit="golden reward",
-        better="not ranked",
-        by="prompt",
-        columns=("base_by_prompt",),
-    ),
+    "base": Metric("golden reward of a random response", "golden reward", "not ranked", "prompt"),
     "oracle": Metric(
         "golden reward of Best-of-N by golden reward",
         unit="golden reward",
@@ -116,16 +110,10 @@ METRICS = {
         unit="correlation",
         better="higher",
         by="prompt",
-        columns=("spearman_by_prompt",),
         why_absent="constant predictions have no rank correlation",
     ),
     "pairwise_accuracy": Metric(
-        "right orders of two responses to a prompt",
-        unit="share",
-        better="higher",
-        by="prompt",
-        columns=("pairwise_accuracy_by_prompt",),
-        in_report=True,
+        "right orders of two responses to a prompt", "share", "higher", "prompt", in_report=True
     ),
     "accuracy": Metric(
         "right orders of the labelled pairs of the first set judged",
@@ -187,9 +175,10 @@ def metric_named(name: str) -> Metric:
 
 
 def metric_columns(name: str) -> list[str]:
-    """Return the columns of the results that a metric is made of."""
+    """Return the columns of the results that a metric is made of; the divisor comes last."""
     metric = metric_named(name)
-    return [*(metric.columns or (name,)), *([metric.divisor] if metric.divisor else [])]
+    own = f"{name}_by_prompt" if metric.by == "prompt" else name
+    return [*(metric.columns or (own,)), *([metric.divisor] if metric.divisor else [])]
 
 
 def metric_lines() -> str:
@@ -207,16 +196,18 @@ def run_values(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     of labelled pairs that no row has.
     """
     metric = metric_named(name)
-    for column in metric_columns(name):
+    columns = metric_columns(name)
+    for column in columns:
         check_name("metric", column, rows)
     if name.startswith(OF_SUBSET):
         subsets = set().union(*rows["subset"].dropna())
         check_name("subset of labelled pairs", name.removeprefix(OF_SUBSET), sorted(subsets))
-    first, *others = (rows[column] for column in metric.columns or (name,))
-    values = pd.DataFrame({"value": first})
+    values = pd.DataFrame({"value": rows[columns[0]]})
     if metric.of_run is not None:
-        entries = zip(first, *others, strict=True)
-        computed = [_unless_absent(metric.of_run, run) for run in entries]
+        entries = zip(*(rows[column] for column in metric.columns), strict=True)
+        computed = [
+            None if any(entry is None for entry in run) else metric.of_run(*run) for run in entries
+        ]
         values["value"] = pd.Series(computed, rows.index, dtype=object)
     if metric.divisor is not None:
         values["divisor"] = rows[metric.divisor]
@@ -225,12 +216,5 @@ def run_values(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def has_value(values: pd.DataFrame) -> np.ndarray:
     """Return which runs of `run_values` have a finite number in each column: (runs,) bool."""
-    return np.array([all(_any_finite(v) for v in run) for run in values.to_numpy()], dtype=bool)
-
-
-def _unless_absent(of_run: Callable[..., Any], entries: tuple[Any, ...]) -> Any:
-    return None if any(entry is None for entry in entries) else of_run(*entries)
-
-
-def _any_finite(value: Any) -> bool:
-    return value is not None and bool(np.isfinite(value).any())
+    is_finite = values.map(lambda value: value is not None and bool(np.isfinite(value).any()))
+    return is_finite.to_numpy(dtype=bool).all(axis=1)

@@ -7,16 +7,8 @@ import pandas as pd
 from rmsweep.analysis.fields import combination_ids, spec_fields
 from rmsweep.errors import check_name
 
-COLUMN_ORDER = (
-    "base_llm",
-    "dataset",
-    "annotation.beta",
-    "quantity",
-    "pairing",
-    "selection",
-    "training.protocol",
-    "backbone",
-)
+COLUMN_ORDER = ["base_llm", "dataset", "annotation.beta", "quantity", "pairing", "selection"]
+COLUMN_ORDER += ["training.protocol", "backbone"]
 
 
 def default_rows(wanted: pd.DataFrame, column_fields: Sequence[str] = ()) -> list[str]:

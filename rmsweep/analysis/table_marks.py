@@ -43,12 +43,11 @@ def field_with_option(option: str, fields: pd.DataFrame) -> str:
     fields: the row and column fields of the runs, by name.
     """
     options = {field: set(fields[field].map(as_typed)) for field in fields}
-    for field, known in options.items():
-        if option in known:
+    for field, of_field in options.items():
+        if option in of_field:
             return field
-    raise ValueError(
-        f"no row or column is {option}; {nearest(option, set().union(*options.values()))}"
-    )
+    known = set().union(*options.values())
+    raise ValueError(f"no row or column is {option}; {nearest(option, known)}")
 
 
 def add_differences(
@@ -84,9 +83,7 @@ def _baseline_cells(
     cells: pd.DataFrame, field: str, option: str, others: Sequence[str]
 ) -> pd.Series:
     """The number of the cell that each is compared with; NA where the sweep does not have it."""
-    keys = pd.Series(list(zip(*[cells[other].map(as_typed) for other in others], strict=True)))
-    if not others:
-        keys = pd.Series([()] * len(cells))
-    is_baseline = (cells[field].map(as_typed) == option).to_numpy()
-    cell_of = dict(zip(keys[is_baseline], cells.index[is_baseline], strict=True))
+    keys = [tuple(map(as_typed, values)) for values in cells[list(others)].to_numpy(dtype=object)]
+    options = cells[field].map(as_typed)
+    cell_of = {keys[cell]: cell for cell in cells.index if options[cell] == option}
     return pd.Series([cell_of.get(key) for key in keys], cells.index, dtype="Int64")

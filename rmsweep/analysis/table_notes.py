@@ -26,8 +26,7 @@ def table_notes(
     lines = [f"{metric}: mean [95 % interval]; {_resampling(cells, metric)}; B = {N_DRAWS:,}."]
     lines += _marks(cells, against)
     _, codes = spec_fields(wanted)
-    averaged = averaged_fields(codes, [*row_fields, *column_fields])
-    if averaged:
+    if averaged := averaged_fields(codes, [*row_fields, *column_fields]):
         names = ", ".join(f"{field} ({codes[field].nunique()} values)" for field in averaged)
         lines.append(f"Averaged over {names}.")
     lines += _left_out(cells, metric, is_averaged=bool(averaged))
@@ -38,12 +37,12 @@ def table_notes(
 
 def _resampling(cells: pd.DataFrame, metric: str) -> str:
     with_mean = cells[cells["mean"].notna()]
-    seeds = _span(with_mean["n_seeds"])
+    seeds = span_text(with_mean["n_seeds"])
     by = metric_named(metric).by
     if by == "seed":
         return f"paired bootstrap over seeds only ({seeds}), test prompts are not resampled"
     unit = {"prompt": "prompts", "pair": "labelled pairs"}[by]
-    prompts = _span(with_mean["n_prompts"])
+    prompts = span_text(with_mean["n_prompts"])
     return f"paired, crossed bootstrap over seeds ({seeds}) and {unit} ({prompts})"
 
 
@@ -79,6 +78,7 @@ def _left_out(cells: pd.DataFrame, metric: str, is_averaged: bool) -> list[str]:
     return lines
 
 
-def _span(numbers: pd.Series) -> str:
+def span_text(numbers: pd.Series) -> str:
+    """Return the least and the greatest number, or the one there is; 0 of none."""
     low, high = (numbers.min(), numbers.max()) if len(numbers) else (0, 0)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -50,13 +50,8 @@ def render_table(
         return cells.assign(**labels).to_csv(index=False)
     if format not in ESCAPES:
         raise ValueError(f"format must be one of {', '.join(ESCAPES)}, csv; got {format!r}")
-    escape = str.maketrans(ESCAPES[format])
-    return _page(
-        _grid(cells, row_fields, column_fields, metric, escape, BOLD[format]),
-        [note.translate(escape) for note in notes],
-        format,
-        width,
-    )
+    grid = _grid(cells, row_fields, column_fields, metric, format)
+    return _page(grid, notes, format, width)
 
 
 def render_text_grid(
@@ -66,13 +61,25 @@ def render_text_grid(
     escape = str.maketrans(ESCAPES[format])
     grid = grid.map(lambda text: text.translate(escape))
     grid.columns = [name.translate(escape) for name in grid]
-    return _page(grid, [note.translate(escape) for note in notes], format, width)
+    return _page(grid, notes, format, width)
 
 
-def _page(grid: pd.DataFrame, lines: Sequence[str], format: str, width: int) -> str:
+def _page(grid: pd.DataFrame, notes: Sequence[str], format: str, width: int) -> str:
+    """The table, whose strings are escaped, and below it the notes, which are not."""
+    escape = str.maketrans(ESCAPES[format])
+    lines = [note.translate(escape) for note in notes]
     if format == "text":
         return _text(grid, lines, width)
-    return {"md": _md, "html": _html, "latex": _latex}[format](grid, lines)
+    if format == "html":
+        table = grid.to_html(index=False, escape=False, border=0)
+        return "\n".join([table, *(f"<p>{line}</p>" for line in lines)]) + "\n"
+    if format == "latex":
+        columns, caption = "l" * grid.shape[1], " ".join(lines)
+        hidden = grid.style.hide(axis="index")
+        return hidden.to_latex(hrules=True, column_format=columns, caption=caption)
+    rows = [list(grid), ["---"] * grid.shape[1], *grid.to_numpy().tolist()]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([table, *lines]) + "\n"
 
 
 def _grid(
@@ -80,22 +87,27 @@ def _grid(
     row_fields: Sequence[str],
     column_fields: Sequence[str],
     metric: str,
-    escape: dict[int, str],
-    bold: str,
+    format: str,
 ) -> pd.DataFrame:
     """The table as strings, escaped: one column a row field, then one a column group."""
+    escape = str.maketrans(ESCAPES[format])
     decimals, most_seeds = n_decimals(cells), int(cells["n_seeds"].max())
     texts: dict[tuple[tuple[str, ...], str], str] = {}
     for cell in cells.to_dict("records"):
         line = tuple(_printable(as_typed(cell[field])).translate(escape) for field in row_fields)
-        head = ", ".join(f"{field}={as_typed(cell[field])}" for field in column_fields) or metric
         text = cell_text(cell, decimals, most_seeds).translate(escape)
-        texts[line, head] = bold.format(text) if cell["is_best"] else text
+        text = BOLD[format].format(text) if cell["is_best"] else text
+        texts[line, head_text(cell, column_fields, metric)] = text
     lines = dict.fromkeys(line for line, _ in texts)
     heads = dict.fromkeys(head for _, head in texts)
     table = [[*line, *(texts.get((line, head), "n/a") for head in heads)] for line in lines]
     names = [_printable(name).translate(escape) for name in [*row_fields, *heads]]
     return pd.DataFrame(table, columns=names)
+
+
+def head_text(cell: dict[str, Any], column_fields: Sequence[str], metric: str) -> str:
+    """Return the head of a cell's column: its column fields as typed, or the metric."""
+    return ", ".join(f"{field}={as_typed(cell[field])}" for field in column_fields) or metric
 
 
 def _printable(text: str) -> str:
@@ -149,30 +161,9 @@ def _text(grid: pd.DataFrame, lines: Sequence[str], width: int) -> str:
     for line in grid.to_numpy():
         table.add_row(*line)
     page = io.StringIO()
+    # As markup [2.20, 2.63] would be a style.
     console = rich.console.Console(
-        file=page,
-        width=width,
-        color_system=None,
-        markup=False,  # it would take [2.20, 2.63] for a style
-        highlight=False,
-        emoji=False,
+        file=page, width=width, color_system=None, markup=False, highlight=False, emoji=False
     )
     console.print(table, *lines, sep="\n")
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()).strip("\n") + "\n"
-
-
-def _md(grid: pd.DataFrame, lines: Sequence[str]) -> str:
-    table = [list(grid), ["---"] * grid.shape[1], *grid.to_numpy().tolist()]
-    return (
-        "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n\n" + "\n\n".join(lines) + "\n"
-    )
-
-
-def _html(grid: pd.DataFrame, lines: Sequence[str]) -> str:
-    table = grid.to_html(index=False, escape=False, border=0)
-    return "\n".join([table, *(f"<p>{line}</p>" for line in lines)]) + "\n"
-
-
-def _latex(grid: pd.DataFrame, lines: Sequence[str]) -> str:
-    table = grid.style.hide(axis="index")
-    return table.to_latex(hrules=True, column_format="l" * grid.shape[1], caption=" ".join(lines))

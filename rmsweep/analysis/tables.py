@@ -13,7 +13,7 @@ import pandas as pd
 
 from rmsweep.analysis.bootstrap import percentile_interval
 from rmsweep.analysis.fields import combination_ids, dataset_ids, spec_fields
-from rmsweep.analysis.means import full_block, means_and_draws
+from rmsweep.analysis.means import in_full_block, means_and_draws
 from rmsweep.analysis.metrics import check_metric, has_value, metric_named, run_values
 from rmsweep.analysis.table_fields import averaged_fields, checked_fields
 from rmsweep.analysis.table_marks import (
@@ -97,15 +97,14 @@ def _wanted_runs(
             "between the launches of the sweep; run it again under a new name"
         )
     compared = [] if against_field is None else [against_field]
-    return pd.DataFrame(
-        {
-            "row": combination_ids(codes, list(dict.fromkeys([*row_fields, *compared]))),
-            "column": combination_ids(codes, [f for f in column_fields if f not in compared]),
-            "cell": combination_ids(codes, [*column_fields, *row_fields]),
-            "setting": combination_ids(codes, averaged),
-            "seed": codes["seed"],
-        }
-    )
+    fields_of = {
+        "row": list(dict.fromkeys([*row_fields, *compared])),
+        "column": [field for field in column_fields if field not in compared],
+        "cell": [*column_fields, *row_fields],
+        "setting": averaged,
+    }
+    places = {name: combination_ids(codes, fields) for name, fields in fields_of.items()}
+    return pd.DataFrame({**places, "seed": codes["seed"]})
 
 
 def _is_used(runs: pd.DataFrame) -> np.ndarray:
@@ -115,11 +114,8 @@ def _is_used(runs: pd.DataFrame) -> np.ndarray:
         column = runs.iloc[positions]
         lines = column.groupby(["row", "seed"], sort=True)
         line, row_of_line = lines.ngroup().to_numpy(), lines["row"].first().to_numpy()
-        setting = pd.factorize(column["setting"])[0]
-        has_run = np.zeros((line.max() + 1, setting.max() + 1), dtype=bool)
-        has_run[line, setting] = column["has_value"]
-        kept_lines, kept_settings = full_block(has_run, row_of_line)
-        is_used[positions] = np.isin(line, kept_lines) & np.isin(setting, kept_settings)
+        setting, has_run = pd.factorize(column["setting"])[0], column["has_value"].to_numpy()
+        is_used[positions] = in_full_block(line, setting, row_of_line, has_run)
     return is_used
 
 

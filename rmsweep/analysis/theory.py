@@ -37,9 +37,6 @@ FAMILIES: Mapping[str, Cdf] = MappingProxyType(
 )  # cumulative distributions of location-scale families: symmetric, unimodal, mean 0, variance 1
 
 
-# Annotation quality: Q_pair = E xi(|r1 - r2|) over two responses to a prompt.
-
-
 def gaussian_quality(xi: Xi, sigma: float) -> float:
     """Return the mean annotation quality of two responses whose scores are N(mu, sigma^2).
 
@@ -73,9 +70,6 @@ def gaussian_quality_density(quality: np.ndarray, beta: float, sigma: float) -> 
     normal = np.exp(-((special.logit(q) / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
     density = 2 * normal / (spread * q * (1 - q))
     return np.where(inside, density, 0.0)
-
-
-# Same-prompt against cross-prompt pairs.
 
 
 def cell_masses(
@@ -121,9 +115,6 @@ def same_and_cross(masses: np.ndarray, values: np.ndarray) -> np.ndarray:
     return counts @ values.T
 
 
-# Order consistency.
-
-
 def order_consistency_range(
     agreement: np.ndarray, annotation_error: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -155,9 +146,6 @@ def weighted_order_consistency(agreement: np.ndarray, annotation_error: np.ndarr
     return np.divide(agreement - error, known, out=np.full(known.shape, np.nan), where=known > 0)
 
 
-# The classification reward.
-
-
 def classification_reward(rewards: np.ndarray, opponents: np.ndarray) -> np.ndarray:
     """Return the logit of winning against a random opponent: logit E_j sigmoid(r - r_j).
 
@@ -183,9 +171,6 @@ def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
     n = np.log(np.size(opponents))
     low, high = n - special.logsumexp(opponents), special.logsumexp(np.negative(opponents)) - n
     return float(low), float(high)
-
-
-# Convergence of the Bradley-Terry reward.
 
 
 def convergence_rate(n_pairs: np.ndarray, smoothness: float, alpha: float, dim: int) -> np.ndarray:

@@ -8,12 +8,11 @@ import pandas as pd
 
 from rmsweep.analysis import contrasts
 from rmsweep.analysis.claims import ENTRY, Claim
-from rmsweep.analysis.fields import conditions_text, meets_conditions, spec_fields
+from rmsweep.analysis.fields import conditions_text, id_fields, meets_conditions, spec_fields
 from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
 from rmsweep.analysis.table_text import render_text_grid
 from rmsweep.config.columns import column_types
 from rmsweep.config.reward_models import kind_of
-from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import Absent
 
 EFFECT_COUNTS = ("n_seeds", "n_prompts", "n_pairs", "n_points")
@@ -52,20 +51,15 @@ def render_verdicts(
 ) -> str:
     """Return the verdicts as text, md, html or json (a list of objects, full precision).
 
-    lines: of `verdict_table`. notes: lines to stand under them, but for json. width: of text.
+    lines: of `verdict_table`. verdict_notes: to stand under them, but for json. width: of text.
     """
     if format == "json":
         return lines.to_json(orient="records", indent=1) + "\n"
     is_again = lines["name"].eq(lines["name"].shift())
-    grid = pd.DataFrame(
-        {
-            "claim": (lines["claim"] + " (" + lines["source"] + ")").mask(is_again, ""),
-            "training": lines["training"],
-            "verdict": lines["verdict"],
-            "effect [95 % interval]": [_effect(line) for line in lines.to_dict("records")],
-            "n": [counts_text(line) for line in lines.to_dict("records")],
-        }
-    )
+    grid = lines[["training", "verdict"]].copy()
+    grid.insert(0, "claim", (lines["claim"] + " (" + lines["source"] + ")").mask(is_again, ""))
+    grid["effect [95 % interval]"] = [_effect(line) for line in lines.to_dict("records")]
+    grid["n"] = [counts_text(line) for line in lines.to_dict("records")]
     return render_text_grid(grid, verdict_notes, format, width)
 
 
@@ -76,12 +70,10 @@ def verdict_notes(lines: pd.DataFrame, n_done: int, n_wanted: int) -> list[str]:
     """
     n_of = lines["verdict"].value_counts()
     verdicts = [f"{n_of.get(v, 0)} {v}" for v in ("holds", "fails", "undecided", "not tested")]
-    how = (
-        "holds: the 95 % interval lies on the claimed side of 0; fails: on the other; undecided: 0"
-    )
     notes = [
         f"{', '.join(verdicts)}.",
-        f"{how} is within. Paired, crossed bootstrap over seeds and prompts, B = {N_DRAWS:,}.",
+        "holds: the 95 % interval lies on the claimed side of 0; fails: on the other; undecided: 0 "
+        f"is within. Paired, crossed bootstrap over seeds and prompts, B = {N_DRAWS:,}.",
     ]
     if n_done < n_wanted:
         notes.append(f"INCOMPLETE: {n_done:,} of {n_wanted:,} runs are done.")
@@ -100,10 +92,8 @@ def _effect(line: dict[str, Any]) -> str:
 
 def counts_text(line: dict[str, Any]) -> str:
     """Return in words how many seeds, prompts, pairs and points a line of `verdict_table` has."""
-    counts = {
-        name.removeprefix("n_"): line[name] for name in EFFECT_COUNTS if not pd.isna(line[name])
-    }
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    names = [name for name in EFFECT_COUNTS if not pd.isna(line[name])]
+    return ", ".join(f"{line[name]:,} {name.removeprefix('n_')}" for name in names)
 
 
 def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
@@ -113,7 +103,11 @@ def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
     try:
         kept = _with_numbers(_kept(rows, claim.where), claim)
         effects = _contrast(kept, claim, np.random.default_rng(seed))
-        _require_effect(effects, claim)
+        if effects.empty:
+            raise Absent(f"no two runs differ in {claim.field} alone")
+        if np.isnan(effects["estimate"][0]):
+            moved = claim.x if claim.kind == "correlation" else claim.along
+            raise Absent(f"the sweep has one {moved}")
     except Absent as absent:
         return line | {"verdict": "not tested", "reason": str(absent).partition(";")[0]}
     (numbers,) = effects.rename(columns={"estimate": "effect"}).to_dict("records")
@@ -126,7 +120,7 @@ def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
 
 def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.DataFrame:
     assert claim.contrast is not None
-    field = claim.contrast["field"]
+    field = claim.field
     a, b = ({field: _option(rows, field, claim.contrast[side])} for side in ("a", "b"))
     if a == b:
         raise Absent(f"the sweep has one {field}, {a[field]}")
@@ -143,18 +137,10 @@ def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.
     return contrasts.paired_differences(*sides, rng)
 
 
-def _require_effect(effects: pd.DataFrame, claim: Claim) -> None:
-    assert claim.contrast is not None
-    if effects.empty:
-        raise Absent(f"no two runs differ in {claim.contrast['field']} alone")
-    if np.isnan(effects["estimate"][0]):
-        raise Absent(f"the sweep has one {claim.x if claim.kind == 'correlation' else claim.along}")
-
-
-def _option(rows: pd.DataFrame, field: str, value: Any) -> Any:
-    if value == "largest":
+def _option(rows: pd.DataFrame, field: str, option: Any) -> Any:
+    if option == "largest":
         return rows[field].max()
-    return rows[field].min() if value == "smallest" else value
+    return rows[field].min() if option == "smallest" else option
 
 
 def _kept(rows: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
@@ -179,8 +165,7 @@ def _with_numbers(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     """The rows with the columns that the metric and x are, where these are worked out here."""
     if claim.x is not None and claim.x.startswith("log2 "):
         rows = rows.assign(**{claim.x: np.log2(rows[claim.x.removeprefix("log2 ")])})
-    entry = ENTRY.fullmatch(claim.metric)
-    if entry:
+    if entry := ENTRY.fullmatch(claim.metric):
         first, i, second, j = entry.groups()
         if rows[first].isna().all():
             raise Absent(f"the sweep has no {first}; evaluation.diagnostics=true records it")
@@ -210,13 +195,12 @@ def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
     ways = {}
     for (protocol, fixed), part in trained.groupby(["training.protocol", is_fixed[~is_other]]):
         others = rows[is_other & (rows["training.protocol"] == protocol) & (is_fixed == fixed)]
-        if others.empty and claim.contrast and claim.contrast["field"] == "loss":
+        if others.empty and claim.contrast and claim.field == "loss":
             fields = [field for field in part if field.startswith("training.")]
             same = {f: part[f].iloc[0] for f in fields if part[f].nunique(dropna=False) == 1}
             others = rows[is_other].assign(**same)
-        ways[f"{protocol}, {'fixed epochs' if fixed else 'early stopping'}"] = pd.concat(
-            [part, others], ignore_index=True
-        )
+        way = f"{protocol}, {'fixed epochs' if fixed else 'early stopping'}"
+        ways[way] = pd.concat([part, others], ignore_index=True)
     return ways or {"": rows}
 
 
@@ -231,7 +215,6 @@ def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str
     A setting: the fields of the spec but those of training and the seed; of the loss its name, or
     nothing where losses are contrasted, since other reward models stand against every way.
     """
-    assert claim.contrast is not None or not ways
     kept = {}
     settings = {way: _settings(part, claim) for way, part in ways.items()}
     trained = {way: settings[way][_trains_in_epochs(ways[way])] for way in ways}
@@ -245,11 +228,9 @@ def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str
 
 def _settings(rows: pd.DataFrame, claim: Claim) -> pd.Series:
     """Each row's setting, as one tuple."""
-    assert claim.contrast is not None
-    fields = [name for name in column_types() if name in rows and name not in NOT_IN_ID]
     left_out = ("training.", "loss.", "seed")
-    fields = [name for name in fields if not name.startswith(left_out)]
-    if claim.contrast["field"] == "loss":
+    fields = [name for name in id_fields(rows) if not name.startswith(left_out)]
+    if claim.field == "loss":
         fields.remove("loss")
     settings = rows[fields].astype(object).where(rows[fields].notna(), None)
     return pd.Series(list(settings.itertuples(index=False, name=None)), rows.index, dtype=object)

@@ -23,6 +23,7 @@ from rmsweep.tracking import wandb_client
 from rmsweep.tracking.wandb_client import MirroredRun
 
 LEFT_OUT = {"traceback", "canonical", "loss.options"}  # of tables: long
+METRICS = (*schema.SCALARS, *schema.JUDGED)
 
 
 def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str:
@@ -39,8 +40,7 @@ def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str
 
 
 def _mirror(name: str, logger: Wandb, keys: Collection[str] | None) -> str:
-    folder = SweepFolder.named(name)
-    rows = dataset.load(name)
+    folder, rows = SweepFolder.named(name), dataset.load(name)
     rows = rows if keys is None else rows[rows["key"].isin(keys)]
     if rows.empty:
         return "W&B: no run is done yet; the same command sends what is done by then"
@@ -70,21 +70,18 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     published = claims.published_claims()
     done, _ = sweep_record.load_sweeps([name], claims.claim_columns(published))
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
-    means = {
-        f"mean_{m}": rows[m].mean()
-        for m in (*schema.SCALARS, *schema.JUDGED)
-        if rows[m].notna().any()
-    }
+    means = {f"mean_{m}": rows[m].mean() for m in METRICS if rows[m].notna().any()}
     images = _figures(name)
     tables = {"rows": _scalars(rows), "claims": verdicts.verdict_table(done, published)}
-    config = {"sweep": name, **_launches(SweepFolder.named(name))}
+    config = {"sweep": name}
+    for launch in sweep_record.launches(SweepFolder.named(name))[-1:]:
+        config |= {"overrides": launch["overrides"], "axes": launch["axes"]}
     return MirroredRun(id, name, None, config, counts | means, (), tables, images)
 
 
 def _figures(name: str) -> dict[str, Path]:
     """Every figure that the sweep has the data for, drawn into a PNG: the file by its name."""
-    images = {}
-    rows = write.read_runs([name], {})
+    images, rows = {}, write.read_runs([name], {})
     for figure in catalogue.FIGURES:
         with contextlib.suppress(MissingData):
             (path,) = write.write_figure(rows, figure, SweepFolder.named(name).figures, ["png"], 0)
@@ -95,10 +92,7 @@ def _figures(name: str) -> dict[str, Path]:
 def _run(name: str, row: dict[str, Any]) -> MirroredRun:
     """One run: its spec, its metrics, and where they were recorded its losses by epoch."""
     config = {field: _value(row[field]) for field in columns.column_types()}
-    metrics = {
-        metric: _value(row[metric])
-        for metric in (*schema.SCALARS, *schema.JUDGED, "epochs", "wall_s")
-    }
+    metrics = {metric: _value(row[metric]) for metric in (*METRICS, "epochs", "wall_s")}
     curves = [row[curve] for curve in schema.CURVES]
     by_epoch = [] if any(curve is None for curve in curves) else zip(*curves, strict=True)
     history = [
@@ -122,12 +116,6 @@ def _scalars(rows: pd.DataFrame) -> pd.DataFrame:
     lists = {field.name for field in schema.SCHEMA if pa.types.is_list(field.type)}
     kept = [n for n in rows if n not in lists | LEFT_OUT and rows[n].notna().any()]
     return rows[kept].assign(finished_at=rows["finished_at"].astype(str))
-
-
-def _launches(folder: SweepFolder) -> dict[str, Any]:
-    """Overrides and axes of the sweep's last launch."""
-    last = (sweep_record.launches(folder) or [{}])[-1]
-    return {name: last[name] for name in ("overrides", "axes") if name in last}
 
 
 def _read_state(folder: SweepFolder) -> dict[str, Any]:

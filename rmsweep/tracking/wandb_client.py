@@ -20,15 +20,11 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class MirroredRun:
-    """The content of one W&B run.
-
-    id: a run of the same id continues that one. group: the sweep, or None. history: a line a step.
-    images: files.
-    """
+    """The content of one W&B run; one of the same id continues it. history: a line a step."""
 
     id: str
     name: str
-    group: str | None
+    group: str | None  # the sweep
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]] = ()
@@ -85,19 +81,13 @@ def _send(logger: Wandb, folder: SweepFolder, mirrored: MirroredRun) -> None:
     try:
         for step in mirrored.history:
             run.log(dict(step))
-        media: dict[str, Any] = {
-            name: wandb.Table(columns=list(table), data=_cells(table))
-            for name, table in mirrored.tables.items()
-        }
+        media: dict[str, Any] = {}
+        for name, table in mirrored.tables.items():
+            cells = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+            media[name] = wandb.Table(columns=list(table), data=cells)
         media |= {name: wandb.Image(str(path)) for name, path in mirrored.images.items()}
         if media:
             run.log(media)
         run.summary.update(dict(mirrored.summary))
     finally:
         run.finish()
-
-
-def _cells(table: pd.DataFrame) -> list[list[Any]]:
-    """The rows of a table as lists of text and numbers, None where absent."""
-    cells: list[list[Any]] = table.astype(object).where(table.notna(), None).to_numpy().tolist()
-    return cells

@@ -34,42 +34,62 @@ FIGURES = {
     "bon_kl": ("best_of_n", "the same over the square root of the KL divergence"),
     "heatmap": ("comparisons", "difference from BT-MLP by beta and quantity"),
     "win_rates": ("comparisons", "on which share of the prompts a loss beats another"),
-    "cost": ("cost", "improvement against seconds per run"),
+    "cost": ("comparisons", "improvement against seconds per run"),
     "theory_annotation_quality": ("theory", "annotation quality under Gaussian scores, simulated"),
     "theory_cross_prompt": ("theory", "margins and quality, same- against cross-prompt"),
     "theory_order_consistency": ("theory", "what agreement with noisy labels guarantees"),
     "theory_classification_reward": ("theory", "the classification reward's offset on BT data"),
     "theory_convergence": ("convergence", "risk and margin error against pairs, synthetic"),
 }
+# The functions that draw several figures, which differ in the function's `variant`: of the RBT
+# figures the datasets, see shown_runs.of_datasets. The other figures are functions of their name.
+VARIANTS = {
+    "by_base_llm": {"fig1": "earlier", "fig16": "later"},
+    "over_error": {"fig2": "earlier", "fig17": "later", "fig8": "first", "fig9": "second"},
+    "over_quantity": {"fig3": "earlier", "fig18": "later", "fig10": "first", "fig11": "second"},
+    "random_pairs": {"fig4": "earlier", "fig19": "later", "fig12": "first", "fig13": "second"},
+    "chosen_pairs": {"fig5": "earlier", "fig20": "later", "fig14": "first", "fig15": "second"},
+    "by_decile": {"nbt_updates": "decile_gradient_norm", "nbt_accuracy": "decile_accuracy"},
+    "best_of_n_curves": {"bon_n": "n", "bon_kl": "kl"},
+}
 
 
 def draw_figure(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
-    """The figure of that name, of the runs in `rows`; MissingData says what they lack.
+    """Return the figure of that name, of the runs in `rows`; MissingData says what they lack.
 
-    error_bars: a kind of error_bars.KINDS; only `figures_with_bars` take others than intervals.
+    error_bars: one of error_bars.BARS_IN_WORDS; `figures_with_bars` alone take other than interval.
     """
-    from rmsweep.analysis.figures.error_bars import Bars
+    import matplotlib
 
-    function = _function(name)
-    arguments = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars)}
-    return function(**{name: arguments[name] for name in _parameters(name)})
+    from rmsweep.analysis.figures.error_bars import Bars
+    from rmsweep.analysis.figures.style import RC
+
+    function, variant = _function(name)
+    arguments = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars), "variant": variant}
+    with matplotlib.rc_context(RC):
+        return function(**{parameter: arguments[parameter] for parameter in _parameters(name)})
 
 
 def figures_with_bars() -> list[str]:
-    """The figures that offer a choice of error bars."""
+    """Return the figures that offer a choice of error bars."""
     return [name for name in FIGURES if "bars" in _parameters(name)]
 
 
-def _function(name: str) -> Any:
-    return getattr(importlib.import_module(f"rmsweep.analysis.figures.{FIGURES[name][0]}"), name)
+def _function(name: str) -> tuple[Any, str | None]:
+    """Return the function that draws a figure, and the variant that it is."""
+    module = importlib.import_module(f"rmsweep.analysis.figures.{FIGURES[name][0]}")
+    for function, variants in VARIANTS.items():
+        if name in variants:
+            return getattr(module, function), variants[name]
+    return getattr(module, name), None
 
 
 def _parameters(name: str) -> list[str]:
-    """Of rows, rng and bars those that the figure takes; one of theory alone takes no rows."""
-    return list(inspect.signature(_function(name)).parameters)
+    """Return which of rows, rng, bars and variant the figure takes; pure theory takes no rows."""
+    return list(inspect.signature(_function(name)[0]).parameters)
 
 
 def figure_list() -> str:
-    """A line a figure."""
+    """Return a line for each figure, for --help."""
     lines = [f"  {name:<29} {line}" for name, (_, line) in FIGURES.items()]
     return "\n".join(["figures (fig: arXiv:2411.04991, nbt: arXiv:2512.06343):", *lines])

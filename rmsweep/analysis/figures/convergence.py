@@ -6,7 +6,6 @@ What limits it on synthetic data is computed from how cache/synthetic.py makes i
 import itertools
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,15 +16,13 @@ from scipy import special
 from rmsweep.analysis import theory
 from rmsweep.analysis.bootstrap import bootstrap_means, percentile_interval
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.style import RC
 from rmsweep.analysis.figures.theory import HEIGHT_IN, SERIES, log_x, name_axes
 from rmsweep.cache.synthetic import CURVED, INTERACTION, LINEAR, N_CURVED, UNEXPLAINED
 from rmsweep.errors import MissingData
 
 
-@matplotlib.rc_context(RC)
 def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """RBT, Theorem 20 and Corollary 7: truncated KL risk and margin error against pairs.
+    """Draw truncated KL risk and margin error against pairs (RBT, Theorem 20 and Corollary 7).
 
     rows: of sweeps/theory_convergence.yaml. Lines are means over seeds, bands bootstrap intervals.
     Part of the golden reward is not in the synthetic embedding, so even the probability given the
@@ -48,12 +45,10 @@ def theory_convergence(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     rate = theory.convergence_rate(quantity, smoothness=2, alpha=1, dim=12)
     highest = above.get_ylim()[1]
     above.plot(quantity, rate / rate[0] * highest, color="0.5", lw=0.8, label="slope of the bound")
-    for ax, name in (
-        (above, "KL risk R_B above its limit (nats)"),
-        (below, "mean |Δr − Δr̂| (dotted: its limit)"),
-    ):
+    y_labels = "KL risk R_B above its limit (nats)", "mean |Δr − Δr̂| (dotted: its limit)"
+    for ax, y_label in zip((above, below), y_labels, strict=True):
         log_x(ax, "{x:,.0f}")
-        name_axes(ax, "annotated pairs", name)
+        name_axes(ax, "annotated pairs", y_label)
     above.set_yscale("log")
     above.yaxis.set_major_formatter("{x:g}")
     above.yaxis.set_minor_formatter(NullFormatter())
@@ -72,8 +67,7 @@ def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
     within, scale = "dataset.synthetic.within_std", "dataset.reward_scale"
     rows = rows.dropna(subset=[within, "kl_risk", "margin_error"])
     scales = pd.to_numeric(rows[scale], errors="coerce")  # "std" is none
-    one = all(rows[name].nunique() == 1 for name in ("loss", within, scale))
-    if not one or scales.isna().any():
+    if (rows[["loss", within, scale]].nunique() != 1).any() or scales.isna().any():
         raise MissingData(
             "runs of one loss on one synthetic dataset with a number as reward_scale, such as "
             "sweeps=theory_convergence"
@@ -84,7 +78,7 @@ def _convergence_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def synthetic_limits(spread: float) -> tuple[float, float]:
-    """KL risk and mean |true - predicted margin| of the probability given synthetic embeddings.
+    """Return KL risk and mean margin error of the probability given synthetic embeddings.
 
     spread: beta * within_std / reward_scale. Of a same-prompt margin's variance, 2 spread^2, the
     share UNEXPLAINED is Gaussian and independent of the embedding: u. The rest, a, is Gaussian
@@ -115,7 +109,6 @@ def _over_quantity(
     """Mean over seeds with its interval, against quantity; the same draws of seeds for all."""
     table = rows.assign(value=values).pivot_table("value", "seed", "quantity")
     matrices = [table[[n]].to_numpy() for n in table]
-    draws = bootstrap_means(matrices, [0] * len(matrices), rng)
-    ends = percentile_interval(draws)
+    ends = percentile_interval(bootstrap_means(matrices, [0] * len(matrices), rng))
     ax.fill_between(table.columns, *ends, color=style["color"], alpha=0.25, lw=0)
     ax.plot(table.columns, table.mean(), **style)

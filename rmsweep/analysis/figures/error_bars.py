@@ -1,18 +1,21 @@
-"""What the error bars of RBT's figures are: our intervals or, by that name, its standard errors."""
+"""What the error bars of figures are, and how a loss's means are drawn with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation, Transform
 
-from rmsweep.analysis.bootstrap import standard_error_over_seeds
-from rmsweep.analysis.figures import shown_runs
+from rmsweep.analysis.figures import panels, shown_runs
+from rmsweep.analysis.figures.style import loss_style
 
+OVER_SEEDS = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 CROSSED = (
     "Error bars: 95 % intervals, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
 )
-KINDS = {
+BARS_IN_WORDS = {
     "interval": CROSSED,
     "standard-error": (
         "Error bars: standard error over {seeds} seeds, as the paper draws it; no 95 % intervals, "
@@ -23,15 +26,15 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Bars:
-    """kind: one of KINDS. rng: of the intervals."""
+    """The error bars that were asked for: a kind of BARS_IN_WORDS, and the intervals' generator."""
 
     rng: np.random.Generator
     kind: str = "interval"
 
     @property
     def words(self) -> str:
-        """For `shown_runs.footnote`."""
-        return KINDS[self.kind]
+        """What the bars are, for `shown_runs.footnote`."""
+        return BARS_IN_WORDS[self.kind]
 
     def means(self, rows: pd.DataFrame, fields: Sequence[str], metric: str) -> pd.DataFrame:
         """Return the cells of `shown_runs.means`, with the kind of interval that was asked for.
@@ -42,9 +45,60 @@ class Bars:
         if self.kind == "interval":
             return cells
         by = [*fields, "loss"]
-        error = shown_runs.with_number(cells, rows, by, metric, _standard_error)[metric]
+        error = shown_runs.with_number(cells, rows, by, metric, pd.Series.sem)[metric]
         return cells.assign(low=cells["mean"] - error, high=cells["mean"] + error)
 
 
-def _standard_error(values: pd.Series) -> float:
-    return float(standard_error_over_seeds(values.to_numpy(dtype=float)))
+def draw_series(
+    ax: Axes, cells: pd.DataFrame, x: str, labels: Mapping[str, str], *, step: int = 1, line: bool
+) -> None:
+    """Draw each loss's means over a column of the cells; losses stand 2 * step points apart."""
+    for i, loss in enumerate(labels):
+        part = cells[cells["loss"] == loss]
+        part = part.sort_values(x) if line else part
+        place = apart_by(ax, step * i, step * len(labels))
+        draw_means(ax, part, x, loss, labels[loss], place, line=line)
+
+
+def draw_means(
+    ax: Axes,
+    cells: pd.DataFrame,
+    x: str,
+    loss: str,
+    label: str,
+    place: Transform | None = None,
+    *,
+    x_reach: np.ndarray | None = None,
+    line: bool = True,
+    face: str | None = None,
+    bar_width: float = 0.7,
+) -> None:
+    """Draw one loss's means and intervals over a column of the cells, in the loss's own style.
+
+    place: of `apart_by`. x_reach: how far intervals of x reach, (2, cells). face: of the markers.
+    """
+    style = loss_style(loss)
+    ax.errorbar(
+        cells[x].astype(float),
+        cells["mean"].astype(float),
+        shown_runs.interval_reach(cells),
+        x_reach,
+        label=label,
+        color=style.color,
+        marker=style.marker,
+        linestyle=style.linestyle if line else "none",
+        markerfacecolor=face or style.color,
+        elinewidth=bar_width,
+        transform=place or ax.transData,
+    )
+    if place is not None:  # matplotlib makes no room for what is moved sideways
+        for end in ("low", "mean", "high"):
+            ax.update_datalim(cells.loc[cells[end].notna(), [x, end]].to_numpy(float))
+        ax.margins(x=0.1)
+        ax.autoscale_view()
+
+
+def apart_by(ax: Axes, i: int, n: int) -> Transform:
+    """Return data coordinates moved sideways, so that the i-th of n series has its own place."""
+    inches = panels.figure_of(ax).dpi_scale_trans
+    return ax.transData + ScaledTranslation((i - (n - 1) / 2) * 2 / 72, 0, inches)

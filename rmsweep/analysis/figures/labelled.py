@@ -1,22 +1,19 @@
 """Reward models judged on labelled pairs: by section, by confidence and by distance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.rbt_losses import apart_by, draw_lines, make_room
-from rmsweep.analysis.figures.style import RC, loss_style
+from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
+from rmsweep.analysis.table_notes import span_text
 from rmsweep.cache import rewardbench_subsets
 from rmsweep.errors import MissingData
 
-BY_SEED = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
-GROUPS = {
+GREY = "#888888"
+SECTION_NAMES = {
     "accuracy": "",
     "section_chat": "Chat",
     "section_chat_hard": "Chat Hard",
@@ -27,13 +24,12 @@ GROUPS = {
 }
 
 
-@matplotlib.rc_context(RC)
 def sections(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Accuracy on the pairs of the first set, by RewardBench's sections, and over all of these."""
+    """Draw accuracy on the pairs of the first set, by RewardBench's sections, and over these."""
     what = "labelled pairs to judge (evaluation.held_out, .pairs)"
-    rows, held = shown_runs.at_reference(_with(rows, "accuracy", what), shown_runs.REFERENCE)
+    rows, held = _with_column(rows, "accuracy", what)
     runs = shown_runs.done(rows)
-    groups = [name for name in GROUPS if name in runs and runs[name].notna().any()]
+    groups = [name for name in SECTION_NAMES if name in runs and runs[name].notna().any()]
     facets, labels = shown_runs.facets(rows, []), panels.loss_labels(runs)
     by_group = [
         shown_runs.means(rows[rows["status"].ne("done") | rows[name].notna()], facets, name, rng)
@@ -41,26 +37,23 @@ def sections(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     ]
     cells = pd.concat([cells.assign(position=i) for i, cells in enumerate(by_group)])
     figure, axes = panels.facet_panels(cells, facets)
-    names = ["\n".join(_first_set(runs)), *(GROUPS[name] for name in groups[1:])]
+    names = ["\n".join(_first_set(runs)), *(SECTION_NAMES[name] for name in groups[1:])]
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
-        _dots(ax, part, labels)
-        ax.axhline(0.5, color="#888888", linewidth=0.6)
+        draw_series(ax, part, "position", labels, step=2, line=False)
+        ax.axhline(0.5, color=GREY, linewidth=0.6)
         ax.set_xticks(range(len(groups)), names)
         ax.set_xlim(-0.5, len(groups) - 0.5)
     panels.label_axes(figure, axes, "", "accuracy")
-    lines = [_absent_line(runs), "Grey line: chance; a tie is wrong."]
-    how = f"{BY_SEED[:-1]}; at the left also over {{prompts}} pairs."
-    note = shown_runs.footnote(rows, cells, held, f"{' '.join(lines)} {how}")
+    lines = [_absent_line(runs), "Grey line: chance; a tie is wrong.", OVER_SEEDS[:-1]]
+    what = f"{' '.join(lines)}; at the left also over {{prompts}} pairs."
+    note = shown_runs.footnote(rows, cells, held, what)
     return panels.finish(figure, panels.loss_handles(labels, line=False), note)
 
 
-@matplotlib.rc_context(RC)
 def reliability(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Share of right orders among pairs of like confidence, after the temperature was fitted."""
+    """Draw the share of right orders among pairs of like confidence, temperature fitted."""
     what = "runs with calibration (labelled pairs, no ensemble)"
-    rows, held = shown_runs.at_reference(
-        _with(rows, "reliability_accuracy", what), shown_runs.REFERENCE
-    )
+    rows, held = _with_column(rows, "reliability_accuracy", what)
     facets, labels = shown_runs.facets(rows, []), panels.loss_labels(shown_runs.done(rows))
     fields = [*facets, "loss"]
     cells = shown_runs.means_of_list(rows, fields, "reliability_accuracy", rng)
@@ -68,112 +61,77 @@ def reliability(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     cells = cells.assign(confidence=confidence["mean"]).dropna(subset=["mean"])
     figure, axes = panels.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
-        draw_lines(ax, part, "confidence", labels)
-        ax.plot([0.5, 1], [0.5, 1], color="#888888", linewidth=0.6)
+        draw_series(ax, part, "confidence", labels, line=True)
+        ax.plot([0.5, 1], [0.5, 1], color=GREY, linewidth=0.6)
     panels.label_axes(figure, axes, "confidence, max(p, 1 - p)", "share of right orders")
-    what = f"Of {_pairs(rows)} pairs in bins of equal width. Grey line: perfect calibration."
-    return panels.finish(
-        figure,
-        panels.loss_handles(labels),
-        shown_runs.footnote(rows, cells, held, f"{what} {BY_SEED}"),
-    )
+    n_pairs = span_text(shown_runs.done(rows)["correct_by_pair"].map(len))
+    what = f"Of {n_pairs} pairs in bins of equal width. Grey line: perfect calibration."
+    note = shown_runs.footnote(rows, cells, held, f"{what} {OVER_SEEDS}")
+    return panels.finish(figure, panels.loss_handles(labels), note)
 
 
-@matplotlib.rc_context(RC)
 def accuracy_by_distance(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Accuracy on unseen pairs by decile of their embeddings' distance."""
+    """Draw accuracy on unseen pairs by decile of their embeddings' distance."""
     if "distance_by_pair" in rows and rows["distance_by_pair"].notna().any():
-        rows, held = shown_runs.at_reference(
-            _with(rows, "distance_by_pair", ""), shown_runs.REFERENCE
-        )
+        rows, held = _with_column(rows, "distance_by_pair", "")
         facets = shown_runs.facets(rows, [])
-        cells = _by_decile(rows, facets, rng)
+        cells = _pairs_by_decile(rows, facets, rng)
         what = "Labelled pairs. Error bars: 95 % intervals, crossed bootstrap over {seeds} seeds "
         what += "and {prompts} pairs a decile."
     else:
         column = "test_decile_accuracy"
         what = "labelled pairs to judge, or runs with evaluation.diagnostics=true"
-        rows, held = shown_runs.at_reference(_with(rows, column, what), shown_runs.REFERENCE)
+        rows, held = _with_column(rows, column, what)
         facets = shown_runs.facets(rows, [])
         cells = shown_runs.means_of_list(rows, [*facets, "loss"], column, rng)
-        what = f"Pairs of responses to a test prompt, deciles within the prompt. {BY_SEED}"
+        what = f"Pairs of responses to a test prompt, deciles within the prompt. {OVER_SEEDS}"
     labels = panels.loss_labels(shown_runs.done(rows))
     cells = cells.assign(decile=cells["position"] + 1)
     figure, axes = panels.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
-        draw_lines(ax, part, "decile", labels)
-        ax.axhline(0.5, color="#888888", linewidth=0.6)
+        draw_series(ax, part, "decile", labels, line=True)
+        ax.axhline(0.5, color=GREY, linewidth=0.6)
         ax.set_xticks(range(1, 11))
     panels.label_axes(figure, axes, "decile of embedding distance, nearest first", "accuracy")
     note = shown_runs.footnote(rows, cells, held, what)
     return panels.finish(figure, panels.loss_handles(labels), note)
 
 
-def _by_decile(rows: pd.DataFrame, facets: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
+def _pairs_by_decile(
+    rows: pd.DataFrame, facets: Sequence[str], rng: np.random.Generator
+) -> pd.DataFrame:
     """Return each loss's accuracy by tenths of the labelled pairs, as `means_of_list` does."""
     fields = [*facets, "loss"]
     runs = shown_runs.with_fields(shown_runs.done(rows), fields)
-    seeds = np.unique(runs["seed"])
     entries, matrices = [], []
     for values, part in shown_runs.by_panel(runs, fields):
-        shown_runs.require_a_run_a_seed(part)
-        distance = part["distance_by_pair"].iloc[0]
-        right = np.full((len(seeds), len(distance)), np.nan)
-        right[np.searchsorted(seeds, part["seed"])] = np.stack(part["correct_by_pair"].to_list())
-        deciles = np.array_split(np.argsort(distance, kind="stable"), min(10, len(distance)))
-        for position, pairs in enumerate(deciles):
+        is_right = shown_runs.lists_by_seed(part, "correct_by_pair", runs["seed"])
+        order = np.argsort(part["distance_by_pair"].iloc[0], kind="stable")
+        for position, pairs in enumerate(np.array_split(order, min(10, len(order)))):
             n = {"n_seeds": len(part), "n_prompts": len(pairs)}
             entries.append({**values, "position": position, **n})
-            matrices.append(right[:, pairs])
-    table = pd.DataFrame(entries)
-    strata = list(zip(table["position"], table["n_prompts"], strict=True))
-    table["mean"] = [crossed_mean(matrix) for matrix in matrices]
-    table["low"], table["high"] = percentile_interval(bootstrap_means(matrices, strata, rng))
-    return table
+            matrices.append(is_right[:, pairs])
+    strata = [(entry["position"], entry["n_prompts"]) for entry in entries]
+    return shown_runs.with_intervals(entries, matrices, strata, rng)
 
 
-def _with(rows: pd.DataFrame, column: str, what: str) -> pd.DataFrame:
-    """The runs that have it, and those that are not done; MissingData if none has."""
+def _with_column(rows: pd.DataFrame, column: str, what: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return `at_reference` of the runs that have it or are not done; MissingData if none has."""
     is_there = rows[column].notna() if column in rows else pd.Series(False, rows.index)
     if not is_there.any():
         raise MissingData(what)
-    return rows[is_there | rows["status"].ne("done")] if "status" in rows else rows[is_there]
+    kept = rows[is_there | rows["status"].ne("done")] if "status" in rows else rows[is_there]
+    return shown_runs.at_reference(kept, shown_runs.REFERENCE)
 
 
-def _dots(ax: Axes, cells: pd.DataFrame, labels: Mapping[str, str]) -> None:
-    for i, loss in enumerate(labels):
-        part, style = cells[cells["loss"] == loss], loss_style(loss)
-        ax.errorbar(
-            part["position"].astype(float),
-            part["mean"],
-            yerr=shown_runs.interval_reach(part),
-            color=style.color,
-            marker=style.marker,
-            linestyle="none",
-            elinewidth=0.7,
-            transform=apart_by(ax, 2 * i, 2 * len(labels)),
-        )
-        make_room(ax, part, "position")
-
-
-def _first_set(runs: pd.DataFrame) -> Sequence[str]:
+def _first_set(runs: pd.DataFrame) -> list[str]:
     """Names of the sets that `accuracy` speaks of."""
-    firsts = runs["subset"].map(lambda names: names[0] if len(names) else "").unique()
-    return (
-        list(firsts)
-        if len(firsts) == 1 and firsts[0] not in rewardbench_subsets.SUBSETS
-        else ["all pairs"]
-    )
+    firsts = list(runs["subset"].map(lambda names: names[0] if len(names) else "").unique())
+    is_one = len(firsts) == 1 and firsts[0] not in rewardbench_subsets.SUBSETS
+    return firsts if is_one else ["all pairs"]
 
 
 def _absent_line(runs: pd.DataFrame) -> str:
-    subsets = set().union(*(set(names) for names in runs["subset"]))
-    absent = rewardbench_subsets.missing_subsets(subsets)
-    return " ".join(
-        f"{GROUPS[section]} without {', '.join(names)}." for section, names in absent.items()
-    )
-
-
-def _pairs(rows: pd.DataFrame) -> str:
-    """How many there are in the first set."""
-    return shown_runs.span_text(shown_runs.done(rows)["correct_by_pair"].map(len))
+    absent = rewardbench_subsets.missing_subsets(set().union(*runs["subset"]))
+    lines = [f"{SECTION_NAMES[name]} without {', '.join(sets)}." for name, sets in absent.items()]
+    return " ".join(lines)

@@ -3,24 +3,25 @@
 Their data are the columns that runs with `evaluation.diagnostics=true` have.
 """
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.rbt_losses import draw_lines
-from rmsweep.analysis.figures.style import RC
+from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
+from rmsweep.analysis.table_notes import span_text
 from rmsweep.errors import MissingData
 
-BY_SEED = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 GRADIENT = "gradient norm of the last layer"
+DECILE_LABELS = {
+    "decile_gradient_norm": f"mean {GRADIENT}",
+    "decile_accuracy": "agreement with the annotation",
+}
 
 
-@matplotlib.rc_context(RC)
 def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Gradient norm of training pairs against representation distance, coloured by error."""
+    """Draw the gradient norm of training pairs against their distance, coloured by error."""
     rows, held = _recorded(rows)
     runs = shown_runs.done(rows)
     labels = panels.loss_labels(runs)
@@ -38,44 +39,28 @@ def nbt_gradients(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         ax.set(xlim=(0, None), ylim=(0, None))
     figure.colorbar(points, ax=axes, label="prediction error", aspect=30, pad=0.01)
     panels.label_axes(figure, axes, "representation distance", GRADIENT)
-    n, seed = (
-        shown_runs.span_text(runs["pair_distance"].map(len)),
-        shown_runs.span_text(runs["seed"]),
-    )
-    what = (
-        f"{n} training pairs of one run each (seed {seed}), after training; single pairs, no means."
-    )
-    return panels.finish(
-        figure, [], [*shown_runs.held_line(held), what, *shown_runs.missing_line(rows)]
-    )
+    n, seed = span_text(runs["pair_distance"].map(len)), span_text(runs["seed"])
+    what = f"{n} training pairs of one run each (seed {seed}), after training"
+    note = [*shown_runs.held_line(held), f"{what}; single pairs, no means."]
+    return panels.finish(figure, [], [*note, *shown_runs.missing_line(rows)])
 
 
-def nbt_updates(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Mean gradient norm of training pairs by decile of representation distance."""
-    return _by_decile(rows, "decile_gradient_norm", f"mean {GRADIENT}", rng)
-
-
-def nbt_accuracy(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Agreement with the annotations of training pairs by decile of representation distance."""
-    return _by_decile(rows, "decile_accuracy", "agreement with the annotation", rng)
-
-
-@matplotlib.rc_context(RC)
-def _by_decile(rows: pd.DataFrame, column: str, y: str, rng: np.random.Generator) -> Figure:
+def by_decile(rows: pd.DataFrame, rng: np.random.Generator, variant: str) -> Figure:
+    """Draw a mean over training pairs by decile of distance; variant: one of DECILE_LABELS."""
     rows, held = _recorded(rows)
     facets = shown_runs.facets(rows, [])
-    cells = shown_runs.means_of_list(rows, [*facets, "loss"], column, rng)
+    cells = shown_runs.means_of_list(rows, [*facets, "loss"], variant, rng)
     cells["decile"] = cells["position"] + 1
     labels = panels.loss_labels(shown_runs.done(rows))
     figure, axes = panels.facet_panels(cells, facets)
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
-        draw_lines(ax, part, "decile", labels)
+        draw_series(ax, part, "decile", labels, line=True)
         panels.set_x_ticks(ax, range(1, 11), [str(decile) for decile in range(1, 11)])
-    panels.label_axes(figure, axes, "decile of representation distance, nearest first", y)
-    footnote = shown_runs.footnote(
-        rows, cells, held, f"Means over training pairs, after training. {BY_SEED}"
-    )
-    return panels.finish(figure, panels.loss_handles(labels), footnote)
+    x_label = "decile of representation distance, nearest first"
+    panels.label_axes(figure, axes, x_label, DECILE_LABELS[variant])
+    what = f"Means over training pairs, after training. {OVER_SEEDS}"
+    note = shown_runs.footnote(rows, cells, held, what)
+    return panels.finish(figure, panels.loss_handles(labels), note)
 
 
 def _recorded(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -18,14 +18,20 @@ from rmsweep.analysis.figures.style import COLUMN_IN, KNOWN, PAGE_IN, loss_style
 
 MOST_HIGH_IN = 9.0
 UNBROKEN = "\u00a0"  # a space at which no line ends
-PLAIN = (
-    *("loss.label", "base_llm", "base_llm.stem", "dataset", "dataset.stem", "backbone"),
-    *("backbone.stem", "selection", "pairing", "difference"),
-)  # whose values say of themselves what they are
+# Fields, or stems of them, that a title names by their value alone.
+NAMES_ITSELF = {
+    "loss.label",
+    "base_llm",
+    "dataset",
+    "backbone",
+    "selection",
+    "pairing",
+    "difference",
+}
 
 
 def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A figure with a titled panel for each combination of the facets' values, in cells' order.
+    """Return a figure with a titled panel for each value of the facets, in the cells' order.
 
     Where all values of some facets meet all of the others, those are the columns, named above, and
     these the rows, named at the right.
@@ -38,29 +44,28 @@ def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, li
     if across is None:
         figure, axes = panels(len(combinations))
         for ax, values in zip(axes, combinations.to_dict("records"), strict=True):
-            set_title(ax, values)
+            ax.set_title(_named(values, _n_characters(ax)))
         return figure, axes
     down = [field for field in facets if field not in across]
     (row, row_names), (column, column_names) = (
         pd.factorize(combinations[fields].apply(tuple, axis=1)) for fields in (down, across)
     )
-    figure, grid = _grid(len(row_names), len(column_names))
-    axes = [grid[i][j] for i, j in zip(row, column, strict=True)]
+    height = len(row_names) * min(1.6, MOST_HIGH_IN / len(row_names))
+    figure = Figure(figsize=(PAGE_IN, height), layout="constrained")
+    grid = figure.subplots(len(row_names), len(column_names), squeeze=False)
+    axes = list(grid[row, column])
     for ax, names in zip(grid[0], column_names, strict=True):
-        set_title(ax, dict(zip(across, names, strict=True)))
+        ax.set_title(_named(dict(zip(across, names, strict=True)), _n_characters(ax)))
     for line, names in zip(grid, row_names, strict=True):
-        text = _named(
-            dict(zip(down, names, strict=True)),
-            int(figure_of(line[-1]).get_figheight() * 11 / len(grid)),
-        )
+        n_characters = int(figure.get_figheight() * 11 / len(grid))
+        text = _named(dict(zip(down, names, strict=True)), n_characters)
         line[-1].annotate(text, (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center")
     return figure, axes
 
 
 def _columns_of_a_grid(combinations: pd.DataFrame) -> list[str] | None:
     """The facets to put side by side: few columns, in at most six rows or else eight."""
-    sizes = combinations.nunique(dropna=False)
-    n = len(combinations)
+    sizes, n = combinations.nunique(dropna=False), len(combinations)
     if n < 4 or sizes.prod() != n:
         return None
     layouts = []
@@ -72,14 +77,8 @@ def _columns_of_a_grid(combinations: pd.DataFrame) -> list[str] | None:
     return min(layouts, key=lambda layout: layout[:2])[2] if layouts else None
 
 
-def _grid(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    figure = Figure(figsize=(PAGE_IN, rows * min(1.6, MOST_HIGH_IN / rows)), layout="constrained")
-    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
-    return figure, [axes[i : i + columns] for i in range(0, len(axes), columns)]
-
-
 def panels(n: int, height_in: float = 1.6) -> tuple[Figure, list[Axes]]:
-    """n panels, filled row by row: one column wide up to three of them, else a page."""
+    """Return n panels, filled row by row: one column wide up to three of them, else a page."""
     columns = _columns(n)
     rows = math.ceil(n / columns)
     width = COLUMN_IN if columns == 1 else PAGE_IN
@@ -100,7 +99,7 @@ def _columns(n: int) -> int:
 
 
 def label_axes(figure: Figure, axes: Sequence[Axes], x: str, y: str) -> None:
-    """x under the lowest panel of each column, in lines as wide as it, and y once at the left."""
+    """Write x under the lowest panel of each column, as wide as that, and y once at the left."""
     if len(axes) == 1:
         axes[0].set_ylabel(textwrap.fill(y, 32))
     else:
@@ -111,7 +110,7 @@ def label_axes(figure: Figure, axes: Sequence[Axes], x: str, y: str) -> None:
 
 
 def set_x_ticks(ax: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
-    """A tick at each place; where not all texts fit side by side, every second has one, or fewer.
+    """Set a tick at each place; where the texts do not fit, every second has one, or fewer.
 
     The last always has its text. places: about equally far apart on the axis.
     """
@@ -137,7 +136,7 @@ def finish(figure: Figure, handles: Sequence[Artist], caption: Sequence[str]) ->
 
 
 def loss_handles(labels: Mapping[str, str], *, line: bool = True) -> list[Artist]:
-    """A legend entry a loss; labels: its printed name by its name."""
+    """Return a legend entry for each loss; labels: its printed name by its name."""
     handles: list[Artist] = []
     for loss, text in labels.items():
         color, marker, linestyle, _ = loss_style(loss)
@@ -147,21 +146,17 @@ def loss_handles(labels: Mapping[str, str], *, line: bool = True) -> list[Artist
 
 
 def loss_labels(rows: pd.DataFrame) -> dict[str, str]:
-    """loss.label by loss, in the same order everywhere; two of one label also say their names."""
+    """Return loss.label by loss, in one order everywhere; two of one label also say their names."""
     first_runs = rows.drop_duplicates("loss").set_index("loss")
-    order = [
-        *(loss for loss in KNOWN if loss in first_runs.index),
-        *sorted({*first_runs.index} - {*KNOWN}),
-    ]
-    labels = (
-        first_runs["loss.label"] if "loss.label" in first_runs else first_runs.index.to_series()
-    )
+    losses = first_runs.index
+    order = [*(loss for loss in KNOWN if loss in losses), *sorted({*losses} - {*KNOWN})]
+    labels = first_runs["loss.label"] if "loss.label" in first_runs else losses.to_series()
     twice = labels.duplicated(keep=False)
     return {loss: f"{labels[loss]} ({loss})" if twice[loss] else labels[loss] for loss in order}
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The figure that a panel is in; no figure here has another inside."""
+    """Return the figure that a panel is in; no figure here has another inside."""
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
     return figure
@@ -174,43 +169,37 @@ def _place(ax: Axes) -> SubplotSpec:
 
 
 def quantity_labels(ax: Axes, numbers: Sequence[int]) -> list[str]:
-    """Numbers of pairs for the ticks of a panel: in thousands (5k) where it is narrow."""
+    """Return numbers of pairs for a panel's ticks: in thousands (5k) where it is narrow."""
     is_round = all(n % 1000 == 0 for n in numbers)
     return [f"{n // 1000}k" if is_round and n_columns(ax) > 4 else f"{n:,}" for n in numbers]
 
 
 def field_text(field: str, value: Any) -> str:
-    """A field's value as a title says it."""
+    """Return a field's value as a title says it."""
     if field == "quantity":
         return f"{value:,} pairs"
     if field == "annotation.beta":
         return f"β = {as_typed(value)}"
-    if field in PLAIN:
+    if field.removesuffix(".stem") in NAMES_ITSELF:
         return str(value)
     return f"{field.rpartition('.')[2]} = {as_typed(value)}"
 
 
-def set_title(ax: Axes, values: Mapping[str, Any]) -> None:
-    """The fields' values over a panel, in as many lines as they need."""
-    ax.set_title(_named(values, _n_characters(ax)))
-
-
 def _n_characters(ax: Axes) -> int:
-    """How many fit into the width of a panel."""
+    """How many letters fit into the width of a panel."""
     return int(figure_of(ax).get_figwidth() / n_columns(ax) * 13)
 
 
 def _named(values: Mapping[str, Any], width: int) -> str:
     items = [field_text(field, value).replace(" ", UNBROKEN) for field, value in values.items()]
-    text = ", ".join(items)
-    return textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(", ".join(items), width, break_on_hyphens=False, break_long_words=False)
 
 
 def n_columns(ax: Axes) -> int:
-    """How many panels stand side by side in the figure that a panel is in."""
+    """Return how many panels stand side by side in the figure that a panel is in."""
     return _place(ax).get_gridspec().ncols
 
 
 def signed_text(value: float, sign: str = "", decimals: int = 2) -> str:
-    """A number with a true minus; sign="+" shows a plus, too."""
+    """Return a number with a true minus; sign="+" shows a plus, too."""
     return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}".replace("-", "−")

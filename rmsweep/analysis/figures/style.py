@@ -1,7 +1,6 @@
 """How figures look: sizes, fonts, and the same colour, marker and line for a loss everywhere."""
 
 import hashlib
-import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from rmsweep import files
 
 COLUMN_IN, PAGE_IN = 3.3, 6.75  # a column, and both columns, of a paper
 FORMATS = ("png", "pdf", "svg")
+IMPROVEMENT = "improvement of golden reward over the base LLM"  # the label of an axis
 RC: Any = {
     "font.size": 7,
     "axes.titlesize": 7,
@@ -45,6 +45,8 @@ RC: Any = {
 
 
 class LossStyle(NamedTuple):
+    """The look of a loss: the same colour, marker, line and hatch in every figure."""
+
     color: str
     marker: str
     linestyle: Any  # of matplotlib's names
@@ -71,21 +73,22 @@ MORE = {
     "hinge_mlp": LossStyle("#000000", ">", "-.", ""),
     "thurstone_mlp": LossStyle("#888888", "*", ":", ""),
 }  # linear heads, trees and classifiers in the colour of the loss above that is most like them
+# Those of a user's own losses: every marker with every line, in four colours with a hatch each.
 OTHERS = [
-    LossStyle(color, *mark, hatch)
-    for (color, hatch), mark in itertools.product(
-        zip(
-            ("#e69f00", "#56b4e9", "#000000", "#888888"),
-            ("\\\\\\\\", "++++", "oo", "||||"),
-            strict=True,
-        ),
-        itertools.product("vPX<>*", ("-", "--", "-.", ":")),
+    LossStyle(color, marker, linestyle, hatch)
+    for color, hatch in (
+        ("#e69f00", "\\\\\\\\"),
+        ("#56b4e9", "++++"),
+        ("#000000", "oo"),
+        ("#888888", "||||"),
     )
+    for marker in "vPX<>*"
+    for linestyle in ("-", "--", "-.", ":")
 ]
 
 
 def loss_style(loss: str) -> LossStyle:
-    """The same in every figure; that of a user's own loss hangs on its name alone."""
+    """Return a loss's style, the same in every figure; a user's own hangs on its name alone."""
     number = int(hashlib.sha256(loss.encode()).hexdigest(), 16)
     return (KNOWN | MORE).get(loss, OTHERS[number % len(OTHERS)])
 

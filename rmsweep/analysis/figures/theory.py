@@ -1,11 +1,7 @@
-"""Figures of the theory of arXiv:2411.04991 (RBT); analysis/theory.py has formulas, sources.
-
-Three need no data but a generator for what they simulate; one takes rows of any sweep.
-"""
+"""Figures of the theory of arXiv:2411.04991 (RBT); analysis/theory.py has formulas, sources."""
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +11,7 @@ from scipy import special
 
 from rmsweep.analysis import theory
 from rmsweep.analysis.figures import panels, shown_runs
-from rmsweep.analysis.figures.style import KNOWN, RC
+from rmsweep.analysis.figures.style import KNOWN
 from rmsweep.annotation import pairing
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
 from rmsweep.errors import MissingData
@@ -31,9 +27,8 @@ HEIGHT_IN = 2.0  # of a panel
 GRID = np.linspace(-60, 60, 6001)  # of scores, in standard deviations within a prompt
 
 
-@matplotlib.rc_context(RC)
 def theory_annotation_quality(rng: np.random.Generator) -> Figure:
-    """RBT, Example 1: annotation quality of Gaussian scores, its density and its mean.
+    """Draw the annotation quality of Gaussian scores, its density and its mean (RBT, Example 1).
 
     Markers are simulated: qualities of drawn pairs above, the share of right labels of rmsweep's
     annotators below, with binomial 95 % intervals.
@@ -54,21 +49,18 @@ def theory_annotation_quality(rng: np.random.Generator) -> Figure:
         bottom.plot(betas, means, color=colour, ls=line, label=f"σ = {sigma:g}")
         margin = np.subtract(*rng.normal(0, sigma, (2, N_SIMULATED)))
         for beta in (0.1, 0.3, 1, 3, 10, 30):
-            share = 1 - _simulated_error(margin, beta, rng)
+            probability = preference_probability(margin, beta)
+            share = 1 - error_rate(margin, prefers_first(probability, rng.random(N_SIMULATED)))
             half = 1.96 * np.sqrt(share * (1 - share) / N_SIMULATED)
             bottom.errorbar(beta, share, half, fmt=marker, color=colour, mfc="white")
     log_x(bottom, "{x:g}")
     name_axes(bottom, "β of the annotator", "mean quality Q_pair")
-    caption = (
-        "Annotation quality of Gaussian scores (RBT, Example 1; Δr has variance 2σ²). "
-        f"{MARKERS}, below with 95 % intervals."
-    )
-    return panels.finish(figure, [], [caption])
+    caption = "Annotation quality of Gaussian scores (RBT, Example 1; Δr has variance 2σ²). "
+    return panels.finish(figure, [], [f"{caption}{MARKERS}, below with 95 % intervals."])
 
 
-@matplotlib.rc_context(RC)
 def theory_cross_prompt(rng: np.random.Generator) -> Figure:
-    """RBT, Prop. 10 and Theorem 11: margins and annotation quality, same- against cross-prompt.
+    """Draw margins and quality, same- against cross-prompt (RBT, Prop. 10 and Theorem 11).
 
     Prompts differ in location (Gaussian) and have equal scales in the first two panels; the last
     has both sides of the inequality for random prompts, and for a quality that is not concave.
@@ -106,9 +98,8 @@ def theory_cross_prompt(rng: np.random.Generator) -> Figure:
     return panels.finish(figure, [], [caption])
 
 
-@matplotlib.rc_context(RC)
 def theory_order_consistency(rows: pd.DataFrame) -> Figure:
-    """RBT, Prop. 9: what agreement with noisy labels says of agreement with the golden order.
+    """Draw what agreement with noisy labels says of the golden order (RBT, Prop. 9).
 
     rows: annotation_error and order_consistency of runs, nulls left out, and training.protocol:
     rbt_scripts trains on most of the labels that it holds out, so agreement with them says nothing
@@ -133,12 +124,12 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
     lower, upper = theory.order_consistency_range(agreement, error)
     weighted = np.clip(theory.weighted_order_consistency(agreement, error), 0, 1)
     bottom.vlines(error, lower, upper, color="0.85", lw=0.8, zorder=0, rasterized=True)
-    for (colour, _, marker), values, label in zip(
-        SERIES,
-        (weighted, lower, upper),
-        ("weighted by reliability", "at least: c − e", "at most: c + e"),
-        strict=False,
-    ):
+    bounds = {
+        "weighted by reliability": weighted,
+        "at least: c − e": lower,
+        "at most: c + e": upper,
+    }
+    for (colour, _, marker), (label, values) in zip(SERIES, bounds.items(), strict=False):
         bottom.plot(error, values, marker, color=colour, alpha=0.5, rasterized=True, label=label)
     bottom.set_ylim(-0.02, 1.05)
     name_axes(bottom, "annotation error rate e", "agreement with the golden order")
@@ -152,9 +143,8 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
     return panels.finish(figure, [], [caption, *shown_runs.missing_line(wanted)])
 
 
-@matplotlib.rc_context(RC)
 def theory_classification_reward(rng: np.random.Generator) -> Figure:
-    """RBT, Prop. 24: what a classifier of chosen responses learns on Bradley-Terry data.
+    """Draw what a classifier of chosen responses learns on Bradley-Terry data (RBT, Prop. 24).
 
     Opponents' rewards are N(0, tau^2). Markers: log-odds of being chosen among simulated
     annotations of responses of one reward, with binomial 95 % intervals.
@@ -178,20 +168,13 @@ def theory_classification_reward(rng: np.random.Generator) -> Figure:
             bottom.errorbar(reward, offset, half, fmt=marker, color=colour, mfc="white")
     name_axes(top, "Bradley-Terry reward r", "classification reward s")
     name_axes(bottom, "Bradley-Terry reward r", "offset s − r (dotted: its limits)", legend=False)
-    caption = (
-        "What a classifier learns on Bradley-Terry data (RBT, Prop. 24, derived here from the "
-        f"definitions). {MARKERS}, with 95 % intervals."
-    )
-    return panels.finish(figure, [], [caption])
+    what = "What a classifier learns on Bradley-Terry data"
+    source = "(RBT, Prop. 24, derived here from the definitions)"
+    return panels.finish(figure, [], [f"{what} {source}. {MARKERS}, with 95 % intervals."])
 
 
 def _xi(beta: float) -> theory.Xi:
     return lambda distance: preference_probability(distance, beta)
-
-
-def _simulated_error(margin: np.ndarray, beta: float, rng: np.random.Generator) -> float:
-    first = prefers_first(preference_probability(margin, beta), rng.random(len(margin)))
-    return error_rate(margin, first)
 
 
 def _simulated_margins(golden: np.ndarray, rng: np.random.Generator) -> list[float]:
@@ -224,14 +207,14 @@ def _random_population(rng: np.random.Generator, is_concave: bool) -> np.ndarray
 
 
 def log_x(ax: Axes, ticks: str) -> None:
-    """A logarithmic x axis whose labels are plain text, as style.RC wants."""
+    """Make the x axis logarithmic, with labels of plain text, as style.RC wants."""
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ticks)
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def name_axes(ax: Axes, x: str, y: str, *, legend: bool = True) -> None:
-    """Both axes' labels, and the panel's own legend."""
+    """Label both axes, and add the panel's own legend."""
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if legend:

@@ -12,15 +12,14 @@ from rmsweep.analysis.figures import catalogue
 from rmsweep.analysis.figures.style import save_figure
 from rmsweep.results import dataset, schema, sweep_record
 
-COLUMNS = (
-    *("key", "status", *schema.SCALARS, *schema.RISKS, *schema.JUDGED, "wall_s"),
-    *("bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *schema.DIAGNOSTICS),
-    *("subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE),
-)  # that the figures read, beside the spec's fields
+# The columns that the figures read, beside the spec's fields.
+COLUMNS = ["key", "status", *schema.SCALARS, *schema.RISKS, *schema.JUDGED, "wall_s"]
+COLUMNS += ["bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *schema.DIAGNOSTICS]
+COLUMNS += ["subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE]
 
 
 def read_runs(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:
-    """All runs that the sweeps want and that meet the conditions, in their order; one a key.
+    """Return all runs that the sweeps want and that meet the conditions, in order; one a key.
 
     status is done, and the metrics are there, where a run is done.
     """
@@ -28,7 +27,7 @@ def read_runs(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFra
     wanted = wanted.drop_duplicates("key").drop(columns="canonical", errors="ignore")
     if conditions:
         wanted = fields.select_specs(wanted, conditions)
-    done = pd.concat([dataset.load(name, list(COLUMNS)) for name in names])
+    done = pd.concat([dataset.load(name, COLUMNS) for name in names])
     return wanted.merge(done.drop_duplicates("key"), on="key", how="left")
 
 
@@ -40,7 +39,7 @@ def write_figure(
     seed: int,
     error_bars: str = "interval",
 ) -> list[Path]:
-    """Draw one figure and write it in each format: the files. MissingData where rows lack data."""
+    """Write one figure in each format and return the files; MissingData where rows lack data."""
     figure = catalogue.draw_figure(name, rows, np.random.default_rng(seed), error_bars)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in formats]

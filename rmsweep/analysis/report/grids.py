@@ -15,7 +15,7 @@ from rmsweep.analysis.report.request import REPORTED, ReportRequest, Runs
 
 @dataclass(frozen=True)
 class Cell:
-    """text; order: what it sorts by, if not its text ("" is last); mark: best, tied or ""."""
+    """A cell: text, what it sorts by if not its text ("" is last), and mark (best, tied or "")."""
 
     text: str
     order: str | None = None
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """caption; heads; lines, whose first `n_fields` cells name the line; notes to stand below."""
+    """A table: the first `n_fields` cells of a line name the line; the notes stand below."""
 
     id: str
     caption: str
@@ -35,13 +35,19 @@ class Grid:
     command: str
 
 
-def metric_grids(runs: Runs, request: ReportRequest) -> list[Grid]:
-    """What `rmsweep table` prints for each of the main metrics that runs have."""
-    return [_metric_grid(runs, request, metric) for metric in _metrics(runs)]
+def grids(runs: Runs, request: ReportRequest) -> list[Grid]:
+    """Return what `rmsweep table` prints for each main metric that runs have.
 
-
-def _metrics(runs: Runs) -> list[str]:
-    return [m for m in REPORTED if runs.done[metrics.metric_columns(m)].notna().all(axis=1).any()]
+    The first metric at every setting, a line each, comes last, if it is not the first table again.
+    """
+    done = runs.done
+    names = [m for m in REPORTED if done[metrics.metric_columns(m)].notna().all(axis=1).any()]
+    tables_of_metrics = [_metric_grid(runs, request, metric) for metric in names]
+    row_fields, column_fields = runs.default_fields
+    facets = [f for f in shown_runs.facets(runs.wanted, row_fields) if f not in row_fields]
+    if set(facets) <= set(column_fields) or not names:
+        return tables_of_metrics
+    return [*tables_of_metrics, _settings_grid(runs, request, row_fields, facets, names[0])]
 
 
 def _metric_grid(runs: Runs, request: ReportRequest, metric: str) -> Grid:
@@ -50,9 +56,9 @@ def _metric_grid(runs: Runs, request: ReportRequest, metric: str) -> Grid:
     decimals, most_seeds = table_text.n_decimals(compared), int(compared["n_seeds"].max())
     lines: dict[tuple[str, ...], dict[str, Cell]] = {}
     for cell in compared.to_dict("records"):
-        head = ", ".join(f"{f}={as_typed(cell[f])}" for f in column_fields) or metric
         line = lines.setdefault(tuple(as_typed(cell[field]) for field in row_fields), {})
         text = table_text.cell_text(cell, decimals, most_seeds)
+        head = table_text.head_text(cell, column_fields, metric)
         line[head] = Cell(text, order(cell["mean"]), _mark(cell))
     heads = list(dict.fromkeys(head for line in lines.values() for head in line))
     absent = Cell("n/a", "")
@@ -70,27 +76,22 @@ def _metric_grid(runs: Runs, request: ReportRequest, metric: str) -> Grid:
     )
 
 
-def settings_grid(runs: Runs, request: ReportRequest) -> Grid | None:
-    """The first metric at every setting, a line each; None where that is the first table again."""
-    row_fields, column_fields = runs.default_fields
-    facets = [f for f in shown_runs.facets(runs.wanted, row_fields) if f not in row_fields]
-    if set(facets) <= set(column_fields) or not _metrics(runs):
-        return None
-    metric = _metrics(runs)[0]
+def _settings_grid(
+    runs: Runs, request: ReportRequest, row_fields: list[str], facets: list[str], metric: str
+) -> Grid:
     compared, notes = _compare(runs, request, row_fields, facets, metric)
     decimals = table_text.n_decimals(compared)
     fields = [*row_fields, *facets]
-    numbers = ["mean", "low", "high"]
-    counts = ["n_seeds", "n_prompts"]
     lines = [
         [
             *(Cell(as_typed(cell[field])) for field in fields),
-            *(_number(cell, name, decimals) for name in numbers),
-            *(_number(cell, name, 0) for name in counts),
+            *(_number(cell, name, decimals) for name in ("mean", "low", "high")),
+            *(_number(cell, name, 0) for name in ("n_seeds", "n_prompts")),
             Cell(f"{cell['n_runs']} of {cell['n_wanted']}", str(cell["n_runs"])),
         ]
         for cell in compared.to_dict("records")
     ]
+    options = ["--metric", metric, "--rows", ",".join(row_fields), "--columns", ",".join(facets)]
     return Grid(
         id="table-settings",
         caption=f"{metric} at every setting",
@@ -98,10 +99,7 @@ def settings_grid(runs: Runs, request: ReportRequest) -> Grid | None:
         lines=lines,
         n_fields=len(fields),
         notes=notes,
-        command=request.command(
-            *("table", "--metric", metric, "--rows", ",".join(row_fields)),
-            *("--columns", ",".join(facets), "--format", "csv"),
-        ),
+        command=request.command("table", *options, "--format", "csv"),
     )
 
 
@@ -129,5 +127,5 @@ def _mark(cell: dict[str, Any]) -> str:
 
 
 def order(value: float) -> str:
-    """A number to sort by, for the page's script; "" where there is none."""
+    """Return a number to sort by, for the page's script; "" where there is none."""
     return "" if pd.isna(value) else f"{value:.9g}"

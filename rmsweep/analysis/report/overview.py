@@ -16,14 +16,21 @@ from rmsweep.paths import SweepFolder
 from rmsweep.results import failures, sweep_record
 
 DERIVED = (".stem", "loss.label", "loss.objective", "loss.options")  # fields that say it again
-MOST_TYPED = 10  # command lines shown; single runs have one each
+MOST_TYPED = 10  # command lines shown; of more the page says only how many they are
+COUNTED_AS_TYPED = {
+    "host": "host",
+    "device": "device",
+    "CPU": "cpu",
+    "GPU": "gpu",
+    "threads a run": "threads",
+    "SEMANTICS": "semantics",
+}  # what the page calls a column
 
 
 @dataclass(frozen=True)
 class Overview:
-    """axes: of each, value -> (done, wanted). counts: done, failed, missing. fixed: the fields with
-    one value. origins: name -> {value: number of runs}. launches: commands, with when and how many.
-    """
+    """What was run. axes: by field and value the runs done and wanted. counts: done, failed,
+    missing. fixed: the fields with one value. origins: by name and value the number of runs."""
 
     axes: dict[str, dict[str, tuple[int, int]]]
     counts: dict[str, int]
@@ -37,12 +44,14 @@ class Overview:
 
 
 def overview(runs: Runs, request: ReportRequest) -> Overview:
+    """Return what was run of a request, how it ended, and what it was run with."""
     fields, _ = spec_fields(runs.wanted)
     failed, failures = _failures(runs, request)
     n_done, n_wanted = int(runs.is_done.sum()), len(runs.wanted)
     varying = ["loss", *shown_runs.facets(runs.wanted, []), "seed"]
     one = [f for f in fields if fields[f].nunique(dropna=False) == 1 and not f.endswith(DERIVED)]
     here = provenance.provenance()
+    commit = f", {_commit(here)}" if here["git_commit"] else ""
     return Overview(
         axes={f: _values(fields[f], runs) for f in varying if fields[f].nunique(dropna=False) > 1},
         counts={"done": n_done, "failed": failed, "missing": n_wanted - n_done - failed},
@@ -50,10 +59,9 @@ def overview(runs: Runs, request: ReportRequest) -> Overview:
         fixed={field: as_typed(fields[field].iloc[0]) for field in one},
         origins=_origins(runs.done),
         data=_data(runs.done),
-        span=_span(runs.done),
+        span=_time_span(runs.done),
         launches=[launch for name in request.names for launch in _launches(name)],
-        made_by=f"rmsweep {provenance.versions()['rmsweep']}"
-        + (f", {_commit(here)}" if here["git_commit"] else ""),
+        made_by=f"rmsweep {provenance.versions()['rmsweep']}{commit}",
     )
 
 
@@ -80,16 +88,13 @@ def _failures(runs: Runs, request: ReportRequest) -> tuple[int, list[dict[str, A
 def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Values by number of runs: commits, hosts, devices, versions, and what was typed."""
     commits = done[["git_commit", "git_dirty", "git_diff"]].dropna(subset="git_commit")
-    counts_by_name = {
-        "code": Counter(_commit(commit) for commit in commits.to_dict("records")),
-        "host": Counter(done["host"].dropna()),
-        "device": Counter(done["device"].dropna()),
-        "CPU": Counter(done["cpu"].dropna()),
-        "GPU": Counter(done["gpu"].dropna()),
-        "threads a run": Counter(map(as_typed, done["threads"].dropna())),
-        "SEMANTICS": Counter(map(as_typed, done["semantics"].dropna())),
-        "typed": _typed(done["command"].dropna()),
-    }
+    counts_by_name = {"code": Counter(_commit(commit) for commit in commits.to_dict("records"))}
+    for name, column in COUNTED_AS_TYPED.items():
+        counts_by_name[name] = Counter(map(as_typed, done[column].dropna()))
+    typed = Counter(done["command"].dropna())
+    if len(typed) > MOST_TYPED:
+        typed = Counter({f"{len(typed):,} command lines": typed.total()})
+    counts_by_name["typed"] = typed
     versions: Counter[str] = Counter()
     for text, n in Counter(done["versions"].dropna()).items():
         if not provenance.are_versions(text):
@@ -100,18 +105,9 @@ def _origins(done: pd.DataFrame) -> dict[str, dict[str, int]]:
         versions.update({f"{name} {version}": n for name, version in json.loads(text).items()})
     counts_by_name["versions"] = versions
     if n_jobs := done["slurm_job"].nunique():
-        counts_by_name["Slurm"] = Counter(
-            {f"{n_jobs:,} tasks": int(done["slurm_job"].notna().sum())}
-        )
+        n_runs = int(done["slurm_job"].notna().sum())
+        counts_by_name["Slurm"] = Counter({f"{n_jobs:,} tasks": n_runs})
     return {name: dict(counts) for name, counts in counts_by_name.items() if counts}
-
-
-def _typed(commands: pd.Series) -> Counter[str]:
-    """Command lines by number of runs; of more than MOST_TYPED only how many they are."""
-    counts = Counter(commands)
-    if len(counts) > MOST_TYPED:
-        return Counter({f"{len(counts):,} command lines": len(commands)})
-    return counts
 
 
 def _commit(row: dict[str, Any]) -> str:
@@ -130,7 +126,7 @@ def _data(done: pd.DataFrame) -> list[dict[str, Any]]:
     return groups.astype(object).where(groups.notna(), None).to_dict("records")
 
 
-def _span(done: pd.DataFrame) -> str:
+def _time_span(done: pd.DataFrame) -> str:
     """When the runs ended, and how long they took together."""
     if done["finished_at"].isna().all():
         return ""
@@ -141,10 +137,6 @@ def _span(done: pd.DataFrame) -> str:
 
 def _launches(name: str) -> list[dict[str, Any]]:
     return [
-        {
-            "at": launch["at"],
-            "runs": launch["runs"],
-            "command": shlex.join(["rmsweep", "run", "-m", *launch["overrides"]]),
-        }
+        {**launch, "command": shlex.join(["rmsweep", "run", "-m", *launch["overrides"]])}
         for launch in sweep_record.launches(SweepFolder.named(name))
     ]

@@ -13,10 +13,19 @@ from rmsweep.analysis.report import grids, overview, pictures, verdicts
 from rmsweep.analysis.report.request import ReportRequest, Runs
 
 HERE = Path(__file__).parent
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE),
+    autoescape=True,  # every text of data or config
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
 class Page:
+    """A built page, and how many of the runs it is of are done, failed and wanted."""
+
     html: str
     n_done: int
     n_failed: int
@@ -24,34 +33,20 @@ class Page:
 
 
 def build_page(request: ReportRequest) -> Page:
-    """The page on the runs of a request; where none is done, of what was asked for and failed."""
+    """Return the page on a request's runs; where none is done, on what was asked for and failed."""
     runs = Runs(request)
-    what = overview.overview(runs, request)
-    parts: dict[str, object] = {}
-    if runs.is_done.any():
-        parts = {
-            "claims": verdicts.judge_claims(runs, request),
-            "tables": _tables(runs, request),
-            "figures": pictures.draw_pictures(runs, request),
-        }
-    html = (
-        _environment()
-        .get_template("template.html.j2")
-        .render(
-            request=request,
-            what=what,
-            n_wanted=len(runs.wanted),
-            style=_inline("style.css"),
-            script=_inline("script.js"),
-            **({"claims": None, "tables": [], "figures": None} | parts),
-        )
+    what, is_any_done = overview.overview(runs, request), runs.is_done.any()
+    html = TEMPLATES.get_template("template.html.j2").render(
+        request=request,
+        what=what,
+        n_wanted=len(runs.wanted),
+        style=_inline("style.css"),
+        script=_inline("script.js"),
+        claims=verdicts.judge_claims(runs, request) if is_any_done else None,
+        tables=grids.grids(runs, request) if is_any_done else [],
+        figures=pictures.draw_pictures(runs, request) if is_any_done else None,
     )
     return Page(html, what.counts["done"], what.counts["failed"], len(runs.wanted))
-
-
-def _tables(runs: Runs, request: ReportRequest) -> list[grids.Grid]:
-    everything = grids.settings_grid(runs, request)
-    return [*grids.metric_grids(runs, request), *([everything] if everything else [])]
 
 
 def write_page(page: Page, path: Path) -> None:
@@ -59,16 +54,6 @@ def write_page(page: Page, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as unfinished:
         unfinished.write_text(page.html, encoding="utf-8")
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,  # every text of data or config
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _inline(name: str) -> dict[str, str]:

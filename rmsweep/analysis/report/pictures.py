@@ -20,7 +20,7 @@ MOST_SVG_BYTES = 200_000  # a larger one has thousands of marks and is slow to d
 SAFE = " =:/;,'()!*@$+~?{}[]|^`\n"  # may stand in a quoted attribute; shorter than %20
 LONG = re.compile(r"\d+\.\d{3,}")
 PIXELS_PER_IN = 142  # 7 pt of a figure are 14 px on the page
-GROUPS = {
+HEADINGS = {
     "fig": "Figures of Rethinking Bradley-Terry Models (arXiv:2411.04991)",
     "nbt": "Figures of When Distance Distracts (arXiv:2512.06343)",
     "": "Beyond the papers",
@@ -32,6 +32,8 @@ THEORY_OF_RUNS = ("theory_order_consistency", "theory_convergence")
 
 @dataclass(frozen=True)
 class Picture:
+    """A figure as the page shows it; width and height in pixels, uri holds the image."""
+
     name: str
     title: str
     caption: str
@@ -43,15 +45,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """groups: heading -> its figures. not_drawn: name -> (line, what the runs lack)."""
+    """The figures by heading, and by name the line of each not drawn and what the runs lack."""
 
     groups: dict[str, list[Picture]]
     not_drawn: dict[str, tuple[str, str]]
 
 
 def draw_pictures(runs: Runs, request: ReportRequest) -> Pictures:
-    """Every figure that the runs have the data for."""
-    groups: dict[str, list[Picture]] = {heading: [] for heading in GROUPS.values()}
+    """Return every figure that the runs have the data for."""
+    groups: dict[str, list[Picture]] = {heading: [] for heading in HEADINGS.values()}
     not_drawn = {}
     for name, (_, line) in catalogue.FIGURES.items():
         try:
@@ -60,29 +62,24 @@ def draw_pictures(runs: Runs, request: ReportRequest) -> Pictures:
             not_drawn[name] = (line, str(error))
         else:
             groups[_heading(name)].append(_picture(name, line, figure, request))
-    return Pictures(
-        {heading: pictures for heading, pictures in groups.items() if pictures}, not_drawn
-    )
+    return Pictures({heading: of_it for heading, of_it in groups.items() if of_it}, not_drawn)
 
 
 def _heading(name: str) -> str:
     if name in THEORY_OF_RUNS:
-        return GROUPS["runs"]
-    return next(GROUPS[start] for start in ("fig", "nbt", "theory", "") if name.startswith(start))
-
-
-def _title(name: str, line: str) -> str:
-    number = f"Fig. {name[3:]}: " if name.startswith("fig") else ""
-    return number + line[0].upper() + line[1:]
+        return HEADINGS["runs"]
+    starts = ("fig", "nbt", "theory", "")
+    return next(HEADINGS[start] for start in starts if name.startswith(start))
 
 
 def _picture(name: str, line: str, figure: Figure, request: ReportRequest) -> Picture:
-    caption = " ".join(figure.get_supxlabel().split("\n"))
+    caption = figure.get_supxlabel().replace("\n", " ")
     figure.supxlabel("")  # the page sets it, as text
     width, height = figure.get_size_inches() * PIXELS_PER_IN
+    number = f"Fig. {name[3:]}: " if name.startswith("fig") else ""
     return Picture(
         name=name,
-        title=_title(name, line),
+        title=number + line[0].upper() + line[1:],
         caption=caption,
         uri=_data_uri(figure),
         width=round(width),

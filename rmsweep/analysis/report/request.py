@@ -11,19 +11,14 @@ from rmsweep.analysis.figures import write
 from rmsweep.results import sweep_record
 
 REPORTED = [name for name, metric in metrics.METRICS.items() if metric.in_report]  # a table each
-PROVENANCE = (
-    *("git_commit", "git_dirty", "versions", "host", "device", "slurm_job", "fingerprint"),
-    *("git_diff", "cpu", "gpu"),
-    *("dim", "test_responses", "threads", "semantics", "command", "wall_s"),
-)
+ORIGIN_COLUMNS = ["git_commit", "git_dirty", "versions", "host", "device", "slurm_job"]
+ORIGIN_COLUMNS += ["fingerprint", "git_diff", "cpu", "gpu", "dim", "test_responses", "threads"]
+ORIGIN_COLUMNS += ["semantics", "command", "wall_s"]
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """names: of sweeps. where: as typed; conditions: as read from it. seed: of the bootstrap.
-
-    files: of the user's own claims.
-    """
+    """What a report is asked for: sweeps, conditions as typed and read, seed, files of claims."""
 
     names: tuple[str, ...]
     where: tuple[str, ...]
@@ -32,13 +27,14 @@ class ReportRequest:
     files: tuple[str, ...] = ()
 
     def command(self, verb: str, *options: str) -> str:
-        """The command line, for a shell, of `verb` on the same runs with the same seed."""
+        """Return the command line, for a shell, of `verb` on the same runs with the same seed."""
         words = ["rmsweep", verb, *self.names, *options]
         for text in self.where:
             words += ["--where", text]
         for path in self.files if verb in ("claims", "report") else ():
             words += ["--file", path]
-        words += ["--seed", str(self.seed)] * (self.seed != 0)
+        if self.seed != 0:
+            words += ["--seed", str(self.seed)]
         return shlex.join(words)
 
 
@@ -52,7 +48,7 @@ class Runs:
     def __init__(self, request: ReportRequest) -> None:
         of_metrics = [column for name in REPORTED for column in metrics.metric_columns(name)]
         self.claims = claims.published_and_own_claims(request.files)
-        read = [*claims.claim_columns(self.claims), *of_metrics, *write.COLUMNS, *PROVENANCE]
+        read = [*claims.claim_columns(self.claims), *of_metrics, *write.COLUMNS, *ORIGIN_COLUMNS]
         done, wanted = sweep_record.load_sweeps(request.names, list(dict.fromkeys(read)))
         if wanted.empty:
             names = " ".join(request.names)
@@ -67,6 +63,6 @@ class Runs:
 
     @functools.cached_property
     def default_fields(self) -> tuple[list[str], list[str]]:
-        """Row and column fields of a table, as `rmsweep table` chooses them."""
+        """The row and the column fields of a table, as `rmsweep table` chooses them."""
         rows = table_fields.default_rows(self.wanted)
         return rows, table_fields.default_columns(self.wanted, rows)

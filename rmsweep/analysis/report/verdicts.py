@@ -15,8 +15,8 @@ REACH = 46.0  # of the bar, of which half is 50 wide
 
 @dataclass(frozen=True)
 class Verdict:
-    """bar: of the interval and the effect, 0 at 50, on a scale of the line's own from 0 to 100;
-    None where there is no interval."""
+    """A line of the claims. Its bar is the ends of the interval and the effect, on a scale of its
+    own from 0 to 100 with 0 at 50; None where there is no interval."""
 
     claim: str
     source: str
@@ -33,12 +33,13 @@ class Verdict:
 
     @property
     def css(self) -> str:
+        """The class of its verdict in the style sheet."""
         return self.verdict.replace(" ", "-")
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """counts: by verdict, all four."""
+    """The claims of a report; counts: by verdict, all four."""
 
     counts: dict[str, int]
     tested: list[Verdict]
@@ -48,16 +49,15 @@ class Verdicts:
 
 
 def judge_claims(runs: Runs, request: ReportRequest) -> Verdicts:
-    """What `rmsweep claims` prints."""
+    """Return what `rmsweep claims` prints."""
     lines = verdicts.verdict_table(runs.done, runs.claims, request.seed)
     judged = [_verdict(line) for line in lines.to_dict("records")]
+    notes = verdicts.verdict_notes(lines, int(runs.is_done.sum()), len(runs.wanted))
     return Verdicts(
         counts={name: sum(v.verdict == name for v in judged) for name in MARKS},
         tested=[v for v in judged if v.verdict != "not tested"],
         not_tested=[v for v in judged if v.verdict == "not tested"],
-        notes=verdicts.verdict_notes(lines, int(runs.is_done.sum()), len(runs.wanted))[
-            1:
-        ],  # not the counts
+        notes=notes[1:],  # not the counts
         command=request.command("claims"),
     )
 

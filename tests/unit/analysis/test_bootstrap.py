@@ -11,7 +11,6 @@ from rmsweep.analysis.bootstrap import (
     crossed_mean,
     holm,
     percentile_interval,
-    standard_error_over_seeds,
     wins,
 )
 
@@ -153,12 +152,6 @@ def test_percentile_interval_is_central_and_checks_its_level():
     np.testing.assert_allclose(percentile_interval(draws, 0.5), [[25], [75]])
     with pytest.raises(ValueError, match=r"level must be in \(0, 1\)"):
         percentile_interval(draws, 95)
-
-
-def test_standard_error_over_seeds():
-    values = np.array([[1.0, 2.0, 5.0], [3.0, np.nan, np.nan], [5.0, 4.0, np.nan]])
-    expected = [2 / np.sqrt(3), np.sqrt(2) / np.sqrt(2), np.nan]
-    np.testing.assert_allclose(standard_error_over_seeds(values), expected)
 
 
 def test_wins_counts_a_tie_as_a_half():

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from helpers.table_data import EFFECTS, done, page, specs, table
 
-from rmsweep.analysis.claims import CLAIM_DEFAULTS, Claim
+from rmsweep.analysis.claims import Claim
 from rmsweep.analysis.metrics import (
     ACCURACY_OF_SUBSET,
     METRICS,
@@ -77,7 +77,7 @@ def test_a_row_is_all_that_a_table_needs(name):
 def test_a_row_is_all_that_a_claim_needs(name):
     contrast = {"field": "loss", "a": "clf_mlp", "b": "bt_mlp"}
     values = {"name": "mine", "claim": "It differs.", "source": "me", "metric": name}
-    claim = Claim(**CLAIM_DEFAULTS | values | {"contrast": contrast, "test": "greater"})
+    claim = Claim(**values, contrast=contrast, test="greater")
     wanted = specs()
     rows = wanted.merge(done_rows(wanted, name), on="key").assign(**{"loss.reward_model": "mlp"})
     assert set(claim.columns()) == set(metric_columns(name))
