@@ -27,16 +27,7 @@ def main() -> None:
         "dataset=synthetic", "base_llm=synthetic", "backbone=synthetic",
         *(f"dataset.synthetic.{name}={value}" for name, value in shape.items()),
     ]  # fmt: skip
-    command = [
-        sys.executable,
-        "-m",
-        "rmsweep",
-        "run",
-        "-m",
-        "sweeps=alpacaeval",
-        "name=b",
-        *data,
-    ]
+    command = [sys.executable, "-m", "rmsweep", "run", "-m", "sweeps=alpacaeval", "name=b", *data]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(

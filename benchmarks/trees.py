@@ -57,8 +57,7 @@ def main() -> None:
     )
     quantized = params | {"use_quantized_grad": True}
     other, quick_s = timed(
-        "training with use_quantized_grad",
-        lambda: lightgbm.train(quantized, own(), args.rounds),
+        "training with use_quantized_grad", lambda: lightgbm.train(quantized, own(), args.rounds)
     )
     print(f"  less its Dataset {quick_s - own_s:.2f} s: {plain_s / (quick_s - own_s):.2f} x")
     x = cache[: args.scored]

@@ -8,14 +8,7 @@ import pandas as pd
 import pytest
 from helpers.made_up_pairs import D, N, write_pairs
 from helpers.shared_data import SHARED, needs
-from helpers.tiny_runs import (
-    OF_PAIRS,
-    assert_same_numbers,
-    items_of,
-    rows_of,
-    spec_of,
-    write_files,
-)
+from helpers.tiny_runs import OF_PAIRS, assert_same_numbers, items_of, rows_of, spec_of, write_files
 
 from rmsweep.cache import inputs
 from rmsweep.cache.inputs import open_inputs

@@ -19,10 +19,7 @@ print(faults() - before)
 """
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc",
-    reason="needs glibc",
-)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_what_is_freed_is_kept_so_that_having_it_again_costs_no_page_faults():
     kept, given_back = (
         int(subprocess.run([sys.executable, "-c", FAULTS.format(first)], check=True,

@@ -12,16 +12,7 @@ from rmsweep.cli import main
 from rmsweep.config import compose
 from rmsweep.paths import SweepFolder
 
-ODD = [
-    "my sweep",
-    "übung 日本",
-    "a'b\"c",
-    "a=b,c;d",
-    "50%_{$x}#&~^",
-    "a\\b",
-    "[red]x",
-    "<b>x",
-]
+ODD = ["my sweep", "übung 日本", "a'b\"c", "a=b,c;d", "50%_{$x}#&~^", "a\\b", "[red]x", "<b>x"]
 UNPRINTABLE = ["a\nb", "a\x1b[31mb", "a\0b", "\u202egnp"]
 NO_NAMES = [*UNPRINTABLE, "..", ".", "../up", "/tmp", "a/b", "-x", "x" * 201, "ü" * 101, "x" * 300]
 

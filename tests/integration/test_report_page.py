@@ -98,11 +98,7 @@ def test_what_is_not_done_is_said_first(made_up):
     assert (made.n_done, made.n_failed, made.n_wanted) == (96, 24, N_RUNS)
     top = found.text.partition("What was run")[0]
     assert "96 of 240 runs done" in top and "24 failed and 120 missing" in top
-    assert found.tables["table-failures"][1][:3] == [
-        "24",
-        ERROR,
-        "training/fit.py:7 in fit",
-    ]
+    assert found.tables["table-failures"][1][:3] == ["24", ERROR, "training/fit.py:7 in fit"]
     assert "INCOMPLETE: 144 of 240 runs are missing" in found.text
     assert "gemma2b 96 of 120" in " ".join(found.text.split())
     assert "rmsweep retry half" in found.code

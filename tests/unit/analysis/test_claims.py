@@ -189,10 +189,7 @@ def test_trees_stand_against_every_way_of_training(tmp_path):
             {"test": "correlation_less", "x": "mean_margin", "by": ["pairing"]},
             "a correlation needs 5 points, the sweep has 2",
         ),
-        (
-            {"here": {"quantity": 100}, "there": {"quantity": 300}},
-            "no run has quantity=300",
-        ),
+        ({"here": {"quantity": 100}, "there": {"quantity": 300}}, "no run has quantity=300"),
         ({"not_tested": "too dear"}, "too dear"),
     ],
 )

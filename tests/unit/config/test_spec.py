@@ -332,8 +332,7 @@ def test_losses_and_backbones_meet_the_same_annotations(loss, backbone):
 
 
 @pytest.mark.parametrize(
-    "override",
-    ["training.protocol=rbt_scripts", "training.learning_rate=0.1", "precision=fp32"],
+    "override", ["training.protocol=rbt_scripts", "training.learning_rate=0.1", "precision=fp32"]
 )
 def test_training_meets_the_same_annotations(override):
     np.testing.assert_array_equal(annotations(override), annotations())

@@ -52,11 +52,7 @@ VARIANTS = {
     "bt scripts": ("loss=bt_mlp", *MLP_TINY, "training.protocol=rbt_scripts"),
     "normbt embedding": ("loss=normbt", *MLP_TINY, "loss.objective.distance=embedding"),
     "golden margin": ("loss=bt_golden_margin", *MLP_TINY, "training.batch_pairs=25"),
-    "golden margin scripts": (
-        "loss=bt_golden_margin",
-        *MLP_TINY,
-        "training.protocol=rbt_scripts",
-    ),
+    "golden margin scripts": ("loss=bt_golden_margin", *MLP_TINY, "training.protocol=rbt_scripts"),
     "bt lgb": ("loss=bt_lgb", "loss.rounds=5"),
     "logistic": ("loss=clf_logistic",),
     "hgb": ("loss=clf_hgb", "loss.estimator.max_iter=5"),
