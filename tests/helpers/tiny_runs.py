@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+from helpers.composing import composed
 
 from rmsweep.cache import write_synthetic
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import embeddings_path
 from rmsweep.cache.synthetic import SyntheticSource
-from rmsweep.config.compose import compose_one, hydra_at_conf, interpolated, search_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
@@ -47,10 +47,10 @@ LISTS = ["bon_n", "bon_golden_by_n", *schema.BY_PROMPT]
 
 @functools.cache
 def spec_of(*overrides, dirs=()):
+    """Return the spec of these overrides, in fp32 unless they name a precision."""
     precision = [] if any("precision" in o for o in overrides) else ["precision=fp32"]
-    with hydra_at_conf():
-        config = compose_one([*overrides, *precision, search_path(dirs)])
-    return parse(interpolated(config.values), config.choices)
+    config = composed(*overrides, *precision, dirs=dirs)
+    return parse(config.values, config.choices)
 
 
 def items_of(specs, root=None):

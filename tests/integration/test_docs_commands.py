@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import rmsweep
 from rmsweep.cli import main
-from rmsweep.paths import CHECKOUT
+from rmsweep.paths import CHECKOUT, SHIPPED
 
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "benchmarks/README.md"]
 PAGES += [*CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("outputs/*/README.md")]
@@ -106,12 +107,19 @@ def called(words):
 
 
 def planned(words):
-    """The words of `rmsweep run ...`, as a sweep that is only planned, of one seed for speed."""
+    """The words of `rmsweep run ...`, as a sweep that is only planned; for speed of one seed.
+
+    What a sweep file sweeps of groups is cut to the first option: tests/unit/config composes all.
+    """
     words = [word for word in words if word not in ("-m", "--plan")]
     words = ["seed=0,1" if word == "..." else word for word in words]
-    given = {word.partition("=")[0] for word in words}
-    words += [] if "seed" in given else ["seed=0"]
-    words += [] if "precision" in given else ["precision=bf16"]
+    fixed = {word.partition("=")[0] for word in words}
+    cut = {"seed": "0", "precision": "bf16"}
+    for name in [word.removeprefix("sweeps=") for word in words if word.startswith("sweeps=")]:
+        axes = yaml.safe_load((SHIPPED / f"sweeps/{name}.yaml").read_text())["sweep"]["axes"]
+        groups = [field for field in axes if (SHIPPED / "conf" / field).is_dir()]
+        cut |= {field: axes[field].partition(",")[0] for field in groups}
+    words += [f"{field}={value}" for field, value in cut.items() if field not in fixed]
     return ("-m", *sorted(words), "--plan")
 
 

@@ -132,11 +132,12 @@ def assert_readable(figure):
     assert bottom >= -0.02 and top <= figure.get_figheight() + 0.02
     texts = [text for text in shown_texts(figure) if text.get_text().strip()]
     assert min(text.get_fontsize() for text in texts) >= 7
-    boxes = [
-        (t.get_text(), t.get_window_extent(renderer)) for t in texts if not t.get_rotation() % 90
-    ]
-    for (one, box), (other, its) in itertools.combinations(boxes, 2):
-        assert not box.padded(-1).overlaps(its), (one, other)
+    level = [text for text in texts if not text.get_rotation() % 90]
+    left, bottom, right, top = np.array([t.get_window_extent(renderer).extents for t in level]).T
+    overlap = (left[:, None] + 1 < right) & (right[:, None] - 1 > left)
+    overlap &= (bottom[:, None] + 1 < top) & (top[:, None] - 1 > bottom)
+    pairs = np.argwhere(np.triu(overlap, 1))
+    assert not len(pairs), [[level[i].get_text() for i in pair] for pair in pairs]
 
 
 def shown_texts(figure):

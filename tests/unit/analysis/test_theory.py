@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from helpers.composing import composed
 from scipy import integrate, special, stats
 
 from rmsweep.analysis import theory
@@ -16,7 +17,6 @@ from rmsweep.analysis.figures.style import save_figure
 from rmsweep.annotation.preferences import error_rate, preference_probability, prefers_first
 from rmsweep.cache import synthetic
 from rmsweep.cache.inputs import open_inputs
-from rmsweep.config.compose import compose_one, hydra_at_conf, interpolated, search_path
 from rmsweep.config.launchers import Place
 from rmsweep.config.parse import parse
 from rmsweep.config.spec import Item
@@ -351,9 +351,8 @@ CPU = Place(None, "cpu", 1)
 
 def fitted(*overrides):
     """A run's spec, cache, predicted test rewards (prompts, responses) and metrics."""
-    with hydra_at_conf():
-        config = compose_one([*TINY, *overrides, search_path(())])
-    spec = parse(interpolated(config.values), config.choices)
+    config = composed(*TINY, *overrides)
+    spec = parse(config.values, config.choices)
     inputs = open_inputs(spec, None)
     cache = inputs.scored
     run = fit_runs([Item("key", spec)], inputs, CPU)[0]
@@ -538,8 +537,7 @@ def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
 
 
 def test_the_sweep_has_what_the_figure_takes():
-    with hydra_at_conf():
-        config = compose_one(["sweeps=theory_convergence", search_path(())])
-    spec = parse(interpolated(config.values), config.choices)
+    config = composed("sweeps=theory_convergence")
+    spec = parse(config.values, config.choices)
     assert spec.dataset.synthetic.noise == 0 and spec.loss.name == "bt_mlp"
     assert spec.dataset.reward_scale == spec.dataset.synthetic.within_std == 2.3

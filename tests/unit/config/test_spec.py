@@ -2,20 +2,20 @@
 
 import copy
 import dataclasses
-import functools
 import json
 import re
 import typing
 
 import numpy as np
 import pytest
+from helpers.composing import by_hydra, composed
 from hydra.errors import HydraException
 
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.config import rules
 from rmsweep.config import spec as specs
 from rmsweep.config.columns import column_types, spec_columns
-from rmsweep.config.compose import Config, compose_one, hydra_at_conf, interpolated, search_path
+from rmsweep.config.compose import interpolated
 from rmsweep.config.parse import from_canonical, parse
 from rmsweep.config.random_streams import STREAMS, stream
 from rmsweep.config.spec import NOT_IN_ID, OPTION_GROUPS, SEMANTICS
@@ -34,17 +34,28 @@ SMALL = tuple(
 SPEC_FIELDS = {*OPTION_GROUPS, "annotation", "training", "quantity", "seed", "precision"}
 
 
-@functools.cache
-def composed(*overrides) -> Config:
+def config_of(*overrides):
     precision = [] if any("precision" in o for o in overrides) else ["precision=bf16"]
-    with hydra_at_conf():
-        config = compose_one([*overrides, *precision, search_path([])])
-    return Config(interpolated(config.values), config.choices, ())
+    return composed(*overrides, *precision)
 
 
 def spec_of(*overrides):
-    config = composed(*overrides)
+    config = config_of(*overrides)
     return parse(config.values, config.choices)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("loss=normbt", "quantity=50", "annotation.beta=.inf", "loss.hidden=[]"),
+        ("loss=clf_lgb", "loss.rounds=3", "training.learning_rate=1e-3", "save_model=true"),
+        ("dataset.synthetic.dim=16", "evaluation.n=5", "+loss.objective.margin=0.5", "seed=-1"),
+    ],
+)
+def test_the_helper_of_tests_composes_as_hydra_does(overrides):
+    assert composed(*overrides).values == interpolated(by_hydra(overrides).values)
+    with pytest.raises(HydraException, match=r"Could not override 'loss\.depth'"):
+        composed(*overrides, "loss.depth=3")
 
 
 def leaves(value, path=()):
@@ -121,7 +132,7 @@ def test_every_field_that_may_be_null_changes_the_spec_id_when_it_is():
 )  # fmt: skip
 def test_what_does_not_determine_results_does_not_change_the_spec_id(changed):
     (*path, last), value = changed
-    config = composed()
+    config = config_of()
     values = copy.deepcopy(config.values)
     at = values
     for name in path:
@@ -168,7 +179,7 @@ ONE_VALUE.add("loss.pick")  # null without an ensemble; test_ensembles.py has th
     [((), rules.LABELLED), (LABELS, rules.SIMULATED | {"training.protocol": ""})],
 )
 def test_every_field_of_the_config_reaches_the_spec(overrides, of_the_other_source):
-    config = composed(*overrides)
+    config = config_of(*overrides)
     within = {name: config.values[name] for name in SPEC_FIELDS if config.values.get(name)}
     within |= {name: config.values[name] for name in ("quantity", "seed", "precision")}
     found = {spec_of(*overrides).spec_id}
@@ -240,7 +251,7 @@ def test_key_depends_on_spec_and_data():
     spec, other = spec_of(), spec_of("seed=1")
     keys = {spec.key("a"), spec.key("b"), other.key("a"), spec.spec_id}
     assert len(keys) == 4
-    assert spec.key("a") == parse(composed().values, composed().choices).key("a")
+    assert spec.key("a") == parse(config_of().values, config_of().choices).key("a")
     assert re.fullmatch("[0-9a-f]{16}", spec.key("a"))
     assert re.fullmatch("[0-9a-f]{16}", spec.spec_id)
 
@@ -469,4 +480,4 @@ def test_errors_name_the_field(overrides, fragment):
 
 def test_a_part_that_is_not_a_mapping_is_refused():
     with pytest.raises(ValueError, match="training must be a mapping, got None"):
-        parse(composed().values | {"training": None}, composed().choices)
+        parse(config_of().values | {"training": None}, config_of().choices)
