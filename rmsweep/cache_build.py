@@ -1,4 +1,4 @@
-"""What a build's jobs do that were submitted before rmsweep had packages; see task.py."""
+"""A message for a build's jobs that an older rmsweep submitted; see task.py."""
 
 import sys
 

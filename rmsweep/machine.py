@@ -1,4 +1,4 @@
-"""The means of this machine: its device, native precision, cores and memory."""
+"""What this machine has: its device, native precision, cores and memory."""
 
 import ctypes
 import functools

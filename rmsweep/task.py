@@ -1,4 +1,4 @@
-"""What a sweep's jobs do that were submitted before rmsweep had packages: end with one message.
+"""A message for a sweep's jobs that an older rmsweep submitted, whose code is not here any more.
 
 submitit's pickle of such a job names `rmsweep.task.run_task`. Once none is queued, this module and
 cache_build.py beside it can go.

@@ -1,4 +1,4 @@
-"""Means over seeds and prompts and their intervals: a paired, crossed bootstrap.
+"""Means over seeds and prompts and their intervals: a paired, crossed bootstrap; shares; Holm.
 
 Runs share their seeds and their test prompts, so the values of a table are not independent draws:
 pooled seed-prompt values would give intervals far too narrow. Here seeds and prompts are resampled

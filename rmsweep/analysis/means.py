@@ -51,15 +51,17 @@ def means_and_draws(
     """Return the mean of each cell (cells,) and its bootstrap draws (n_draws, cells).
 
     A part of a cell is its runs on one set of test prompts. Each part has a mean of its own, and
-    the mean of a cell is that of its parts, weighted by their numbers of settings. One draw takes
-    the same seeds and prompts for all cells, so draws of two cells may be subtracted.
+    the mean of a cell is that of its parts, weighted by their numbers of settings, so that
+    every setting counts the same. One draw takes the same seeds and prompts for all cells, so draws
+    of two cells may be subtracted.
 
-    values: of each run, as from `run_values`. runs: of the same runs in the same order the integers
-    cell, setting, seed, dataset and n_prompts; the last two name the set of prompts. A cell without
-    runs is absent from both results.
+    values: of each run, as from `run_values`, `value` and for a ratio `divisor`. runs: of the same
+    runs in the same order the integers cell, setting, seed, dataset and n_prompts; the last two
+    name the set of prompts, whose number differs where synthetic data of one name are of two sizes.
+    A cell without runs is absent from both results.
     """
     parts = runs.reset_index(drop=True).groupby(["cell", "dataset", "n_prompts"], sort=True)
-    of_parts = _means_above_draws(values, runs["seed"].to_numpy(), parts.indices, rng, n_draws)
+    of_parts = _mean_then_draws(values, runs["seed"].to_numpy(), parts.indices, rng, n_draws)
     n_settings = parts["setting"].nunique()
     cell_of_part = n_settings.index.get_level_values("cell")
     of_cells = {}
@@ -67,30 +69,30 @@ def means_and_draws(
         is_part = cell_of_part == cell
         of_cells[cell] = np.average(of_parts[:, is_part], axis=1, weights=n_settings[is_part])
     table = pd.DataFrame(of_cells, index=range(1 + n_draws), dtype=float)
-    return table.iloc[0], table.iloc[1:]
+    return table.iloc[0], table.iloc[1:]  # the mean, and below it the draws
 
 
-def _means_above_draws(
+def _mean_then_draws(
     values: pd.DataFrame,
     seeds: np.ndarray,
-    parts: Mapping[tuple[int, int, int], np.ndarray],
+    positions_of_part: Mapping[tuple[int, int, int], np.ndarray],
     rng: np.random.Generator,
     n_draws: int,
 ) -> np.ndarray:
-    """The mean of each part in the first line, its draws in the others: (1 + n_draws, parts).
+    """Return the mean of each part in line 0, its draws below: (1 + n_draws, parts).
 
     A part is one matrix (seeds, prompts), a seed's row the mean over its settings, and its mean is
     the matrix's `crossed_mean`. With a divisor it is that mean over the divisor's, draw by draw.
-    parts: by cell, dataset and n_prompts the positions of its runs.
+    positions_of_part: by cell, dataset and n_prompts the positions of its runs.
     """
     n_seeds = seeds.max() + 1 if len(seeds) else 0
     matrices = [
         seed_means(np.stack(column.iloc[positions].to_list()), seeds[positions], n_seeds)
         for _, column in values.items()
-        for positions in parts.values()
+        for positions in positions_of_part.values()
     ]
-    prompts_of_part = [(dataset, n_prompts) for _, dataset, n_prompts in parts]
-    strata = prompts_of_part * values.shape[1]
+    prompts_of_part = [(dataset, n_prompts) for _, dataset, n_prompts in positions_of_part]
+    strata = prompts_of_part * values.shape[1]  # all parts of value, then all of divisor
     means = np.array([[crossed_mean(matrix) for matrix in matrices]])
     lines = np.concatenate([means, bootstrap_means(matrices, strata, rng, n_draws)])
     if "divisor" not in values:

@@ -37,28 +37,29 @@ def compare(
 ) -> pd.DataFrame:
     """Return the mean of a metric and its 95 % interval for every cell, column by column.
 
-    rows: the done runs, by `key`, with the columns of `metric_columns(metric)`.
+    Three steps: every wanted run gets its place in the table; the runs with a value that make a
+    full block of their column are used; their means and draws by cell make the lines.
+
+    rows: of the done runs, `key` and the columns of `metric_columns(metric)`.
     wanted: `key` and fields of all specs of the sweep.
     against: an option of a row or column field, such as bt_mlp, the baseline.
 
     Returns a line a cell with the row and column fields and
-        mean, low, high: nan where there is no value, or nothing to resample;
+        mean: nan where there is no value; low, high: also where there is nothing to resample;
         n_seeds, n_prompts: that the mean is over; n_prompts is NA where seeds alone are resampled;
         n_runs, n_wanted, n_used: runs that are done, that the sweep wants, that the mean takes;
         is_best, is_tied_with_best: see `table_marks.mark_best`; all False with a baseline;
     and with a baseline the columns of `table_marks.add_differences`.
 
-    Three steps: every wanted run gets its place in the table; the runs with a value that make a
-    full block of their column are used; their means and draws by cell make the lines. ValueError:
-    an unknown metric, field, option of `against` or subset of labelled pairs.
+    ValueError: an unknown metric, field, option of `against` or subset of labelled pairs.
     """
-    fields, codes = spec_fields(wanted)
+    fields, codes = spec_fields(wanted)  # a line a run, in one order; fields are indexed by key
     check_metric(metric)
     cell_fields = checked_fields(fields, row_fields, column_fields)
     against_field = None if against is None else field_with_option(against, fields[cell_fields])
     runs = _wanted_runs(codes, row_fields, column_fields, against_field)
 
-    done = rows.drop_duplicates("key").set_index("key")
+    done = rows.drop_duplicates("key").set_index("key")  # two sweeps may have done one run
     values = run_values(done, metric).reindex(fields.index)
     runs["dataset"] = dataset_ids(fields, metric)
     runs["is_done"] = fields.index.isin(done.index)
@@ -85,9 +86,9 @@ def _wanted_runs(
     column_fields: Sequence[str],
     against_field: str | None,
 ) -> pd.DataFrame:
-    """The place of every wanted run: row, column, cell, setting and seed, as integers.
+    """Return the place of every wanted run: row, column, cell, setting and seed, as integers.
 
-    Rows are what is compared within a column, so a column field to compare against counts there.
+    The field of a baseline is part of the row, so a cell and its baseline use the same settings.
     """
     cell_fields = [*row_fields, *column_fields]
     averaged = averaged_fields(codes, cell_fields)
@@ -100,7 +101,7 @@ def _wanted_runs(
     fields_of = {
         "row": list(dict.fromkeys([*row_fields, *compared])),
         "column": [field for field in column_fields if field not in compared],
-        "cell": [*column_fields, *row_fields],
+        "cell": [*column_fields, *row_fields],  # in the order of the lines, column by column
         "setting": averaged,
     }
     places = {name: combination_ids(codes, fields) for name, fields in fields_of.items()}
@@ -108,19 +109,19 @@ def _wanted_runs(
 
 
 def _is_used(runs: pd.DataFrame) -> np.ndarray:
-    """Which runs the means take, those of each column's full block: (runs,) bool."""
+    """Return which runs the means take, those of each column's full block: (runs,) bool."""
     is_used = np.zeros(len(runs), dtype=bool)
     for positions in runs.groupby("column").indices.values():
         column = runs.iloc[positions]
         lines = column.groupby(["row", "seed"], sort=True)
         line, row_of_line = lines.ngroup().to_numpy(), lines["row"].first().to_numpy()
-        setting, has_run = pd.factorize(column["setting"])[0], column["has_value"].to_numpy()
-        is_used[positions] = in_full_block(line, setting, row_of_line, has_run)
+        setting, is_valued = pd.factorize(column["setting"])[0], column["has_value"].to_numpy()
+        is_used[positions] = in_full_block(line, setting, row_of_line, is_valued)
     return is_used
 
 
 def _counted_cells(fields: pd.DataFrame, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One line a cell, in order: its fields, its column, and CELL_COUNTS."""
+    """Return a line a cell, indexed by its number: its fields, its column, and CELL_COUNTS."""
     first = runs.drop_duplicates("cell").sort_values("cell")
     cells = fields.iloc[first.index].reset_index(drop=True)
     cells["column"] = first["column"].to_numpy()

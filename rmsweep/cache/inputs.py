@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from rmsweep.annotation import pairing
-from rmsweep.cache.judged import Judged, held_out_pairs, judged_pairs, require_apart, require_unseen
+from rmsweep.cache.judged import (
+    Judged,
+    held_out_pairs,
+    judged_pairs,
+    require_distinct_subsets,
+    require_unseen,
+)
 from rmsweep.cache.layout import Cache, LabelledPairs, open_files, open_pairs
 from rmsweep.cache.synthetic import SyntheticSource, synthetic_cache
 from rmsweep.config.spec import Item, RunSpec, Shape, Synthetic
@@ -74,7 +80,7 @@ def _golden_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
     stems = (spec.base_llm.stem, spec.backbone.stem, spec.dataset.stem)
     cache = open_cache(folder, *stems, spec.dataset.synthetic)
     judged = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in sets]
-    require_apart(judged)
+    require_distinct_subsets(judged)
     _require_dim(cache.dim, sets)
     fingerprint = _joint_fingerprint([cache, *(pairs for _, pairs in sets)])
     return Inputs(fingerprint, cache.dim, tuple(judged), scored=cache, golden=cache)
@@ -90,7 +96,7 @@ def _labelled_inputs(spec: RunSpec, folder: Path, sets: NamedPairs) -> Inputs:
     judged = [judged_pairs(name, pairs, np.arange(pairs.n_pairs)) for name, pairs in sets]
     if spec.evaluation.held_out:
         judged.insert(0, judged_pairs(spec.dataset.stem, trained, np.flatnonzero(held_out)))
-    require_apart(judged)
+    require_distinct_subsets(judged)
     for name, pairs in sets:
         require_unseen(name, pairs, set(trained.table["prompt"][~held_out]))
     others = [] if scored is None else [scored]

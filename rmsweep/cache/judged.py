@@ -45,7 +45,7 @@ def require_unseen(name: str, pairs: LabelledPairs, trained: set[str]) -> None:
         )
 
 
-def require_apart(judged: list[Judged]) -> None:
+def require_distinct_subsets(judged: list[Judged]) -> None:
     """Raise ValueError where two sets to judge share a subset, which would have two accuracies."""
     names = [name for one in judged for name in one.subsets]
     if twice := [name for name in names if names.count(name) > 1]:

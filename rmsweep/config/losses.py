@@ -71,10 +71,10 @@ def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) 
             targets.import_objective(values[name], path)
             values[name] = targets.typed_options(values[name], path)
             function = targets.import_objective(values[name], path)
-            targets.refuse_unsound(function, path, values.get("rows") == "responses")
+            targets.try_objective(function, path, values.get("rows") == "responses")
 
 
-def source_of(loss: Loss) -> str | None:
+def source_hash_of(loss: Loss) -> str | None:
     """Return the hash of the user's source files that a loss comes from, as they are now."""
     return _source([loss.objective, loss.validation_objective, *loss.options.code])
 

@@ -71,7 +71,7 @@ def reads_margins(objective: Callable[..., Any]) -> bool:
     return getattr(function, "needs_margin", False)
 
 
-def refuse_unsound(objective: Callable[..., Any], path: str, is_by_response: bool) -> None:
+def try_objective(objective: Callable[..., Any], path: str, is_by_response: bool) -> None:
     """Raise ValueError where an objective fails on 3 pairs; by response: or on a half of each."""
     import torch  # here, since planning a sweep of trees needs none
 

@@ -1,4 +1,4 @@
-"""The refusal of code that a data file asks for and that no config file names."""
+"""Code that a stored spec names is run only if a config file here names it, too."""
 
 import functools
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 
 from rmsweep import paths
-from rmsweep.config.losses import source_of
+from rmsweep.config.losses import source_hash_of
 from rmsweep.config.spec import RunSpec
 
 GROUPS_WITH_CODE = ("loss", "launcher", "sweeps")  # whose files name code
 
 
-def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
+def require_trusted_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
     """Raise ValueError for a loss whose code no config file names, or whose source has changed."""
     loss = spec.loss
     for code in (loss.objective, loss.validation_objective, *loss.options.code):
@@ -23,7 +23,7 @@ def require_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
                 f"loss={loss.name} runs {code.get('_target_')!r}, which a data file names and no "
                 "config file here: if it is your own, give the --config-dir of its yaml"
             )
-    if loss.source_sha256 != source_of(loss):
+    if loss.source_sha256 != source_hash_of(loss):
         raise ValueError(
             f"the source of loss={loss.name} has changed since; launch the sweep itself again"
         )

@@ -3,7 +3,7 @@
 Metrics take one block of test prompts and several runs at once, predicted (runs, prompts, M) and
 golden (prompts, M), both finite, and return float64. A run's numbers do not depend on the runs
 beside it. Ties are exact equality of the predicted rewards.
-Metrics that take `orders` sort once between them: those of `descending_orders`.
+Pass `descending_orders(predicted)` as `orders` to several metrics to sort once.
 """
 
 from collections.abc import Sequence
@@ -38,13 +38,13 @@ def best_of_n(
 
     predicted: (runs, prompts, M). golden: (prompts, M). Tied predictions share their ranks' weights
     equally, as if ties were broken at random. Returns (runs, prompts, len(ns)) in golden's unit.
-    n = 1 is the mean golden reward (base); golden as predicted gives the oracle.
+    n = 1 is the mean golden reward (base); golden[None] as predicted gives the oracle.
     """
     _check(predicted, golden)
     weights = rank_weights(golden.shape[1], ns).T
     expected = np.empty((*predicted.shape[:2], len(ns)))
-    for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
-        expected[run] = _tie_means(np.take_along_axis(golden, order, axis=1), ties) @ weights
+    for run, (order, starts) in enumerate(orders or map(_descending, predicted)):
+        expected[run] = _tie_means(np.take_along_axis(golden, order, axis=1), starts) @ weights
     return expected
 
 
@@ -57,13 +57,13 @@ def spearman_within_prompt(
     where predicted or golden is constant within the prompt, since there is nothing to order.
     """
     _check(predicted, golden)
-    order, ties = _descending(golden)
+    order, starts = _descending(golden)
     golden_ranks = np.empty(golden.shape)
-    np.put_along_axis(golden_ranks, order, _centred_ranks(order.shape, ties), axis=1)
+    np.put_along_axis(golden_ranks, order, _centred_ranks(order.shape, starts), axis=1)
     golden_square = (golden_ranks**2).sum(axis=1)
     correlation = np.full(predicted.shape[:2], np.nan)
-    for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
-        ranks = _centred_ranks(order.shape, ties)
+    for run, (order, starts) in enumerate(orders or map(_descending, predicted)):
+        ranks = _centred_ranks(order.shape, starts)
         product = (ranks * np.take_along_axis(golden_ranks, order, axis=1)).sum(axis=1)
         scale = np.sqrt((ranks**2).sum(axis=1) * golden_square)
         np.divide(product, scale, out=correlation[run], where=scale > 0)
@@ -81,15 +81,17 @@ def pairwise_accuracy_within_prompt(
     """
     _check(predicted, golden)
     m = golden.shape[1]
-    order, ties = _descending(golden)
+    order, starts = _descending(golden)
     ranks = np.empty(golden.shape, dtype=np.int64)  # 0 the best, equal where golden rewards are
-    np.put_along_axis(ranks, order, _groups(order.shape, ties), axis=1)
+    np.put_along_axis(ranks, order, _groups(order.shape, starts), axis=1)
     n_pairs = _inversions(m - 1 - np.take_along_axis(ranks, order, axis=1))
     ranked, n_right = np.empty(predicted.shape, np.int32), {}
-    for run, (order, ties) in enumerate(orders or map(_descending, predicted)):
+    for run, (order, starts) in enumerate(orders or map(_descending, predicted)):
         ranked[run] = np.take_along_axis(ranks, order, axis=1)
-        if ties.size < order.size:
-            groups = m * _groups(order.shape, ties)  # a tie is no inversion where its ranks ascend
+        if starts.size < order.size:
+            groups = m * _groups(
+                order.shape, starts
+            )  # a tie is no inversion where its ranks ascend
             n_right[run] = _inversions(np.sort(groups + m - 1 - ranked[run], axis=1) % m)
             ranked[run] = np.sort(groups + ranked[run], axis=1) % m
     n_wrong = _inversions(ranked.reshape(-1, m)).reshape(ranked.shape[:2])
@@ -144,12 +146,15 @@ def _check(predicted: np.ndarray, golden: np.ndarray) -> None:
 
 
 def descending_orders(predicted: np.ndarray) -> Orders:
-    """Sort each run's predicted rewards (runs, prompts, M): its order and where ties start."""
+    """Return for each run's rewards (runs, prompts, M) what `_descending` says of them."""
     return [_descending(rewards) for rewards in predicted]
 
 
 def _descending(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order (prompts, M) of each row, best first, and where ties start, flat."""
+    """Return the order (prompts, M) of each row, best first, and where groups of ties start.
+
+    The starts are positions in the flat order; a value that equals no other is a group of its own.
+    """
     order = np.argsort(-rewards, axis=1)
     ranked = np.take_along_axis(rewards, order, axis=1)
     is_start = np.ones(ranked.shape, dtype=bool)
@@ -157,12 +162,12 @@ def _descending(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, np.flatnonzero(is_start)
 
 
-def _tie_means(ranked: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _tie_means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Replace each value (prompts, M), in predicted order, by the mean of its group of ties."""
-    if starts.size == ranked.size:  # no ties
-        return ranked
-    sizes = np.diff(starts, append=ranked.size)
-    return np.repeat(np.add.reduceat(ranked.ravel(), starts) / sizes, sizes).reshape(ranked.shape)
+    if starts.size == values.size:  # no ties
+        return values
+    sizes = np.diff(starts, append=values.size)
+    return np.repeat(np.add.reduceat(values.ravel(), starts) / sizes, sizes).reshape(values.shape)
 
 
 def _centred_ranks(shape: tuple[int, int], starts: np.ndarray) -> np.ndarray:

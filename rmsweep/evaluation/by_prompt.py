@@ -6,7 +6,7 @@ import numpy as np
 
 from rmsweep.cache.layout import Cache
 from rmsweep.config.spec import RunSpec
-from rmsweep.evaluation import best_of_n as bon
+from rmsweep.evaluation import best_of_n as metrics
 from rmsweep.evaluation.risks import risks_by_prompt
 
 N_GROUPS = 10  # of a prompt's pairs by distance
@@ -21,40 +21,38 @@ class MetricsByPrompt:
 
     def __init__(self, specs: list[RunSpec], cache: Cache, reward_scale: float):
         self.specs, self.golden, self.reward_scale = specs, cache.test_golden, reward_scale
-        m, prompts, shape = (
-            cache.test_responses,
-            cache.test_prompts,
-            (len(specs), cache.test_prompts),
-        )
-        self.n = specs[0].evaluation.n or m
+        m, prompts = cache.test_responses, cache.test_prompts
+        shape = (len(specs), prompts)
+        self.n = specs[0].evaluation.n or m  # the runs of a pack have one evaluation
         self.ns = sorted({1, self.n, m} | {2**i for i in range(m.bit_length())})
         self.best_of_n = np.empty((*shape, len(self.ns)))  # golden reward of the response picked
         self.oracle = np.empty((prompts, len(self.ns)))  # the same where golden rewards pick
-        self.spearman, self.accuracy = np.empty(shape), np.empty(shape)
+        self.spearman, self.pairwise_accuracy = np.empty(shape), np.empty(shape)
         self.risks = np.empty((*shape, 2))  # truncated KL risk, margin error
         self.distance = np.empty((prompts, N_GROUPS))  # of pairs, nearest first
         self.accuracy_by_distance = np.empty((*shape, N_GROUPS))
 
     def fill(self, prompts: slice, predicted: np.ndarray, x: np.ndarray | None) -> None:
-        """Fill in a block: predicted (runs, rows), and x (prompts, M, D) if it is wanted."""
+        """Fill in a block: predicted (runs, responses), and x (prompts, M, D) if it is wanted."""
         golden = self.golden[prompts]
         predicted = predicted.reshape(len(self.specs), *golden.shape)
-        orders = bon.descending_orders(predicted)
-        self.best_of_n[:, prompts] = bon.best_of_n(predicted, golden, self.ns, orders)
-        self.spearman[:, prompts] = bon.spearman_within_prompt(predicted, golden, orders)
-        self.accuracy[:, prompts] = bon.pairwise_accuracy_within_prompt(predicted, golden, orders)
+        orders = metrics.descending_orders(predicted)
+        self.best_of_n[:, prompts] = metrics.best_of_n(predicted, golden, self.ns, orders)
+        self.spearman[:, prompts] = metrics.spearman_within_prompt(predicted, golden, orders)
+        accuracy = metrics.pairwise_accuracy_within_prompt(predicted, golden, orders)
+        self.pairwise_accuracy[:, prompts] = accuracy
         for i, spec in enumerate(self.specs):
             scaled = golden / self.reward_scale
             self.risks[i, prompts] = risks_by_prompt(predicted[i], scaled, spec.annotation)
-        self.oracle[prompts] = bon.best_of_n(golden[None], golden, self.ns)[0]
+        self.oracle[prompts] = metrics.best_of_n(golden[None], golden, self.ns)[0]
         if x is not None:
             self.distance[prompts], self.accuracy_by_distance[:, prompts] = (
-                bon.accuracies_by_distance(predicted, golden, x, N_GROUPS)
+                metrics.accuracies_by_distance(predicted, golden, x, N_GROUPS)
             )
 
-    def row(self, i: int) -> dict[str, Any]:
-        """Return the columns of run i, once every block is filled in."""
-        by_n, spearman, accuracy = self.best_of_n[i], self.spearman[i], self.accuracy[i]
+    def columns_of_run(self, i: int) -> dict[str, Any]:
+        """Return the columns of run i that every filled block goes into."""
+        by_n, spearman, accuracy = self.best_of_n[i], self.spearman[i], self.pairwise_accuracy[i]
         at_n, base = by_n[:, self.ns.index(self.n)], by_n[:, self.ns.index(1)]
         oracle = self.oracle[:, self.ns.index(self.n)]
         improvement, headroom = at_n - base, oracle - base

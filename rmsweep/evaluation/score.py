@@ -1,4 +1,4 @@
-"""Metrics of fitted reward models, in one pass over the blocks of what they are tested on."""
+"""Fitted reward models are scored: Best-of-N and more on the test split, then labelled pairs."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -24,15 +24,19 @@ GPU_BLOCKS_AHEAD = 4  # a read takes longer than a GPU takes for a block
 def score_runs(
     runs: list[FittedRun], inputs: Inputs, place: Place
 ) -> list[tuple[FittedRun, dict[str, Any]]]:
-    """Return each run with its metrics; the bytes of a test file are read once."""
+    """Return each run with its Best-of-N, rank and labelled-pair metrics, as its row has them.
+
+    The bytes of a test file are read once. ValueError if a run predicts nan.
+    """
     models = predict.stack_models(runs)
     metrics: list[dict[str, Any]] = [{} for _ in runs]
     if inputs.scored is not None:
         specs = [run.item.spec for run in runs]
+        # Without golden rewards in training there is no simulated annotator, whom the scale is for
         scale = 1.0 if inputs.golden is None else reward_scale(specs[0], inputs.golden)
         by_prompt = MetricsByPrompt(specs, inputs.scored, scale)
         _score_test_split(by_prompt, models, inputs.scored, place)
-        metrics = [by_prompt.row(i) for i in range(len(runs))]
+        metrics = [by_prompt.columns_of_run(i) for i in range(len(runs))]
     if inputs.judged:
         margins = [predicted_margins(models, judged, place) for judged in inputs.judged]
         for i, run in enumerate(runs):
@@ -45,8 +49,8 @@ def _score_test_split(
     metrics: MetricsByPrompt, models: predict.StackedModels, cache: Cache, place: Place
 ) -> None:
     """Predict block by block and fill in the metrics, while a GPU goes on with the next blocks."""
-    n_waiting = 0 if place.device == "cpu" else 2 * place.threads
-    is_by_distance = models.spec.evaluation.diagnostics
+    most_waiting = 0 if place.device == "cpu" else 2 * place.threads  # a CPU has no idle time
+    keeps_embeddings = models.spec.evaluation.diagnostics
 
     def measure(prompts: slice, rewards: Array, x: Array | None) -> None:
         predicted = predict.finish_prediction(rewards, models)
@@ -56,8 +60,8 @@ def _score_test_split(
         waiting: deque[Future[None]] = deque()
         for prompts, x in _read_ahead(cache, place):
             rewards = predict.start_prediction(models, x.reshape(-1, cache.dim), place)
-            waiting.append(pool.submit(measure, prompts, rewards, x if is_by_distance else None))
-            while len(waiting) > n_waiting:
+            waiting.append(pool.submit(measure, prompts, rewards, x if keeps_embeddings else None))
+            while len(waiting) > most_waiting:
                 waiting.popleft().result()
         for block in waiting:
             block.result()

@@ -37,23 +37,26 @@ def run_packs(
     *,
     listens: bool = False,
 ) -> None:
-    """Run every pack and call finished(Outcome) as each ends; LaunchError if some could not.
+    """Run every pack, and call finished(Outcome) as each ends.
 
     On a GPU the MLPs run in this process, one pack after the other, while all else runs in a pool
-    on the CPU. listens: end early, with what is fitted written, when a signal asks for a stop.
+    on the CPU. listens: the workers, too, end early when a signal asks for a stop, with what is
+    fitted written; this process does if it listens. LaunchError at the first pack that could not be
+    run or written: the others are ended, and the rows that are written stay.
     """
-    on_gpu = [cost.device_of(pack[0], place.device) != "cpu" for pack in packs]
-    gpu_packs = [pack for pack, is_gpus in zip(packs, on_gpu, strict=True) if is_gpus]
-    cpu_packs = [pack for pack, is_gpus in zip(packs, on_gpu, strict=True) if not is_gpus]
-    # A GPU's process has the threads of all workers; beside a pool, those of the one it replaces
+    is_gpu_pack = [cost.device_of(pack[0], place.device) != "cpu" for pack in packs]
+    gpu_packs = [pack for pack, is_its in zip(packs, is_gpu_pack, strict=True) if is_its]
+    cpu_packs = [pack for pack, is_its in zip(packs, is_gpu_pack, strict=True) if not is_its]
+    # Alone, the GPU's process takes every worker's threads; beside a pool, one worker's, and the
+    # pool has one fewer
     gpu_threads = place.threads if cpu_packs else workers * place.threads
-    workers = max(1, workers - 1) if cpu_packs and gpu_packs else workers
-    on_the_gpu = dataclasses.replace(place, threads=min(gpu_threads, machine.cores()))
-    on_the_cpu = dataclasses.replace(place, device="cpu")
-    with _pool(workers, listens, folder) as pool:
-        pending = {pool.submit(_run_pack, pack, on_the_cpu, folder) for pack in cpu_packs}
+    pool_workers = max(1, workers - 1) if cpu_packs and gpu_packs else workers
+    gpu_place = dataclasses.replace(place, threads=min(gpu_threads, machine.cores()))
+    cpu_place = dataclasses.replace(place, device="cpu")
+    with _pool(pool_workers, listens, folder) as pool:
+        pending = {pool.submit(_run_pack, pack, cpu_place, folder) for pack in cpu_packs}
         for pack in gpu_packs:
-            finished(_run_pack(pack, on_the_gpu, folder))
+            finished(_run_pack(pack, gpu_place, folder))
             pending = _report_ended(pending, finished, timeout_s=0)
         while pending:
             pending = _report_ended(pending, finished, timeout_s=None)
@@ -64,7 +67,7 @@ def _pool(workers: int, listens: bool, folder: SweepFolder) -> Iterator[ProcessP
     """Yield a pool of workers; at an error they are killed, and no unfinished part is left."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(ENGINE)
-    pool = ProcessPoolExecutor(workers, context, _in_worker, (listens,))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (listens,))
     try:
         yield pool
     except BaseException:
@@ -118,7 +121,7 @@ def _run_pack(pack: list[Item], place: Place, folder: SweepFolder) -> object:
     raise LaunchError(f"{what}; the same command resumes")
 
 
-def _in_worker(listens: bool) -> None:
+def _start_worker(listens: bool) -> None:
     """Have this worker end when the launching process is gone, however it went."""
     if listens:
         signals.listen_for_stops()

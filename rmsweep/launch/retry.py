@@ -32,7 +32,7 @@ def retry_sweep(name: str, config_dirs: Sequence[str], *, waits: bool) -> finish
         if missing:
             launcher.require_trusted(config_dirs)
         for item in missing:
-            trusted_code.require_loss(item.spec, config_dirs)
+            trusted_code.require_trusted_loss(item.spec, config_dirs)
         launcher.release(folder)
         items = _with_shapes(name, missing, root)
         for part, tuned in launcher.retuned(folder, items):

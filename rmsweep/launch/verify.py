@@ -14,7 +14,7 @@ from rmsweep import machine, provenance
 from rmsweep.cache import inputs
 from rmsweep.config import launchers
 from rmsweep.config.launchers import Place
-from rmsweep.config.losses import source_of
+from rmsweep.config.losses import source_hash_of
 from rmsweep.config.spec import Item
 from rmsweep.launch import pool, reproduce
 from rmsweep.launch.packs import packs_of
@@ -96,7 +96,7 @@ def _runnable(
         spec = reproduce.recorded_spec(row)
         verdict.unlike += provenance.differences(row, machine.device(place.device))
         reproduce.overrides_of(row, spec, config_dirs)
-        if spec.loss.source_sha256 != source_of(spec.loss):
+        if spec.loss.source_sha256 != source_hash_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
         if spec.loss.options.reads_precision:
             machine.require_native(spec.precision, place.device)

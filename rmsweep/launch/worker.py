@@ -98,7 +98,7 @@ def _open(item: Item, place: Place) -> Inputs:
     inputs = open_inputs(item.spec, place.cache_root)
     if item.key != item.spec.key(inputs.fingerprint):
         raise ValueError("the embeddings' files changed after the launch; launch again")
-    if item.spec.loss.source_sha256 != losses.source_of(item.spec.loss):
+    if item.spec.loss.source_sha256 != losses.source_hash_of(item.spec.loss):
         raise ValueError("the objective's source file changed after the launch; launch again")
     return inputs
 

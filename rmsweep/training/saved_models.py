@@ -107,7 +107,7 @@ def load_model(name: str, key: str, config_dirs: Sequence[str] = ()) -> SavedMod
             "again"
         )
     if spec.loss.options.code:
-        trusted_code.require_loss(spec, config_dirs)
+        trusted_code.require_trusted_loss(spec, config_dirs)
     with _refusing_damage(path):
         return _read(path, about, spec)
 

@@ -179,4 +179,4 @@ def test_ones_own_loss_is_retried_verified_and_reproduced(here, tiny, capsys):
     targets.source_sha256.cache_clear()
     (item,) = sweep_record.wanted_items(SweepFolder.named("honest"), {key}).values()
     with pytest.raises(ValueError, match="the source of loss=mine has changed"):
-        trusted_code.require_loss(item.spec, ["own"])
+        trusted_code.require_trusted_loss(item.spec, ["own"])

@@ -60,7 +60,7 @@ def describe_cache(folder: Path, name: str) -> dict[str, Any]:
         "kind": "golden",
         "fingerprint": fingerprint(*files) if is_whole else None,
         "splits": splits,
-        "cautions": cautions.of_golden(splits),
+        "cautions": cautions.golden_cautions(splits),
     }
 
 
@@ -110,7 +110,7 @@ def _describe_pairs(folder: Path, name: str) -> dict[str, Any]:
         "embeddings": described,
         "texts": _texts(pairs.table),
     }
-    return report | {"cautions": cautions.of_pairs(report)}
+    return report | {"cautions": cautions.pair_cautions(report)}
 
 
 def _pair_stems(folder: Path, stems: str) -> tuple[str, str]:

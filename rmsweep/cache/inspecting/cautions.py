@@ -12,7 +12,7 @@ LONGER = (0.35, 0.65)
 FEW_PAIRS = 30
 
 
-def of_golden(splits: Mapping[str, Any]) -> list[str]:
+def golden_cautions(splits: Mapping[str, Any]) -> list[str]:
     """Return cautions on a cache with golden rewards, a sentence each; splits: their statistics."""
     missing = [split for split in ("train", "test") if split not in splits]
     told = [f"no {split} split: a sweep needs train and test" for split in missing]
@@ -92,7 +92,7 @@ def _of_both(train: Mapping[str, Any], test: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def of_pairs(report: Mapping[str, Any]) -> list[str]:
+def pair_cautions(report: Mapping[str, Any]) -> list[str]:
     """Return cautions on labelled pairs, a sentence each."""
     statistics, texts = report["embeddings"], report["texts"]
     told = _of_embeddings(statistics) + _of_texts(report["built"])

@@ -9,7 +9,7 @@ import torch
 from helpers.batches import OBJECTIVES, batch_of
 
 from rmsweep.config import losses
-from rmsweep.config.targets import import_objective, options_of, refuse_unsound
+from rmsweep.config.targets import import_objective, options_of, try_objective
 from rmsweep.objectives.boosted_bradley_terry import boosted_bradley_terry
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
@@ -213,4 +213,4 @@ def test_one_option_written_twice_is_one_run():
 )
 def test_an_objective_that_cannot_work_is_refused(objective, words):
     with pytest.raises(ValueError, match=words):
-        refuse_unsound(objective, "loss.objective", is_by_response=False)
+        try_objective(objective, "loss.objective", is_by_response=False)
