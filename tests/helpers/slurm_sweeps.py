@@ -1,8 +1,9 @@
 """What the sweeps on a real Slurm are made of: two losses of a user's own, and tiny data."""
 
-LOSSES = '''
-"""A loss that takes its time, more while a file says so, and one that fails while a file does."""
+LOSSES = '''\
+"""A loss that a file holds up in tasks of Slurm, and one that fails while a file says so."""
 
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rmsweep.objectives.bradley_terry import bradley_terry
 
 def slow(batch, state):
     time.sleep(0.02)
-    while Path("wait").exists():
+    while Path("wait").exists() and "SLURM_JOB_ID" in os.environ:
         time.sleep(0.1)
     return bradley_terry(batch, state)
 
@@ -21,6 +22,7 @@ def failing(batch, state):
         raise RuntimeError("this objective is broken")
     return bradley_terry(batch, state)
 '''
+BROKEN_LINE = 1 + LOSSES.partition("raise")[0].count("\n")
 YAML = "label: {0}\nobjective: {{_target_: my_losses.{0}, _partial_: true}}\n"
 YAML += "reward_model: mlp\nhidden: [16]\n"
 SHAPE = {"train_prompts": 60, "train_responses": 3, "test_prompts": 20, "test_responses": 6}

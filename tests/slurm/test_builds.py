@@ -15,8 +15,11 @@ SLURM += ["launcher.time_min=5"]
 
 
 @pytest.fixture
-def build(tmp_path):
-    """build(out, more arguments, status=0): of 8 prompts with 3 responses; what it printed."""
+def build(tmp_path, inside):
+    """Return build(out, *more, status=0), of 8 prompts with 3 responses; what it prints.
+
+    One that is refused is asked for in this process: each start of a build takes seconds.
+    """
     tiny_models.make(tmp_path / "scorer", "GPT2", "ForSequenceClassification", 1, num_labels=1)
     tiny_models.make(tmp_path / "backbone", "Llama", "Model", 2)
     rows = [{"prompt": f"Question {i}?", "response": f"answer {k}"} for i in range(8)
@@ -27,8 +30,12 @@ def build(tmp_path):
     given += ["--part-responses", "6"]
 
     def call(out, *more, status=0):
+        command = ["cache", "build", *given, "--out", out, *more]
+        if status:
+            said = inside(*command, status=status)
+            return said.stdout + said.stderr
         done = subprocess.run(
-            [RMSWEEP, "cache", "build", *given, "--out", out, *more],
+            [RMSWEEP, *command],
             cwd=tmp_path, capture_output=True, text=True, timeout=600,
             env=os.environ | {"OMP_NUM_THREADS": "1"},  # as many as a task has cores
         )  # fmt: skip

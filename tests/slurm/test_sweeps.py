@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.commands import RMSWEEP
 from helpers.datasets import assert_same, dataset
-from helpers.slurm_sweeps import BASE, LOSSES, SLURM, YAML
+from helpers.slurm_sweeps import BASE, BROKEN_LINE, LOSSES, SLURM, YAML
 
 from rmsweep.launch.slurm import arrays
 from rmsweep.paths import SweepFolder
@@ -30,10 +30,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def call(folder):
-    """call(arguments...): the command's output; expects an exit status."""
+def call(folder, inside):
+    """Return call(*arguments, status=0, error=False), which runs the command; what it prints.
+
+    `status` is asked in this process: each start of a command takes seconds.
+    """
 
     def call(*arguments, status=0, error=False):
+        if arguments[0] == "status":
+            return inside(*arguments, status=status).stdout
         done = subprocess.run(
             [RMSWEEP, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120
         )
@@ -98,8 +103,9 @@ def test_submit_status_done(launch, call, cluster, folder, ends):
     assert "arrays: 1, tasks: 4, packs: 12" in planned, planned
     (job,) = launch()
     cluster.wait_until(lambda: n_done(folder))
+    (folder / "wait").touch()  # so that runs are left to be seen
     report = fresh_status(call, folder)
-    while not report["runs"]["running"]:  # accounting lags, or each task has just done its last
+    while not report["runs"]["running"]:  # accounting lags
         report = fresh_status(call, folder)
     runs = report["runs"]
     assert "RUNNING" in report["jobs"] and runs["missing"] == runs["failed"] == 0, report
@@ -108,6 +114,7 @@ def test_submit_status_done(launch, call, cluster, folder, ends):
     assert sum(report["jobs"].values()) == 4
     again = call("run", "-m", "--config-dir", "own", *SWEEP, *SLURM)
     assert "runs are in jobs that are queued or running" in again and "submitted" not in again
+    (folder / "wait").unlink()
     ends()
     script = (folder / f"outputs/small/jobs/submitit/{job}_submission.sh").read_text()
     header = [line for line in script.splitlines() if line.startswith("#SBATCH")]
@@ -258,7 +265,7 @@ def test_one_loss_raises(cluster, folder, call):
     report = json.loads(call("status", "some", "--json", status=1))
     assert report["runs"]["done"] == report["runs"]["failed"] == 2, report
     (failure,) = report["failures"]
-    assert failure["n"] == 2 and "my_losses.py:17 in failing" in failure["at"], failure
+    assert failure["n"] == 2 and f"my_losses.py:{BROKEN_LINE} in failing" in failure["at"], failure
     one = call("status", "some", "--key", failure["key"], status=1)
     assert "raise RuntimeError" in one and "log, the last" in one
     (folder / "broken").unlink()
