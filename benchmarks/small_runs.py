@@ -86,7 +86,7 @@ def main() -> None:
                 top = statistics.median(tops)
                 print(f"  {packs[0].flop / seconds / top:.0%} of the peak of its shape, ", end="")
                 print(f"{top / 1e12:.2f} Tflop/s; {statistics.mean(packs[0].epochs):.1f} epochs")
-        with mock.patch.object(worker, "_runs_between_stops", lambda items, place: len(items)):
+        with mock.patch.object(worker, "runs_between_stops", lambda items, place: len(items)):
             for size in map(int, args.together.split(",")):
                 with mock.patch.object(Mlps, "n_together", lambda *_, size=size: size):
                     seconds = statistics.median(pack_of().seconds(clock) for _ in range(args.packs))

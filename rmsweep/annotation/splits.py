@@ -25,9 +25,10 @@ class Split:
 def split_by_pairs(
     pairs: np.ndarray, n_validation: int, batch_pairs: int, split_rng: Rng, batch_rng: Rng
 ) -> Split:
-    """Hold out some of the pairs (quantity, 2); the batches of an epoch partition the rest.
+    """Hold out some of the pairs; the batches of an epoch partition the rest, the last is short.
 
-    A swapped copy of a pair is the same Bradley-Terry term and is not computed.
+    pairs: (quantity, 2) int64, chosen first. A swapped copy of a pair is the same Bradley-Terry
+    term and is not computed.
     """
     shuffled = pairs[split_rng.permutation(len(pairs))]
     return _partitioned(shuffled[n_validation:], shuffled[:n_validation], batch_pairs, batch_rng)

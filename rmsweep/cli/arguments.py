@@ -26,7 +26,7 @@ def add_command(
     texts: its description and epilog, whose lines are kept where there is an epilog or a paragraph.
     """
     command: argparse.ArgumentParser = commands.add_parser(name, help=help, **texts)
-    if "epilog" in texts or "\n\n" in texts.get("description", ""):
+    if "epilog" in texts or "\n\n" in (texts.get("description") or ""):
         command.formatter_class = argparse.RawDescriptionHelpFormatter
     command.set_defaults(call=call)
     return command

@@ -60,12 +60,14 @@ def launch_and_print(overrides: list[str], config_dirs: list[str], limit: int | 
 
 
 def _run_one(flags: list[str], overrides: list[str], config_dirs: list[str]) -> int:
-    overrides = [*overrides, compose.search_path(config_dirs)]
-    if flags:
-        config = _through_hydra([*flags, *overrides])
+    if any("hydra.mode=" in override for override in overrides):
+        raise ValueError("hydra.mode is not for rmsweep; a sweep is `rmsweep run -m ...`")
+    path = compose.search_path(config_dirs)
+    if flags or any(override.lstrip("+~").startswith("hydra") for override in overrides):
+        config = _through_hydra([*flags, *overrides, path])
     else:  # Hydra's application would compose everything twice
         with compose.hydra_at_conf():
-            config = compose.compose_one(overrides)
+            config = compose.compose_one([*overrides, path])
     if config is None:
         return 0
 

@@ -35,16 +35,16 @@ def _print_row(row: pd.Series) -> None:
     if row["subset"] is not None:
         _print_subsets(row)
     names = [name for name in (*schema.SCALARS, *schema.JUDGED) if not pd.isna(row[name])]
-    fields = {name: f"{row[name]:.4f}" for name in names}
+    lines = [(name, f"{row[name]:.4f}") for name in names]
     if not pd.isna(row["epochs"]):
-        fields["epochs"] = f"{row['epochs']:g}"
+        lines.append(("epochs", f"{row['epochs']:g}"))
     if isinstance(row["objective_counts"], str):
-        fields["objective_counts"] = row["objective_counts"]
+        lines.append(("objective_counts", row["objective_counts"]))
     if row["subset"] is not None:
         for section, subsets in rewardbench_subsets.missing_subsets(row["subset"]).items():
-            fields[section] = f"without {', '.join(subsets)}, which are not here"
-    fields["key"] = f"{row.name}  (row in {SweepFolder.named('single')})"
-    for name, text in fields.items():
+            lines.append((section, f"without {', '.join(subsets)}, which are not here"))
+    lines.append(("key", f"{row.name}  (row in {SweepFolder.named('single')})"))
+    for name, text in lines:
         say(f"{name:>20}  {text}")
 
 

@@ -1,6 +1,7 @@
 """What is printed of a launch: what it would do, how it ended, and what W&B was told."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -9,13 +10,17 @@ from rmsweep.cache import inputs
 from rmsweep.config.loggers import Wandb
 from rmsweep.launch.finish import Launched, RunsEnded
 from rmsweep.launch.progress import say
-from rmsweep.launch.run_sweep import SweepRequest, plan_launch, values_by_field
+
+if TYPE_CHECKING:  # it loads Hydra, which `rmsweep retry` does without
+    from rmsweep.launch.run_sweep import SweepRequest
 
 OUT = Console(highlight=False)
 
 
-def print_plan(request: SweepRequest, limit: int | None) -> None:
+def print_plan(request: "SweepRequest", limit: int | None) -> None:
     """Print runs by axis, done and missing, then packs and hours, as the launcher plans them."""
+    from rmsweep.launch.run_sweep import plan_launch, values_by_field
+
     specs = request.specs[:limit]
     print(f"sweep {request.axes.name}: {len(specs)} runs")
     table = Table("field", "values (runs)")

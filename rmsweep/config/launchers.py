@@ -77,7 +77,11 @@ OURS = frozenset(
 
 
 def local_of(values: dict[str, Any], device: str | None) -> tuple[Local, str]:
-    """Return the fields of launcher=local, its nulls decided, and the device that MLPs run on."""
+    """Return the fields of launcher=local, its nulls decided, and the device that MLPs run on.
+
+    device: as configured; null takes what this machine has. ValueError names a wrong field;
+    workers x threads may not exceed the cores.
+    """
     device = machine.device(device)
     cores = machine.cores()
     threads = values.get("threads") or 1

@@ -59,7 +59,10 @@ def _class_of(part: str) -> Any:
 
 
 def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
-    """Return the spec of a canonical JSON text and the two fields that are no part of it."""
+    """Return the spec that has a canonical JSON text, and the two fields that are no part of it.
+
+    Raises whatever a text that is no such JSON makes it raise; sweep_record.stored_spec tells it.
+    """
     values = json.loads(text)
     kind = reward_models.kind_of(values["loss"]["reward_model"])
     values["loss"]["options"] = from_mapping(kind, _unset(kind) | values["loss"]["options"])

@@ -4,7 +4,7 @@ from rmsweep.annotation.pairing import PAIRINGS, SELECTIONS
 from rmsweep.annotation.preferences import LINKS
 from rmsweep.config import losses
 from rmsweep.config.columns import spec_columns
-from rmsweep.config.schema import Rule, require
+from rmsweep.config.schema import Rule, require_rules
 from rmsweep.config.spec import RunSpec
 from rmsweep.errors import nearest
 
@@ -60,13 +60,13 @@ def require_sound(spec: RunSpec) -> None:
         ("evaluation.held_out", e.held_out, "in (0, 1)", e.held_out is None or 0 < e.held_out < 1),
         ("evaluation.pairs", [], "file stems, or null for none", e.pairs != ()),
     ]
-    require(rules)
+    require_rules(rules)
     if not spec.loss.options.trains_in_epochs and t.protocol != "pairs":
         raise ValueError(
             f"training.protocol={t.protocol} is for MLPs (the public scripts have nothing else): "
             f"loss={spec.loss.name} needs training.protocol=pairs"
         )
-    require(losses.rules_of(spec.loss))
+    require_rules(losses.rules_of(spec.loss))
     require_golden(spec)
 
 

@@ -38,7 +38,7 @@ def _hints(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def require(rules: Iterable[Rule]) -> None:
+def require_rules(rules: Iterable[Rule]) -> None:
     """Raise ValueError for the first rule that does not hold."""
     for name, value, rule, holds in rules:
         if not holds:

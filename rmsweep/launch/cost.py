@@ -12,7 +12,7 @@ from rmsweep.config.spec import Item
 
 SIZES = ["loss.options", "training.max_epochs", "quantity", "dim", "test_responses"]
 MEASURED = ["loss.reward_model", *SIZES, "loss.ensemble", "device", "threads", "wall_s"]
-DESCRIPTION = ["loss.reward_model", "on", *SIZES]
+DESCRIBED = ["loss.reward_model", "on", *SIZES]
 ALIKE = ["kind", "size", "on", "dim", "quantity", "test_responses", "training.max_epochs"]
 RATE = {"cpu": 1e11, "cuda": 2e13}  # multiply-adds a second, before anything was measured
 
@@ -46,7 +46,7 @@ def estimated_seconds(
     alike = rows.groupby(ALIKE)["spent"].mean().to_dict()
     sums = rows.groupby(["kind", "on"])[["adds", "spent"]].sum()
     rate = (sums["adds"] / sums["spent"]).to_dict()
-    wanted = pd.DataFrame([_described(item, device) for item in items], columns=DESCRIPTION)
+    wanted = pd.DataFrame([_described(item, device) for item in items], columns=DESCRIBED)
     wanted = wanted.assign(adds=_arithmetic(wanted), **_kinds(wanted))
     seconds, n_alike = np.empty(len(items)), 0
     for i, row in enumerate(wanted.to_dict("records")):

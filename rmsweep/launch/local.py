@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch, which the pool imports while the sweep is planned
 
 @dataclass(frozen=True)
 class LocalLauncher:
-    """A launcher that does the runs itself, on this machine, before it returns."""
+    """A launcher that does the runs itself, here, before it returns; see `launchers.Launcher`."""
 
     fields: Local
     device: str

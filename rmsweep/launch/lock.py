@@ -67,7 +67,7 @@ def only_launch(
 
 def _record(path: Path, runs: bool) -> None:
     """Write this process's record, in place of a dead one's; FileExistsError for another's."""
-    mine = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
+    mine = {"pid": os.getpid(), "host": platform.node(), "started": start_of_process(os.getpid())}
     mine["since"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     before = _read(path)
     if before is not None:
@@ -125,7 +125,7 @@ def _is_dead(record: dict[str, Any]) -> bool:
     """Return whether it ran on this machine and is gone; its id may be another process's now."""
     if not is_here(record):
         return False
-    now, then = _started(record["pid"]), record["started"]
+    now, then = start_of_process(record["pid"]), record["started"]
     if None not in (now, then) and now != then:
         return True
     try:
@@ -135,7 +135,7 @@ def _is_dead(record: dict[str, Any]) -> bool:
     return False
 
 
-def _started(pid: int) -> str | None:
+def start_of_process(pid: int) -> str | None:
     """Return when a process started, in ticks since boot; None if unknown; "ended" of a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

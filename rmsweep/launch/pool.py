@@ -107,11 +107,11 @@ def _report_ended(
 
 def _run_pack(pack: list[Item], place: Place, folder: SweepFolder) -> object:
     """Run a pack; an error that ends it is raised as one that says how to go on."""
-    from threadpoolctl import threadpool_limits
-
-    from rmsweep.launch.worker import run_pack
-
     try:
+        from threadpoolctl import threadpool_limits
+
+        from rmsweep.launch.worker import run_pack
+
         with threadpool_limits(place.threads):
             return run_pack(pack, place, folder)
     except WriteFailed as error:

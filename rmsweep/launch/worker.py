@@ -50,7 +50,7 @@ def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
     torch.set_num_threads(place.threads)
     machine.keep_freed_memory()
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
-    n_together = 1 if place.device == "cpu" else len(items)  # between calls a stop is heard
+    n_together = runs_between_stops(items, place)
     opened = functools.cache(lambda: _open(items[0], place))
     while remaining and not signals.stop_asked():
         started = time.perf_counter()
@@ -77,6 +77,11 @@ def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
         outcome.score_s += spent_s - fit_s
     outcome.wall_s = time.perf_counter() - began
     return outcome
+
+
+def runs_between_stops(items: list[Item], place: Place) -> int:
+    """Return how many runs are fitted before a stop is heard: one on a CPU, on a GPU a pack."""
+    return 1 if place.device == "cpu" else len(items)
 
 
 def _write(

@@ -23,7 +23,7 @@ from rmsweep.tracking import wandb_client
 from rmsweep.tracking.wandb_client import MirroredRun
 
 LEFT_OUT = {"traceback", "canonical", "loss.options"}  # of tables: long
-METRICS = (*schema.SCALARS, *schema.JUDGED)
+SENT_METRICS = (*schema.SCALARS, *schema.JUDGED)
 
 
 def mirror(name: str, logger: Wandb, keys: Collection[str] | None = None) -> str:
@@ -70,7 +70,7 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     published = claims.published_claims()
     done, _ = sweep_record.load_sweeps([name], claims.claim_columns(published))
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
-    means = {f"mean_{m}": rows[m].mean() for m in METRICS if rows[m].notna().any()}
+    means = {f"mean_{m}": rows[m].mean() for m in SENT_METRICS if rows[m].notna().any()}
     images = _figures(name)
     tables = {"rows": _scalars(rows), "claims": verdicts.verdict_table(done, published)}
     config = {"sweep": name}
@@ -92,7 +92,7 @@ def _figures(name: str) -> dict[str, Path]:
 def _run(name: str, row: dict[str, Any]) -> MirroredRun:
     """One run: its spec, its metrics, and where they were recorded its losses by epoch."""
     config = {field: _value(row[field]) for field in columns.column_types()}
-    metrics = {metric: _value(row[metric]) for metric in (*METRICS, "epochs", "wall_s")}
+    metrics = {metric: _value(row[metric]) for metric in (*SENT_METRICS, "epochs", "wall_s")}
     curves = [row[curve] for curve in schema.CURVES]
     by_epoch = [] if any(curve is None for curve in curves) else zip(*curves, strict=True)
     history = [

@@ -9,7 +9,7 @@ EMBEDDINGS_SHARE = 0.25  # of a GPU's free memory that a cache's training embedd
 CHUNK_ROWS = 16_384  # responses copied at a time
 DTYPE_BY_BYTES = {2: torch.float16, 4: torch.float32}  # by bytes of a value
 
-_resident: dict[tuple[str, str], torch.Tensor] = {}  # of the cache that this process met last
+resident: dict[tuple[str, str], torch.Tensor] = {}  # of the cache that this process met last
 
 
 def embeddings_on_gpu(
@@ -21,11 +21,11 @@ def embeddings_on_gpu(
     or where a copy would leave the runs too little memory.
     """
     key = (fingerprint, device)
-    if key in _resident:
-        return _resident[key]
+    if key in resident:
+        return resident[key]
     if n_wanted < len(embeddings):
         return embeddings
-    _resident.clear()  # before the memory is asked for
+    resident.clear()  # before the memory is asked for
     if embeddings.nbytes > EMBEDDINGS_SHARE * machine.free_bytes(device):
         return embeddings
     dtype = DTYPE_BY_BYTES[embeddings.dtype.itemsize]
@@ -33,5 +33,5 @@ def embeddings_on_gpu(
     for first in range(0, len(embeddings), CHUNK_ROWS):
         chunk = np.array(embeddings[first : first + CHUNK_ROWS])  # torch warns of a read-only one
         copied[first : first + CHUNK_ROWS] = torch.from_numpy(chunk)
-    _resident[key] = copied
+    resident[key] = copied
     return copied

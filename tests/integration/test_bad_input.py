@@ -156,6 +156,11 @@ def test_overrides(refused, kind, multirun):
     refused(["run", *multirun, *overrides.split()], *words)
 
 
+def test_one_run_is_not_several(refused):
+    refused(["run", "hydra.mode=MULTIRUN", "seed=1,2"], "hydra.mode", "rmsweep run -m")
+    refused(["run", "seed=1,2"], "seed=1,2", "--multirun")
+
+
 BAD_SLURM = {
     "precision not given": ("", "precision must be given", "precision=bf16"),
     "a device that is not the launcher's": ("precision=fp32 device=cuda", "device=cuda", "gpu"),

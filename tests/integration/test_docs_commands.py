@@ -109,7 +109,7 @@ def called(words):
 def planned(words):
     """The words of `rmsweep run ...`, as a sweep that is only planned; for speed of one seed.
 
-    What a sweep file sweeps of groups is cut to the first option: tests/unit/config composes all.
+    What a sweep file sweeps of groups is cut to the first option; test_compose.py looks at all.
     """
     words = [word for word in words if word not in ("-m", "--plan")]
     words = ["seed=0,1" if word == "..." else word for word in words]

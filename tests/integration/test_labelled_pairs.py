@@ -1,6 +1,7 @@
 """Labelled pairs: trained on, held out by prompt, judged by subset, section and distance."""
 
 import json
+import re
 import shlex
 
 import numpy as np
@@ -280,6 +281,16 @@ def test_splits_of_unequal_sizes_are_fitted_side_by_side(root):
     runs = fit_members(members, x, read, Place(None, "cpu", 1))
     assert [run.item.key for run in runs] == list("0123")
     assert all(run.error is None for run in runs)
+
+
+def test_a_section_that_lacks_subsets_says_its_accuracy_and_what_it_lacks(inside, root):
+    subsets = ["llmbar-natural", "llmbar-adver-manual"] * 20
+    write_pairs(root, "bench", 40, 1, prompts=np.arange(40) + 1000, subsets=subsets)
+    labels = [*LABELS, f"cache.root={root}", "precision=fp32", "evaluation.pairs=[bench]"]
+    said = inside("run", *labels).stdout
+    assert re.search(r"^ *section_chat_hard  0\.\d{4}$", said, re.M), said
+    assert re.search(r"^ *section_chat_hard  without .*, which are not here$", said, re.M), said
+    assert re.search(r"llmbar-natural .* 20 .*\[0\.\d{3}, \d\.\d{3}\]", said), said
 
 
 def test_labelled_runs_are_reproduced_and_verified(inside, root):

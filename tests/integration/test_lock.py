@@ -248,7 +248,7 @@ def test_the_lock_of_a_zombie_is_taken_over(tmp_path):
 def test_the_lock_of_a_living_process_is_left(tmp_path):
     write(tmp_path, pid=os.getppid())  # as an older rmsweep, which holds no flock, writes it
     assert_refused(tmp_path, f"process {os.getppid()} on {HOST}")
-    write(tmp_path, pid=os.getppid(), started=lock._started(os.getppid()))
+    write(tmp_path, pid=os.getppid(), started=lock.start_of_process(os.getppid()))
     assert_refused(tmp_path, f"process {os.getppid()} on {HOST}")
 
 
@@ -256,7 +256,7 @@ def test_a_process_whose_id_another_process_has_now_holds_nothing(tmp_path):
     write(tmp_path, pid=os.getppid(), started="1")
     assert holder(SweepFolder(tmp_path)) is None
     assert_taken(tmp_path)
-    write(tmp_path, pid=os.getpid(), started=lock._started(os.getpid()))
+    write(tmp_path, pid=os.getpid(), started=lock.start_of_process(os.getpid()))
     assert_taken(tmp_path)  # it could not be removed, and this process launches once more
 
 

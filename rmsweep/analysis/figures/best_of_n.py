@@ -12,7 +12,7 @@ from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
 from rmsweep.evaluation.best_of_n import kl_upper_bound
 
-BARS = f"{OVER_SEEDS[:-1]}; the test prompts are taken as given."
+BARS_OVER_SEEDS = f"{OVER_SEEDS[:-1]}; the test prompts are taken as given."
 ORACLE: Any = {"color": "black", "linestyle": (0, (4, 1)), "linewidth": 0.8}
 RANDOM: Any = {"color": "black", "linestyle": (0, (1, 2)), "linewidth": 0.8}
 
@@ -23,7 +23,7 @@ def best_of_n_curves(rows: pd.DataFrame, rng: np.random.Generator, variant: str)
     variant: "n" or "kl".
     """
     rows, held = shown_runs.at_reference(rows, shown_runs.REFERENCE)
-    shown_runs.require(rows, "runs with bon_golden_by_n", "bon_golden")
+    shown_runs.require_values(rows, "runs with bon_golden_by_n", "bon_golden")
     facets = shown_runs.facets(rows, [])
     cells = shown_runs.means_of_list(rows, [*facets, "loss"], "bon_golden_by_n", rng)
     labels = panels.loss_labels(rows)
@@ -44,7 +44,7 @@ def best_of_n_curves(rows: pd.DataFrame, rng: np.random.Generator, variant: str)
     x_label = "N" if variant == "n" else "√KL from the base LLM, √nats (upper bound)"
     panels.label_axes(figure, axes, x_label, "golden reward of the pick")
     limits = [Line2D([], [], label="oracle", **ORACLE), Line2D([], [], label="random", **RANDOM)]
-    footnote = shown_runs.footnote(rows, cells, held, BARS)
+    footnote = shown_runs.footnote(rows, cells, held, BARS_OVER_SEEDS)
     if runs["oracle_by_n"].isna().any():
         footnote.append("Some runs, of an earlier version, hold the oracle at the largest N only.")
     return panels.finish(figure, [*panels.loss_handles(labels), *limits], footnote)

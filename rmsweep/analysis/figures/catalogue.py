@@ -1,4 +1,4 @@
-"""The figures by name: the module whose function of that name draws it, and a line for --help."""
+"""The figures by name: the module that draws it, and a line for --help."""
 
 import importlib
 import inspect

@@ -73,7 +73,7 @@ def _shaded(rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: 
     if not fixed:
         shown_runs.require_two(rows, "quantity")
     rows = rows[rows["selection"].isin(selections)]
-    shown_runs.require(rows, f"runs with selection={' or '.join(selections)}", "selection")
+    shown_runs.require_values(rows, f"runs with selection={' or '.join(selections)}", "selection")
     shown_runs.require_two(rows, "pairing")
     rows, held = shown_runs.at_reference(rows, fixed)
     shown_runs.require_two(rows, "pairing")

@@ -36,7 +36,7 @@ def done(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["status"] == "done"] if "status" in rows else rows
 
 
-def require(rows: pd.DataFrame, what: str, field: str, at_least: int = 1) -> None:
+def require_values(rows: pd.DataFrame, what: str, field: str, at_least: int = 1) -> None:
     """Raise MissingData of `what` unless the done runs have so many values of a field."""
     if done(rows)[field].nunique() < at_least:
         raise MissingData(what)
@@ -44,7 +44,7 @@ def require(rows: pd.DataFrame, what: str, field: str, at_least: int = 1) -> Non
 
 def require_two(rows: pd.DataFrame, field: str) -> None:
     """Raise MissingData unless the done runs have two values of a field of TWO_VALUES."""
-    require(rows, f"runs with {TWO_VALUES[field]}", field, 2)
+    require_values(rows, f"runs with {TWO_VALUES[field]}", field, 2)
 
 
 def of_datasets(rows: pd.DataFrame, datasets: str) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-BARS = " ▁▂▃▄▅▆▇█"
+BLOCKS_BY_EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def caches_text(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -101,4 +101,4 @@ def _bars(split: Mapping[str, Any]) -> str:
     counts = split["rewards"]["histogram"]["counts"]
     pairs = [sum(counts[i : i + 2]) for i in range(0, len(counts), 2)]
     most = max(pairs)
-    return "".join(BARS[-(-8 * n // most)] for n in pairs)
+    return "".join(BLOCKS_BY_EIGHTHS[-(-8 * n // most)] for n in pairs)

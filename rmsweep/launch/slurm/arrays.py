@@ -17,7 +17,7 @@ from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.paths import LaunchFolder
 from rmsweep.results import parquet
 
-SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
+ARRAY_SCHEMA = pa.schema([("task", pa.int64()), ("pack", pa.int64()), ("key", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write_array(folder: LaunchFolder, array: JobArray) -> None:
     ]
     fields = vars(array) | {"place": vars(array.place)}
     del fields["tasks"]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=ARRAY_SCHEMA)
     table = table.replace_schema_metadata({"array": json.dumps(fields)})
     parquet.write_table(table, _path(folder, array.id))
 

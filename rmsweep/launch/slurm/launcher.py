@@ -27,7 +27,7 @@ USUAL_ARRAY_SIZE = 1001  # Slurm's default MaxArraySize
 
 @dataclass(frozen=True)
 class SlurmLauncher:
-    """A launcher whose runs are tasks on the nodes of a Slurm cluster."""
+    """A launcher whose runs are tasks on the nodes of a Slurm cluster; see `launchers.Launcher`."""
 
     fields: Slurm
     device: str

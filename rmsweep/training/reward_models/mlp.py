@@ -106,9 +106,10 @@ def _objectives(spec: RunSpec) -> tuple[Any, Any]:
     """Return the function that is minimised and the one that early stopping reads."""
     loss = spec.loss
     assert isinstance(loss.objective, dict)
-    objectives = (loss.objective, loss.validation_objective or loss.objective)
-    minimised, watched = (import_objective(objective, "loss.objective") for objective in objectives)
-    return minimised, watched
+    minimised = import_objective(loss.objective, "loss.objective")
+    if loss.validation_objective is None:
+        return minimised, import_objective(loss.objective, "loss.objective")
+    return minimised, import_objective(loss.validation_objective, "loss.validation_objective")
 
 
 def _widths(spec: RunSpec, dim: int) -> tuple[int, ...]:

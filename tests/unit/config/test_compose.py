@@ -1,6 +1,7 @@
 """Sweeps: fast expansion agrees with hydra.compose; zip, exclude, names, users' own groups."""
 
 import dataclasses
+import itertools
 import math
 import random
 
@@ -87,6 +88,21 @@ def test_a_sweep_file_has_as_many_runs_as_it_says(name):
     if axes.zipped or axes.exclude or counted < 100:
         counted = len({config.overrides for config in expand(axes, [])})
     assert counted == RUNS[name]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_value_of_a_sweep_file_makes_a_spec(name):
+    """Each option of a group has a file; each other value is parsed, beside the first options."""
+    axes = read_axes([f"sweeps={name}", "precision=fp32"], [])
+    groups = {field for field in axes.fields if (SHIPPED / "conf" / field).is_dir()}
+    for override in itertools.chain.from_iterable(axes.fields[group] for group in groups):
+        assert (SHIPPED / f"conf/{override.replace('=', '/')}.yaml").is_file(), override
+    n = max(len(values) for field, values in axes.fields.items() if field not in groups)
+    together = {field: [*values, *values[-1:] * n][:n] for field, values in axes.fields.items()}
+    fields = together | {group: axes.fields[group][:1] for group in groups}
+    zipped = [[field for field in fields if field not in groups]]
+    found = list(expand(dataclasses.replace(axes, fields=fields, zipped=zipped, exclude=[]), []))
+    assert len({spec_id(config.values, config.choices) for config in found}) == n
 
 
 def sampled(axes, seed):

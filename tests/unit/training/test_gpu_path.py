@@ -44,9 +44,9 @@ def gpu(monkeypatch):
     """A device of 8 GiB that holds nothing yet."""
     monkeypatch.setattr(machine, "free_bytes", lambda on: 8 * 2**30)
     monkeypatch.setattr(machine, "gpu", lambda on: None if on == "cpu" else "none")
-    gpu_embeddings._resident.clear()
+    gpu_embeddings.resident.clear()
     yield
-    gpu_embeddings._resident.clear()
+    gpu_embeddings.resident.clear()
 
 
 def gpu_rows(directory, items, root=None, threads=3):
@@ -72,7 +72,7 @@ def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, mo
     items = items_of([spec_of(*options, f"seed={seed}") for seed in range(4)])
     on_cpu = rows_of(tmp_path / "cpu", items)
     on_gpu = gpu_rows(tmp_path / "gpu", items)
-    assert list(gpu_embeddings._resident) == [(open_inputs(items[0].spec, None).fingerprint, GPU)]
+    assert list(gpu_embeddings.resident) == [(open_inputs(items[0].spec, None).fingerprint, GPU)]
     for spec_id, row in on_cpu.iterrows():
         assert_same_numbers(row, on_gpu.loc[spec_id])
         assert row["order_consistency"] == on_gpu.loc[spec_id, "order_consistency"]
@@ -88,7 +88,7 @@ def test_training_embeddings_are_copied_once_for_all_packs_of_a_cache():
         gpu_embeddings.embeddings_on_gpu(found, "one", GPU, 1) is held
     )  # there already, so read there
     other = gpu_embeddings.embeddings_on_gpu(found.astype(np.float32), "two", GPU, 8)
-    assert other.dtype == torch.float32 and list(gpu_embeddings._resident) == [("two", GPU)]
+    assert other.dtype == torch.float32 and list(gpu_embeddings.resident) == [("two", GPU)]
 
 
 def test_training_embeddings_stay_in_the_hosts_memory_where_a_copy_does_not_pay(monkeypatch):
@@ -96,7 +96,7 @@ def test_training_embeddings_stay_in_the_hosts_memory_where_a_copy_does_not_pay(
     assert gpu_embeddings.embeddings_on_gpu(found, "few rows wanted", GPU, 7) is found
     monkeypatch.setattr(machine, "free_bytes", lambda on: 4 * found.nbytes - 1)
     assert gpu_embeddings.embeddings_on_gpu(found, "little memory", GPU, 8) is found
-    assert not gpu_embeddings._resident
+    assert not gpu_embeddings.resident
 
 
 @pytest.mark.parametrize("precision", mlp_network.DTYPES)
@@ -126,7 +126,7 @@ def test_a_nan_is_found_on_the_device_and_fails_its_run_alone(tmp_path):
     prompt, k = divmod(min(used[1] - used[0] - used[2]), SHAPE["train_responses"])
     edit_embeddings(root, specs[0], "train", (prompt, k, 3), np.inf)
     rows = gpu_rows(tmp_path / "rows", items_of(specs, root), root)
-    assert len(gpu_embeddings._resident) == 1
+    assert len(gpu_embeddings.resident) == 1
     assert list(rows.loc[[s.spec_id for s in specs], "status"]) == ["done", "failed", "done"]
     said = rows.loc[specs[1].spec_id, "error"]
     assert f"train embeddings hold NaN or inf at prompt {prompt}, response {k} " in said
