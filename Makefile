@@ -1,5 +1,5 @@
-# make quickstart: set up and run the demo. make test: lint, types and tests. make test-fast: the unit tests,
-# in less than a minute. make soak: endurance.
+# make quickstart: set up and run the demo. make test: lint, types and tests. make test-fast: the unit tests
+# but the slow ones, in about a minute. make soak: endurance.
 # make docs: docs/losses.md from conf/loss/ and the docstrings.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,7 +18,7 @@ test: lint system-packages
 	$(BIN)/python -m pytest $(WORKERS)
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest $(WORKERS) tests/unit
+	$(BIN)/python -m pytest --numprocesses 2 -m 'not slow' tests/unit
 
 system-packages:
 	tests/helpers/install.sh

@@ -31,6 +31,7 @@ def coverage(intervals):
     return np.mean([low <= 0 <= high for low, high in intervals])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed_sd, prompt_sd", [(0.5, 1.5), (0.1, 2.0), (0.5, 0.5)])
 def test_interval_covers_the_true_mean_as_often_as_it_says(seed_sd, prompt_sd):
     rng = np.random.default_rng(0)
@@ -162,6 +163,7 @@ def test_wins_counts_a_tie_as_a_half():
     np.testing.assert_array_equal(wins(y, x), 1 - wins(x, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_holm_is_that_of_statsmodels(seed):
     p = np.random.default_rng(seed).random(12) ** 4

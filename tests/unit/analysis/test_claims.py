@@ -62,6 +62,7 @@ def test_the_published_claims_read_and_name_their_papers():
     assert set(claim_columns(claims)) <= set(SCHEMA.names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign, verdict", [(1, "holds"), (-1, "fails"), (0, "undecided")])
 def test_every_claim_of_rbt_gets_the_verdict_that_was_put_in(sign, verdict):
     margin = {"gemma2b": 1, "gemma7b": 2, "llama3_8b": 5}

@@ -254,6 +254,7 @@ def test_correlation_of_the_points():
     assert np.isnan(line["estimate"]).all()
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_difference_as_often_as_it_says():
     n_covered = 0
     for trial in range(100):

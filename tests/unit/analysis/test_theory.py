@@ -214,6 +214,7 @@ def test_a_grid_too_narrow_is_refused():
         theory.cell_masses(np.zeros(1), np.ones(1), special.ndtr, np.linspace(-1, 1, 9))
 
 
+@pytest.mark.slow
 def test_gaussian_prompts_have_the_closed_form():
     """Prop. 10: same 2 s / sqrt(pi), cross 2 sqrt(s^2 + t^2) / sqrt(pi)."""
     edges = np.linspace(-40, 40, 8001)
@@ -438,6 +439,7 @@ DRAWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_drawn_and_depend_on_the_seed_alone(name, tmp_path):
     suffixes = ("png", "svg")
@@ -494,6 +496,7 @@ def test_rows_that_cannot_be_drawn_are_refused():
         convergence.theory_convergence(pd.concat([rows, cross], ignore_index=True), rng)
 
 
+@pytest.mark.slow
 def test_every_beta_is_drawn_and_missing_runs_are_counted():
     rows = convergence_rows()
     more = [rows.assign(key=rows["key"] + f" {i}") for i in range(3)]

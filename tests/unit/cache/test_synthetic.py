@@ -37,6 +37,7 @@ def spearman_of_centred_ridge(cache, alpha=1000.0) -> float:
     return float(((predicted * golden).sum(axis=1) / norms).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("between_std, within_std, ratio", [(4.0, 2.3, 6.8), (2.0, 3.0, 0.5)])
 def test_statistics_are_those_asked_for(seed, between_std, within_std, ratio):

@@ -80,6 +80,7 @@ def test_the_table_of_runs_names_every_sweep_file():
     assert SWEEPS == sorted(RUNS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_file_has_as_many_runs_as_it_says(name):
     axes = read_axes([f"sweeps={name}"], [])
@@ -90,6 +91,7 @@ def test_a_sweep_file_has_as_many_runs_as_it_says(name):
     assert counted == RUNS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_value_of_a_sweep_file_makes_a_spec(name):
     """Each option of a group has a file; each other value is parsed, beside the first options."""
@@ -121,6 +123,7 @@ def sampled(axes, seed):
     return dataclasses.replace(axes, fields=fields, exclude=[])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sample_of_a_sweep_file_agrees_with_hydra(name):
     axes = sampled(read_axes([f"sweeps={name}"], []), name)
@@ -130,6 +133,7 @@ def test_a_sample_of_a_sweep_file_agrees_with_hydra(name):
         assert_agrees_with_hydra(config, axes.fixed)
 
 
+@pytest.mark.slow
 def test_every_config_of_a_small_sweep_agrees_with_hydra():
     found = configs("sweeps=demo", "seed=0,1")
     assert len(found) == RUNS["demo"] * 2 / 5
@@ -137,6 +141,7 @@ def test_every_config_of_a_small_sweep_agrees_with_hydra():
         assert_agrees_with_hydra(config, ["sweeps=demo"])
 
 
+@pytest.mark.slow
 def test_the_published_sweep_has_12960_distinct_runs():
     found = configs("sweeps=rbt_full")
     assert len({spec_id(config.values, config.choices) for config in found}) == 12_960
@@ -153,6 +158,7 @@ def test_the_last_axis_is_the_fastest():
     assert found == [("bt_mlp", 0), ("bt_mlp", 1), ("normbt", 0), ("normbt", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "field", "values"),
     [

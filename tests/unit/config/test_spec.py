@@ -335,6 +335,7 @@ def annotations(*overrides):
     return annotate_pairs(spec, open_inputs(spec, None))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("backbone", ["synthetic", "synthetic-2"])
 def test_losses_and_backbones_meet_the_same_annotations(loss, backbone):

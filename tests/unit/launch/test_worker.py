@@ -61,6 +61,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_alone_is_the_run_in_a_pack_bit_for_bit_on_any_threads(
     variant, tmp_path, monkeypatch
@@ -223,6 +224,7 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_runs_one_tiny_fit(group, option, tmp_path):
     """On synthetic data, or on files of the option's stem."""

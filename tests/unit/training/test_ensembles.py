@@ -33,6 +33,7 @@ def fitted(*overrides):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_members_of_one_run_are_ten_runs_bit_for_bit(loss):
     """The first is the plain run, the others are member=1 to 9."""

@@ -76,6 +76,7 @@ def test_at_most_500_pairs_are_kept():
     assert {len(found[name]) for name in schema.DIAGNOSTICS if name.startswith("pair")} == {500}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("protocol", ["pairs", "rbt_scripts"])
 def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):

@@ -64,6 +64,7 @@ def test_an_adapter_that_does_not_apply_is_refused(tmp_path, wrong):
         models.load_transformer(found[0], "AutoModelForCausalLM", FP32, found[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["GPT2", "Llama", "Gemma"])
 @pytest.mark.parametrize("pad", [True, False])
 def test_a_golden_reward_is_that_of_the_last_token_whatever_it_is(tmp_path, kind, pad):
