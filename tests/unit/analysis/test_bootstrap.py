@@ -39,12 +39,14 @@ def test_interval_covers_the_true_mean_as_often_as_it_says(seed_sd, prompt_sd):
     assert 0.90 <= coverage([interval(y, rng, 500) for y in tables]) <= 0.99
 
 
+@pytest.mark.slow
 def test_pooled_values_would_cover_far_too_rarely():
     rng = np.random.default_rng(0)
     pooled = [interval(table(rng).reshape(1, -1), rng, 500) for _ in range(100)]
     assert coverage(pooled) < 0.7
 
 
+@pytest.mark.slow
 def test_the_difference_of_two_losses_is_covered_too():
     rng = np.random.default_rng(1)
     intervals = []

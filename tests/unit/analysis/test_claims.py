@@ -87,6 +87,7 @@ def test_every_claim_of_rbt_gets_the_verdict_that_was_put_in(sign, verdict):
         assert list(found.values()).count("undecided") >= len(found) - 2  # 5 % each
 
 
+@pytest.mark.slow
 def test_the_claims_of_normbt():
     rows = runs(lambda run: 0.1 * is_(run, loss="normbt"), loss=["bt_mlp", "normbt"])
     found = verdicts(rows)
@@ -278,6 +279,7 @@ def test_one_seed_has_no_interval_where_only_seeds_are_resampled(tmp_path):
     assert "fewer than 5 seeds" in text
 
 
+@pytest.mark.slow
 def test_base_llms_told_apart_by_their_stem_alone_are_points_of_the_correlation():
     stems = {"feeble": 0.5, "weak": 1.0, "middling": 2.0, "good": 3.0, "strong": 4.0}
     rows = runs(

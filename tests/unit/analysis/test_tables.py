@@ -49,6 +49,7 @@ def test_a_difference_within_the_noise_is_tied_and_the_seed_is_a_promise():
     assert table(rows, wanted, seed=1)["low"].ne(cells["low"]).all()
 
 
+@pytest.mark.slow
 def test_columns_are_compared_apart_and_numbers_ascend():
     wanted = specs(annotation__beta=[np.inf, 1.0, 0.3])
     worse = {("clf_mlp", 1.0), ("clf_lgb", 1.0)}

@@ -515,6 +515,7 @@ def test_every_beta_is_drawn_and_missing_runs_are_counted():
     assert "INCOMPLETE: 10 of 11" in figures.theory_order_consistency(lost).get_supxlabel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
 def test_synthetic_limits_are_those_of_the_synthetic_data(spread):
     """Golden rewards generated anew, with and without their unexplained part."""

@@ -70,6 +70,7 @@ def test_defaults_match_alpaca_mid_minilm_as_the_data_readme_measures_it():
     np.testing.assert_allclose(ratio, 7.63, rtol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [64, 256, 2048])
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_golden_reward_is_learnable_but_not_by_a_linear_model_alone(dim, noise):

@@ -147,6 +147,7 @@ def test_the_published_sweep_has_12960_distinct_runs():
     assert len({spec_id(config.values, config.choices) for config in found}) == 12_960
 
 
+@pytest.mark.slow
 def test_specs_of_a_sweep_file_are_its_runs():
     found = [spec.spec_id for spec in specs_of("sweeps=demo")]
     assert len(set(found)) == len(found) == RUNS["demo"]
@@ -194,6 +195,7 @@ def test_an_axis_of_a_sweep_file(tmp_path, text, values):
     assert [_at(config, "annotation.beta") for config in found] == values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "text", "values"),
     [
@@ -258,6 +260,7 @@ EXCLUDING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exclude", "kept"),
     [
@@ -283,11 +286,13 @@ def test_a_sweep_without_runs_is_refused(tmp_path):
         sweep_specs.distinct_specs(read_axes(["sweeps=mine"], dirs), dirs, "cpu")
 
 
+@pytest.mark.slow
 def test_axes_on_the_command_line_replace_those_of_the_file():
     assert len(configs("sweeps=demo", "seed=range(2)")) == 60 * 2 / 5
     assert {v for (v,) in swept("sweeps=demo", "seed=7,8", fields=("seed",))} == {7, 8}
 
 
+@pytest.mark.slow
 def test_a_fixed_value_on_the_command_line_replaces_an_axis():
     found = swept("sweeps=demo", "loss=normbt", "seed=9", fields=("loss", "seed"))
     assert found == [("normbt", 9)] * 3
@@ -389,6 +394,7 @@ def test_a_users_own_group_is_swept(own_group):
     assert len({spec.spec_id for spec in found}) == 4
 
 
+@pytest.mark.slow
 def test_interpolations_of_a_users_yaml_resolve_after_the_overrides(own_group):
     overrides = ["loss=mine,bt_mlp", "annotation.beta=1,10", "quantity=50,60", "seed=3"]
     found = configs(*overrides, dirs=own_group)

@@ -34,6 +34,7 @@ def measured(*runs):
     return pd.DataFrame(rows)[list(cost.MEASURED)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_has_a_cost_before_anything_was_measured(loss, device):

@@ -82,6 +82,7 @@ def test_null_and_other_parts_read_back_whole(sweep):
     assert not [path for path in (sweep / "runs").iterdir() if not path.name.startswith("part-")]
 
 
+@pytest.mark.slow
 def test_the_first_done_row_of_a_key_counts_in_any_order(sweep):
     written = [
         row("a", 3, improvement=3.0),

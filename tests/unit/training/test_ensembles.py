@@ -18,6 +18,8 @@ from rmsweep.training.annotate import annotate_pairs
 from rmsweep.training.fit import CENTRE_PAIRS, fit_runs
 from rmsweep.training.predict import combine_members, predict_rewards, stack_models
 
+pytestmark = pytest.mark.slow
+
 PLACE = Place(None, "cpu", 1)
 N = 10
 LOSSES = {
@@ -33,7 +35,6 @@ def fitted(*overrides):
     return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_members_of_one_run_are_ten_runs_bit_for_bit(loss):
     """The first is the plain run, the others are member=1 to 9."""

@@ -35,6 +35,7 @@ from rmsweep.training import gpu_embeddings
 from rmsweep.training.annotate import annotate_pairs
 from rmsweep.training.reward_models import mlp_network
 
+pytestmark = pytest.mark.slow
 GPU = "cpu:0"
 WIDE = ("loss.hidden=[64,32]",)  # of these widths a run in a pack is the run alone, bit for bit
 

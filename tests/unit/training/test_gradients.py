@@ -13,6 +13,8 @@ from rmsweep.results import dataset, schema
 from rmsweep.training import gradients
 from rmsweep.training.reward_models import mlp_network
 
+pytestmark = pytest.mark.slow
+
 LOSS_FILES = sorted((SHIPPED / "conf/loss").glob("*.yaml"))
 LOSSES = {path.stem: spec_of(f"loss={path.stem}").loss for path in LOSS_FILES}
 OBJECTIVES = {
@@ -76,7 +78,6 @@ def test_at_most_500_pairs_are_kept():
     assert {len(found[name]) for name in schema.DIAGNOSTICS if name.startswith("pair")} == {500}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("protocol", ["pairs", "rbt_scripts"])
 def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):

@@ -31,6 +31,7 @@ def edit(folder, file, change):
     safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
 
 
+@pytest.mark.slow
 def test_a_pooler_may_lack_its_weights_only_where_it_is_not_used(tmp_path):
     folder = tiny_models.make(tmp_path / "m", "Bert", "ForSequenceClassification", num_labels=1)
 
