@@ -5,16 +5,20 @@ A new metric is a row, and a function where it is made of several columns. Valid
 a table follow from the row.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from rmsweep.errors import check_name
+
+if TYPE_CHECKING:  # `rmsweep --help` and `list` name the metrics, and do without pandas
+    import pandas as pd
 
 OF_SUBSET = "accuracy:"  # and the name of a subset of labelled pairs
 
@@ -195,6 +199,8 @@ def run_values(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     (pairs,); None or nan where the run has none. ValueError: a column that rows lack, or a subset
     of labelled pairs that no row has.
     """
+    import pandas as pd
+
     metric = metric_named(name)
     columns = metric_columns(name)
     for column in columns:

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmsweep.analysis import fields, metrics
+from rmsweep.analysis import metrics
 from rmsweep.analysis.figures import catalogue
 from rmsweep.cli.arguments import Commands, add_command, add_names, conditions_of, listed, say_error
 from rmsweep.errors import MissingData, nearest
 from rmsweep.paths import SweepFolder
-from rmsweep.results import sweep_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +78,7 @@ def _table(args: argparse.Namespace) -> int:
     """Print a result table; 1 where runs are missing."""
     import numpy as np
 
-    from rmsweep.analysis import table_fields, table_notes, table_text, tables
+    from rmsweep.analysis import fields, table_fields, table_notes, table_text, tables
 
     metrics.check_metric(args.metric)
     rows, wanted = _rows_and_wanted(args, ["key", *metrics.metric_columns(args.metric)])
@@ -123,6 +122,9 @@ def _rows_and_wanted(
     args: argparse.Namespace, columns: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the done runs, and those wanted that meet --where; end the process if none is done."""
+    from rmsweep.analysis import fields
+    from rmsweep.results import sweep_record
+
     rows, wanted = sweep_record.load_sweeps(args.names, columns)
     if rows.empty:
         say_error(f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some")
