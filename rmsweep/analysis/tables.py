@@ -40,18 +40,16 @@ def compare(
     Three steps: every wanted run gets its place in the table; the runs with a value that make a
     full block of their column are used; their means and draws by cell make the lines.
 
-    rows: of the done runs, `key` and the columns of `metric_columns(metric)`.
-    wanted: `key` and fields of all specs of the sweep.
-    against: an option of a row or column field, such as bt_mlp, the baseline.
+    rows: of the done runs, `key` and the columns of `metric_columns(metric)`. wanted: `key` and
+    fields of all specs of the sweep. against: the baseline, an option of a row or column field.
 
     Returns a line a cell with the row and column fields and
         mean: nan where there is no value; low, high: also where there is nothing to resample;
         n_seeds, n_prompts: that the mean is over; n_prompts is NA where seeds alone are resampled;
         n_runs, n_wanted, n_used: runs that are done, that the sweep wants, that the mean takes;
         is_best, is_tied_with_best: see `table_marks.mark_best`; all False with a baseline;
-    and with a baseline the columns of `table_marks.add_differences`.
-
-    ValueError: an unknown metric, field, option of `against` or subset of labelled pairs.
+    and with a baseline the columns of `table_marks.add_differences`. ValueError: an unknown metric,
+    field, option of `against` or subset of labelled pairs.
     """
     fields, codes = spec_fields(wanted)  # a line a run, in one order; fields are indexed by key
     check_metric(metric)
