@@ -3,7 +3,8 @@
 # make docs: docs/losses.md from conf/loss/ and the docstrings.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS := --numprocesses 3 --no-loadscope-reorder # one of them waits for Slurm
+# One of the three waits for Slurm most of the time; each has one thread.
+WORKERS := --numprocesses 3 --no-loadscope-reorder
 
 # make site: README, docs/ and results as a site, in site/. make coverage: the tests, and the lines that
 # they run. make versions: a subset of the tests on the oldest and the newest libraries (docs/versions.md).
@@ -12,7 +13,7 @@ WORKERS := --numprocesses 3 --no-loadscope-reorder # one of them waits for Slurm
 quickstart: .venv/installed
 	$(BIN)/rmsweep demo
 
-test test-fast coverage: export OMP_NUM_THREADS = 1 # a test process has a core
+test test-fast coverage: export OMP_NUM_THREADS = 1
 
 test: lint system-packages
 	$(BIN)/python -m pytest $(WORKERS)

@@ -33,7 +33,7 @@ def test_scoring_streams_the_test_file(tmp_path):
     small, _ = gib_of_pack(20, tmp_path)
     large, file_gb = gib_of_pack(150, tmp_path)
     assert file_gb > 0.3
-    assert large < small + 0.15, "memory grows with the test file, in GiB"
+    assert large < small + 0.1, "memory grows with the test file, in GiB"
 
 
 @pytest.mark.soak
