@@ -52,8 +52,8 @@ def _add_figure(commands: Commands) -> None:
     add("--out", metavar="DIR", help="default: outputs/NAME/figures")
     add("--format", default="png", metavar="png,pdf,svg", help="default: png")
     text = (
-        "95 %% intervals over seeds and prompts (default), or the standard error over seeds that "
-        "RBT draws, which its figures alone offer"
+        "95 %% intervals over seeds and prompts (default), or the standard error over seeds, which "
+        "the figures of arXiv:2411.04991 alone offer"
     )
     add("--error-bars", default="interval", choices=["interval", "standard-error"], help=text)
 

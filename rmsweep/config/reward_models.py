@@ -74,9 +74,20 @@ class Mlp(Options):
     trains_in_epochs: ClassVar[bool] = True
 
     hidden: tuple[int, ...]
+    norm: str | None = field(metadata=IF_SET)  # of the penultimate features: null, or layer
+
+    @classmethod
+    def from_yaml(cls, values: dict[str, Any]) -> Self:
+        return super().from_yaml({"norm": None} | values)  # older yamls have no norm
 
     def rules(self) -> list[Rule]:
-        return [("loss.hidden", self.hidden, ">= 1", min(self.hidden, default=1) >= 1)]
+        is_norm = self.norm in (None, "layer")
+        has_features = self.norm is None or bool(self.hidden)
+        return [
+            ("loss.hidden", self.hidden, ">= 1", min(self.hidden, default=1) >= 1),
+            ("loss.norm", self.norm, "layer or null", is_norm),
+            ("loss.norm", self.norm, "null without hidden layers", has_features),
+        ]
 
     def multiply_adds(self, epochs: int, quantity: int, dim: int, n_test: int) -> float:
         widths = (dim, *(self.hidden or ()), 1)

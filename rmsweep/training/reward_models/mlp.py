@@ -48,6 +48,7 @@ class Mlps(RewardModel):
             gather([s.train for s in splits]),
             gather([s.validation for s in splits]),
             network.initial_parameters(rngs, widths, place.device, place.threads),
+            _norm(spec),
         )
         epochs = [s.epochs for s in splits]
         trained = training.train_pack(pack, epochs, *_objectives(spec), spec.training)
@@ -58,7 +59,9 @@ class Mlps(RewardModel):
 
     def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
         on_device = torch.as_tensor(x).to(place.device, non_blocking=True)
-        return network.predict_mlps(stacked, on_device.to(network.DTYPES[spec.precision]))
+        return network.predict_mlps(
+            stacked, on_device.to(network.DTYPES[spec.precision]), _norm(spec)
+        )
 
     def save(self, models: list[Any], spec: RunSpec, folder: Path) -> None:
         save_file(_named_tensors(models), folder / FILE)
@@ -95,7 +98,7 @@ class Mlps(RewardModel):
         golden = _golden(spec, inputs)
         data = network.gather_rows(embeddings, [pairs], spec.precision, place.device, golden)
         with torch.no_grad():
-            batch = network.pair_batch(run.models[0], data)
+            batch = network.pair_batch(run.models[0], data, _norm(spec))
         return gradients.gradients_by_distance(batch, _objectives(spec)[0])
 
 
@@ -116,6 +119,12 @@ def _widths(spec: RunSpec, dim: int) -> tuple[int, ...]:
     """Return the number of values that each layer reads, and the 1 that the last one gives."""
     assert isinstance(spec.loss.options, Mlp)
     return (dim, *spec.loss.options.hidden, 1)
+
+
+def _norm(spec: RunSpec) -> str | None:
+    """Return how the features that the last layer reads are normalised, or None."""
+    assert isinstance(spec.loss.options, Mlp)
+    return spec.loss.options.norm
 
 
 def _golden(spec: RunSpec, inputs: Inputs) -> np.ndarray | None:

@@ -19,7 +19,7 @@ RUNS = {
     "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 2160, "rbt_fig5": 4320,
     "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 1080, "rbt_fig20": 4320,
     "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
-    "theory_convergence": 90,
+    "theory_convergence": 90, "rbt_protocols": 420,
 }  # fmt: skip
 SWEEPS = sorted(path.stem for path in (SHIPPED / "sweeps").glob("*.yaml"))
 
@@ -418,3 +418,33 @@ def test_an_axis_that_adds_a_field_is_composed_by_hydra():
     for config in found:
         with pytest.raises(ValueError, match="unexpected keyword argument 'decay'"):
             spec_id(config.values, config.choices)
+
+
+def test_a_sweep_with_trees_takes_the_scripts_protocol_for_its_mlps_alone():
+    """The public scripts have no trees, which run under pairs, once."""
+    overrides = ["precision=fp32", "loss=bt_mlp,clf_lgb"]
+    ways = "training.protocol=rbt_scripts", "training.protocol=pairs,rbt_scripts"
+    expected = [
+        {("bt_mlp", "rbt_scripts"), ("clf_lgb", "pairs")},
+        {("bt_mlp", "pairs"), ("bt_mlp", "rbt_scripts"), ("clf_lgb", "pairs")},
+    ]
+    for way, runs in zip(ways, expected, strict=True):
+        axes = read_axes([*overrides, way], [])
+        specs = sweep_specs.distinct_specs(axes, [], "cpu")
+        assert len(specs) == len(runs)
+        assert {(spec.loss.name, spec.training.protocol) for spec in specs} == runs
+        note = sweep_specs.protocol_note(axes, specs)
+        assert note is not None and "clf_lgb runs under training.protocol=pairs" in note
+    for way in (["training.protocol=pairs"], ["loss=bt_mlp", ways[0]]):
+        axes = read_axes([*overrides, *way], [])
+        assert sweep_specs.protocol_note(axes, sweep_specs.distinct_specs(axes, [], "cpu")) is None
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name.startswith("rbt_fig1")])
+def test_published_sweeps_take_the_published_protocol(name):
+    axes = read_axes([f"sweeps={name}", "training.protocol=rbt_scripts", "precision=fp32"], [])
+    specs = sweep_specs.distinct_specs(axes, [], "cpu")
+    for spec in specs:
+        is_mlp = spec.loss.options.trains_in_epochs
+        assert spec.training.protocol == ("rbt_scripts" if is_mlp else "pairs")
+    assert len(specs) == RUNS[name]

@@ -165,6 +165,8 @@ VALID = {
     },
     "loss.ensemble": 3,
     "loss.member": 3,
+    "loss.norm": "layer",
+    "training.weight_decay": 0.01,
     "evaluation.held_out": 0.3,
     "evaluation.pairs": ["llmbar"],
     "evaluation.golden": {"base_llm": "a", "dataset": "b"},
