@@ -22,8 +22,8 @@ SEEDS = range(8)
 HIDDEN = (32, 16)
 BATCH, EPOCHS, PATIENCE, HELD_OUT = 10_240, 30, 3, 0.2
 DATA = {
-    "train_prompts": 300, "train_responses": 10, "test_prompts": 150, "test_responses": 24, "dim": 16,
-    "between_std": 1.0,
+    "train_prompts": 300, "train_responses": 10, "test_prompts": 150, "test_responses": 24,
+    "dim": 16, "between_std": 1.0,
 }  # fmt: skip
 OVERRIDES = [f"dataset.synthetic.{name}={value}" for name, value in DATA.items()]
 OVERRIDES += [f"loss.hidden=[{HIDDEN[0]},{HIDDEN[1]}]", "quantity=7000", "annotation.beta=3"]

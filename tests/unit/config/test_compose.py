@@ -448,3 +448,15 @@ def test_a_published_sweep_takes_the_published_protocol(name):
         is_mlp = spec.loss.options.trains_in_epochs
         assert spec.training.protocol == ("rbt_scripts" if is_mlp else "pairs")
     assert len(specs) == RUNS[name]
+
+
+def test_an_option_that_every_swept_loss_has_can_be_fixed():
+    """bt_mlp, the default loss, has no power."""
+    found = swept(
+        "loss=normbt,normbt_smoothed",
+        "loss.objective.power=0.5",
+        fields=["loss", "loss.objective.power"],
+    )
+    assert found == [
+        ("normbt", 0.5), ("normbt_smoothed", 0.5)
+    ]  # fmt: skip
