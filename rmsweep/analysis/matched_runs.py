@@ -38,8 +38,8 @@ def matched_pairs(
 
     The columns: row_a and row_b, the positions; setting, the number of the combination of the
     fields that both agree in, without the seed; seed, a number; stratum, the number of the dataset;
-    unit, of golden reward (units.py), and n_prompts, of run a; and then the fields of run a. ValueError: an unknown field, or a value that
-    no run has.
+    unit, of golden reward (units.py), and n_prompts, of run a; and then the fields of run a.
+    ValueError: an unknown field, or a value that no run has.
     """
     if set(a) != set(b):
         raise ValueError(f"both sides need the same fields, got {sorted(a)} and {sorted(b)}")

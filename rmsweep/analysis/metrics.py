@@ -21,8 +21,13 @@ if TYPE_CHECKING:  # `rmsweep --help` and `list` name the metrics, and do withou
     import pandas as pd
 
 OF_SUBSET = "accuracy:"  # and the name of a subset of labelled pairs
-GOLDEN_LISTS = ("base_by_prompt", "improvement_by_prompt", "headroom_by_prompt")
-GOLDEN_LISTS += ("bon_golden_by_n", "oracle_by_n")  # columns of lists in golden reward
+GOLDEN_LISTS = (  # columns of lists in golden reward
+    "base_by_prompt",
+    "improvement_by_prompt",
+    "headroom_by_prompt",
+    "bon_golden_by_n",
+    "oracle_by_n",
+)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,6 @@ def read_published(values: Any) -> Any:
         return values
     entries = values.get("values")
     if isinstance(entries, list):
-        optional = {"where": {}, "data": None}
+        optional: dict[str, Any] = {"where": {}, "data": None}
         entries = [optional | entry if isinstance(entry, dict) else entry for entry in entries]
     return from_mapping(Published, {"where": {}, **values, "values": entries}, "published")

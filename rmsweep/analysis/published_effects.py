@@ -64,11 +64,11 @@ def _measured(
     assert claim.contrast is not None
     if value.data is not None:
         return None
-    sides = ({claim.field: claim.contrast[side]} for side in ("a", "b"))
+    a, b = ({claim.field: claim.contrast[side]} for side in ("a", "b"))
     try:
         kept = kept_rows(rows, claim, {**claim.where, **published.where, **value.where})
         rng = np.random.default_rng(seed)
-        effects = paired_differences(kept, *sides, published.metric, rng)
+        effects = paired_differences(kept, a, b, published.metric, rng)
     except Absent:
         return None
     measured = effects.rename(columns={"estimate": "effect"}).to_dict("records")

@@ -12,9 +12,7 @@ COLUMN_ORDER = ["base_llm", "dataset", "annotation.beta", "quantity", "pairing",
 COLUMN_ORDER += ["training.protocol", "backbone"]
 
 
-def default_rows(
-    wanted: pd.DataFrame, metric: str, column_fields: Sequence[str] = ()
-) -> list[str]:
+def default_rows(wanted: pd.DataFrame, metric: str, column_fields: Sequence[str] = ()) -> list[str]:
     """Return the loss and those of its own fields that vary within a loss.
 
     wanted: `key` and fields of all specs of the sweep. Where the loss makes the columns, the rows

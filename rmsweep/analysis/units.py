@@ -14,7 +14,10 @@ from rmsweep.analysis.metrics import metric_named
 from rmsweep.errors import MissingData
 
 SHARE = "oracle_share"
-HAVE_SHARE = ("improvement", "bon_golden")  # a difference in them is one in the oracle's improvement
+HAVE_SHARE = (
+    "improvement",
+    "bon_golden",
+)  # a difference in them is one in the oracle's improvement
 SCALES = ("dataset.synthetic.between_std", "dataset.synthetic.within_std")
 UNIT_FIELDS = ("dataset", "dataset.stem", *SCALES, "evaluation.golden.dataset")
 

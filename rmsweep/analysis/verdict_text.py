@@ -70,8 +70,8 @@ def verdict_notes(lines: pd.DataFrame, n_done: int, n_wanted: int) -> list[str]:
     ]
     if lines["of"].str.endswith(SEVERAL_DATASETS).any():
         notes.append(
-            "several datasets: golden rewards of each have a unit of their own, so they are compared "
-            "in shares of the oracle's improvement."
+            "several datasets: the golden rewards of each have a unit of their own, so what is "
+            "compared is shares of the oracle's improvement."
         )
     if n_done < n_wanted:
         notes.append(f"INCOMPLETE: {n_done:,} of {n_wanted:,} runs are done.")

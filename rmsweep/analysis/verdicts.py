@@ -34,8 +34,8 @@ def verdict_table(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) -> pd.
     them were run on.
 
     The columns: name, claim, source and training; verdict, which is holds, fails, undecided or "not
-    tested"; of, what the effect is a difference in, and its margin; effect, low, high; n_seeds, n_prompts, n_pairs,
-    and n_points of a correlation; reason, why a claim is not tested.
+    tested"; of, what the effect is a difference in, and its margin; effect, low, high; n_seeds,
+    n_prompts, n_pairs, and n_points of a correlation; reason, why a claim is not tested.
     """
     lines = []
     for claim in claims:
@@ -99,7 +99,10 @@ def _in_one_unit(rows: pd.DataFrame, claim: Claim) -> Claim:
     if len(np.unique(unit_ids(rows, metric)[rows[column].notna()])) < 2:
         return claim
     if metric not in HAVE_SHARE:
-        raise Absent(f"{metric} of datasets of other units; --where dataset=NAME takes one")
+        raise Absent(
+            f"{metric} is in golden reward, of which each dataset has a unit of its own: "
+            "--where dataset=NAME takes one"
+        )
     return dataclasses.replace(claim, metric=SHARE)
 
 
@@ -158,7 +161,9 @@ def kept_rows(rows: pd.DataFrame, claim: Claim, where: Mapping[str, Any]) -> pd.
 def _cells(rows: pd.DataFrame, claim: Claim) -> np.ndarray:
     """The number of the cell of each row: its spec but for the seed and what is contrasted."""
     own = f"{claim.field}."
-    fields = [f for f in id_fields(rows) if f not in ("seed", claim.field) and not f.startswith(own)]
+    fields = [
+        f for f in id_fields(rows) if f not in ("seed", claim.field) and not f.startswith(own)
+    ]
     return combination_ids(rows, fields)
 
 
