@@ -3,20 +3,28 @@
 A file maps names to claims. A claim is a sentence (`claim`), its `source`, and a test of a paired
 contrast (contrasts.py): `contrast: {field: loss, a: clf_mlp, b: bt_mlp}` is a minus b, where
 `largest` and `smallest` stand for a number's extremes. Optional: `metric` (improvement), `where`
-(runs that count: field to value, list, or {below: x} or {above: x}), and `protocols: true`, one
-line for each way of training that the sweep has. The tests:
+(runs that count: field to value, list, or {below: x} or {above: x}, which a result has to be in its
+mean over the seeds), and `protocols: true`, one line for each way of training that the sweep has.
+The tests:
 
     greater, less                   of the mean difference; with `here` and `there` (conditions), of
                                     how much larger it is here than there
+    size_less                       of the size of the mean difference: smaller `here` than `there`
+    not_worse                       a is at most `margin` below b (non-inferiority)
+    equal_within                    a is at most `margin` from b, on either side (equivalence)
     slope_greater, slope_less       of the difference over the column `x`, which the field `along`
                                     moves; x may be `log2 quantity`
     correlation_greater, _less      of the difference with the mean of the column `x`, over groups
                                     that share the fields `by`
 
 A metric is one of `metrics.METRICS`, a column of numbers, or an entry of a list column or a
-difference of two: `decile_accuracy[0] - decile_accuracy[9]`. A claim that has `not_tested` instead
-gives the reason. A claim holds where the 95 % interval lies on the claimed side of 0, fails where
-it lies on the other, and is undecided where 0 is within; an equality can only stay undecided.
+difference of two: `decile_accuracy[0] - decile_accuracy[9]`. Golden rewards of several datasets are
+compared in shares of the oracle's improvement. A margin is in the unit of its metric, such as 0.05
+of oracle_share; that of mean_margin is a share of b's mean. A claim that has `not_tested` instead
+gives the reason. A claim holds where the 95 % interval lies on the claimed side of 0, or of the
+margin, fails where it lies on the other, and is undecided where it does neither.
+
+`published` has what the paper reports of both sides, as published.py says.
 """
 
 import dataclasses
@@ -30,18 +38,37 @@ import pyarrow as pa
 import yaml
 
 from rmsweep.analysis.fields import id_fields
-from rmsweep.analysis.metrics import METRICS, metric_columns, metric_named
+from rmsweep.analysis.metrics import METRICS, metric_columns
+from rmsweep.analysis.published import Published, read_published
+from rmsweep.analysis.units import HAVE_SHARE, SHARE, is_in_golden_reward
 from rmsweep.config.columns import column_types
 from rmsweep.config.schema import from_mapping
 from rmsweep.errors import check_name, one_line
 from rmsweep.paths import SHIPPED
 from rmsweep.results.schema import SCHEMA
 
-TESTS = [f"{kind}{side}" for kind in ("", "slope_", "correlation_") for side in ("greater", "less")]
-OPTIONS_OF_KIND = {"": (), "slope": ("x", "along"), "correlation": ("x", "by")}
+KIND_OF_TEST = {
+    "greater": "mean",
+    "less": "mean",
+    "size_less": "size",
+    "not_worse": "margin",
+    "equal_within": "margin",
+    "slope_greater": "slope",
+    "slope_less": "slope",
+    "correlation_greater": "correlation",
+    "correlation_less": "correlation",
+}
+OPTIONS_OF_KIND = {
+    "mean": (),
+    "size": (),
+    "margin": ("margin",),
+    "slope": ("x", "along"),
+    "correlation": ("x", "by"),
+}
 LIST_COLUMNS = [field.name for field in SCHEMA if pa.types.is_list(field.type)]
 NUMBER_TESTS = (pa.types.is_floating, pa.types.is_integer)
 NUMBER_COLUMNS = [c.name for c in SCHEMA if any(test(c.type) for test in NUMBER_TESTS)]
+IMPROVEMENT = "improvement"  # what is compared where neither the claim nor the user says
 ENTRY = re.compile(r"(\w+)\[(\d+)\](?: - (\w+)\[(\d+)\])?")
 
 
@@ -52,9 +79,10 @@ class Claim:
     name: str
     claim: str
     source: str
-    metric: str = "improvement"
+    metric: str | None = None
     contrast: dict[str, Any] | None = None
     test: str | None = None
+    margin: float | None = None
     where: dict[str, Any] = dataclasses.field(default_factory=dict)
     here: dict[str, Any] | None = None
     there: dict[str, Any] | None = None
@@ -63,6 +91,7 @@ class Claim:
     by: list[Any] | None = None
     protocols: bool = False
     not_tested: str | None = None
+    published: Published | None = None
 
     def __post_init__(self) -> None:
         if self.not_tested is None:
@@ -72,19 +101,22 @@ class Claim:
             self._check_metric()
 
     def _check_test(self) -> None:
-        if self.test not in TESTS:
-            raise ValueError(f"test must be one of {', '.join(TESTS)}; got {self.test}")
+        if self.test not in KIND_OF_TEST:
+            raise ValueError(f"test must be one of {', '.join(KIND_OF_TEST)}; got {self.test}")
         if set(self.contrast or {}) != {"field", "a", "b"}:
             raise ValueError(f"contrast must be a mapping of field, a and b; got {self.contrast}")
-        for option in ("x", "along", "by"):
+        for option in ("x", "along", "by", "margin"):
             is_needed = option in OPTIONS_OF_KIND[self.kind]
             if (getattr(self, option) is not None) != is_needed:
                 rule = "is missing" if is_needed else "must be left out"
                 raise ValueError(f"{option} {rule} where test is {self.test}")
+        if self.margin is not None and not self.margin > 0:
+            raise ValueError(f"margin must be above 0, got {self.margin}")
 
     def _check_here_and_there(self) -> None:
-        if (self.here is None) != (self.there is None) or (self.here is not None and self.kind):
-            raise ValueError("here and there go together, and with test greater or less")
+        kinds = {"mean", "size"} if self.here else {*KIND_OF_TEST.values()} - {"size"}
+        if (self.here is None) != (self.there is None) or self.kind not in kinds:
+            raise ValueError("here and there go together, with test greater, less or size_less")
         if set(self.here or {}) != set(self.there or {}):
             raise ValueError("here and there must name the same fields")
         if self.field in (self.here or {}):
@@ -109,10 +141,12 @@ class Claim:
                 check_name("number", field, NUMBER_COLUMNS)
 
     def _check_metric(self) -> None:
-        if self.kind == "slope" and metric_named(self.metric).divisor is not None:
-            raise ValueError(f"metric {self.metric} has no slope; use improvement or bon_golden")
         if self.x is not None:
             check_name("x", self.x.removeprefix("log2 "), NUMBER_COLUMNS)
+        if self.margin is not None and (self.metric is None or self._is_margin_in_golden_reward):
+            raise ValueError(f"a margin needs a metric, which may be {SHARE}; got {self.metric}")
+        if self.metric is None:
+            return
         if entry := ENTRY.fullmatch(self.metric):
             for column in filter(None, entry.group(1, 3)):
                 check_name("column", column, LIST_COLUMNS)
@@ -127,26 +161,48 @@ class Claim:
 
     @property
     def kind(self) -> str:
-        """What is tested of the difference: "" (its mean), slope or correlation."""
-        return (self.test or "").rpartition("_")[0]
+        """What is tested of the difference: mean, size, margin, slope or correlation."""
+        return KIND_OF_TEST.get(str(self.test), "")
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the effect is the difference as a share of b's mean."""
+        return self.margin is not None and self.metric == "mean_margin"
+
+    @property
+    def _is_margin_in_golden_reward(self) -> bool:
+        return is_in_golden_reward(str(self.metric)) and not self.is_relative
 
     @property
     def of(self) -> str:
         """What the effect is a difference in, or a slope or correlation of that difference."""
+        metric = self.metric or IMPROVEMENT
         if self.kind == "slope":
             x = str(self.x)
             per = f"doubling of {x[5:]}" if x.startswith("log2 ") else f"unit of {x}"
-            return f"{self.metric} per {per}"
-        return f"{self.metric}, correlation with {self.x}" if self.kind else self.metric
+            return f"{metric} per {per}"
+        if self.margin is not None:
+            share = f" as a share of {(self.contrast or {})['b']}'s" if self.is_relative else ""
+            return f"{metric}{share}, margin {self.margin:g}"
+        if self.kind == "size":
+            return f"{metric}, size of the difference"
+        return f"{metric}, correlation with {self.x}" if self.kind == "correlation" else metric
+
+    def own_columns(self) -> list[str]:
+        """Return the columns of results that the test reads, where all runs share a dataset."""
+        metric = self.metric or IMPROVEMENT
+        if entry := ENTRY.fullmatch(metric):
+            columns = [name for name in entry.group(1, 3) if name]
+        else:
+            columns = metric_columns(metric)
+        numbers = [self.x.removeprefix("log2 ")] if self.x else []
+        return [*columns, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
 
     def columns(self) -> list[str]:
-        """Return the columns of the results that the test reads, but for the fields of the spec."""
-        if entry := ENTRY.fullmatch(self.metric):
-            metric = [name for name in entry.group(1, 3) if name]
-        else:
-            metric = metric_columns(self.metric)
-        numbers = [self.x.removeprefix("log2 ")] if self.x else []
-        return [*metric, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
+        """Return all columns of results that the claim reads, but for the fields of the spec."""
+        has_share = (self.metric or IMPROVEMENT) in HAVE_SHARE
+        reported = metric_columns(self.published.metric) if self.published else []
+        return [*self.own_columns(), *(metric_columns(SHARE) if has_share else []), *reported]
 
 
 def published_claims() -> list[Claim]:
@@ -167,15 +223,25 @@ def read_claims(path: Path) -> list[Claim]:
         raise ValueError(f"{path} is not yaml: {one_line(error)}") from None
     if not isinstance(by_name, dict) or not all(isinstance(v, dict) for v in by_name.values()):
         raise ValueError(f"{path} must map names to claims, each a mapping")
-    optional = [f for f in dataclasses.fields(Claim) if f.name not in ("name", "claim", "source")]
-    defaults = {f.name: f.default for f in optional} | {"where": {}}
+    optional = [f for f in dataclasses.fields(Claim) if f.default is not dataclasses.MISSING]
+    defaults = {field.name: field.default for field in optional} | {"where": {}}
     claims = []
     for name, values in by_name.items():
         try:
-            claims.append(from_mapping(Claim, {"name": str(name), **defaults, **values}))
+            published = read_published(values.get("published"))
+            given = {**defaults, "name": str(name), **values, "published": published}
+            claims.append(from_mapping(Claim, given))
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims
+
+
+def with_metric(claims: list[Claim], metric: str) -> list[Claim]:
+    """Return the claims, those without a metric of their own with this one."""
+    return [
+        claim if claim.metric or claim.not_tested else dataclasses.replace(claim, metric=metric)
+        for claim in claims
+    ]
 
 
 def published_and_own_claims(paths: Iterable[str]) -> list[Claim]:

@@ -2,7 +2,7 @@
 
 Which runs meet is decided in matched_runs.py. Intervals come from one paired, crossed bootstrap
 (bootstrap.py): the same draws of seeds, and of each dataset's prompts, for all that one call
-compares.
+compares. A metric in golden reward is not pooled over datasets (units.py): MissingData says so.
 
 The functions return a line a group of pairs with
     the fields `by` of side a;
@@ -19,8 +19,10 @@ import pandas as pd
 from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean, percentile_interval, wins
 from rmsweep.analysis.fields import combination_ids, dataset_ids
 from rmsweep.analysis.matched_runs import N_NUMBERS, Fields, Side, balanced_pairs, matched_pairs
-from rmsweep.analysis.means import means_and_draws
+from rmsweep.analysis.means import means_and_draws, seed_means
 from rmsweep.analysis.metrics import metric_named, run_values
+from rmsweep.analysis.units import require_one_unit, unit_ids
+from rmsweep.errors import Absent
 
 
 def paired_differences(
@@ -47,7 +49,7 @@ def paired_win_rates(
     sides = zip(values[pairs["row_a"]], values[pairs["row_b"]], strict=True)
     is_lower_better = metric_named(metric).better == "lower"
     won = [wins(y, x) if is_lower_better else wins(x, y) for x, y in sides]
-    runs = pairs[["setting", "seed", "n_prompts"]].assign(dataset=pairs["stratum"])
+    runs = pairs[["setting", "seed", "unit", "n_prompts"]].assign(dataset=pairs["stratum"])
     runs["cell"] = combination_ids(pairs, by)
     means, draws = means_and_draws(pd.DataFrame({"value": won}), runs, rng)
     return effect_table(pairs, metric, by, means, draws)
@@ -57,6 +59,33 @@ def difference_draws(
     rows: pd.DataFrame, pairs: pd.DataFrame, metric: str, rng: np.random.Generator, by: Fields = ()
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Return the mean difference of each group of pairs, and its draws (N_DRAWS, groups)."""
+    for _, units in pairs.groupby(combination_ids(pairs, by))["unit"]:
+        require_one_unit(units, metric)
+    (mean_a, mean_b), (draws_a, draws_b) = _sides(rows, pairs, metric, rng, by)
+    return pd.Series(mean_a - mean_b), pd.DataFrame(draws_a - draws_b)
+
+
+def paired_relative_difference(
+    rows: pd.DataFrame, a: Side, b: Side, metric: str, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the mean of a less that of b, as a share of that of b, in one line.
+
+    Each unit of golden reward has a share of its own, and their mean is weighted by their numbers
+    of settings. For a metric that is above 0, such as mean_margin.
+    """
+    pairs = balanced_pairs(matched_pairs(rows, a, b, metric))
+    (mean_a, mean_b), (draws_a, draws_b) = _sides(rows, pairs, metric, rng, ["unit"])
+    n_settings = pairs.groupby(combination_ids(pairs, ["unit"]))["setting"].nunique()
+    weights = (n_settings / n_settings.sum()).to_numpy()
+    estimate = pd.Series([(mean_a / mean_b - 1) @ weights] if len(weights) else [], dtype=float)
+    draws = pd.DataFrame((draws_a / draws_b - 1) @ weights)[estimate.index]
+    return effect_table(pairs, metric, (), estimate, draws)
+
+
+def _sides(
+    rows: pd.DataFrame, pairs: pd.DataFrame, metric: str, rng: np.random.Generator, by: Fields
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The means of both sides, each (groups,), and their draws, each (N_DRAWS, groups)."""
     groups = combination_ids(pairs, by)
     sides = [
         pairs[["setting", "seed"]].assign(row=pairs[name], cell=2 * groups + side)
@@ -65,11 +94,11 @@ def difference_draws(
     runs = pd.concat(sides, ignore_index=True)
     values = run_values(rows, metric).iloc[runs["row"]]
     runs["dataset"] = dataset_ids(rows, metric)[runs["row"]]
+    runs["unit"] = unit_ids(rows, metric)[runs["row"]]
     runs["n_prompts"] = values["value"].map(np.size).to_numpy()
     means, draws = means_and_draws(values, runs, rng)
-    a, b = means.index[::2], means.index[1::2]
-    estimates = pd.Series(means[a].to_numpy() - means[b].to_numpy())
-    return estimates, pd.DataFrame(draws[a].to_numpy() - draws[b].to_numpy())
+    of_sides = means.index[::2], means.index[1::2]
+    return [means[i].to_numpy() for i in of_sides], [draws[i].to_numpy() for i in of_sides]
 
 
 def paired_interaction(
@@ -80,11 +109,13 @@ def paired_interaction(
     here: Side,
     there: Side,
     rng: np.random.Generator,
+    of_size: bool = False,
 ) -> pd.DataFrame:
     """Return how much larger the paired difference a - b is `here` than `there`, in one line.
 
     An example is the gain of cross_prompt under selection similar (here) over its gain under random
-    (there). A pair counts only with one of the same setting and seed on the other half.
+    (there). A pair counts only with one of the same setting and seed on the other half. of_size:
+    compare |a - b|, the size of the mean difference, which draws around 0 overstate.
     """
     if set(here) != set(there):
         raise ValueError(f"here and there need the same fields, got {[*here]} and {[*there]}")
@@ -93,9 +124,12 @@ def paired_interaction(
     places = [pd.MultiIndex.from_frame(half[["setting", "seed"]]) for half in halves]
     halves = [halves[i][places[i].isin(places[1 - i])].assign(half=i) for i in (0, 1)]
     both = balanced_pairs(pd.concat(halves), ["half"])
+    require_one_unit(both["unit"], metric)
     estimates, draws = difference_draws(rows, both, metric, rng, ["half"])
     if both.empty:
         return effect_table(both, metric, (), estimates, draws)
+    if of_size:
+        estimates, draws = estimates.abs(), draws.abs()
     estimates, draws = estimates[[0]] - estimates[1], draws[[0]] - draws[[1]].to_numpy()
     return effect_table(both, metric, (), estimates, draws)
 
@@ -110,11 +144,10 @@ def paired_slope(
     each combination g of the seed and the other fields:
     sum_i (x_i - mean_g x) d_i / sum_i (x_i - mean_g x)^2.
     A prompt without a value (spearman) stands at the mean of its pair. nan where x does not vary.
-    ValueError for a metric that is a ratio of means.
+    Of a ratio of means, such as oracle_share, d is over the mean divisor of its unit.
     """
-    if metric_named(metric).divisor is not None:
-        raise ValueError(f"a slope of {metric} is not defined; use improvement or bon_golden")
     pairs = matched_pairs(rows, a, b, metric)
+    require_one_unit(pairs["unit"], metric)
     others = [
         f for f in pairs.columns[N_NUMBERS:] if f != along and pairs[f].nunique(dropna=False) > 1
     ]
@@ -122,23 +155,39 @@ def paired_slope(
     seed = pd.factorize(pairs["seed"])[0]  # of those that are left
     group = pairs.groupby(["seed", *others], dropna=False).ngroup()
     lever = (number - number.groupby(group).transform("mean")).to_numpy()
-    values = run_values(rows, metric)["value"]
-    over, under, strata = [], [], []
-    for stratum, i in pairs.groupby(["stratum", "n_prompts"]).indices.items():
-        chosen = (values.iloc[pairs[name].iloc[i]].to_list() for name in ("row_a", "row_b"))
-        of_a, of_b = (np.stack(side).astype(float).reshape(len(i), -1) for side in chosen)
+    values = run_values(rows, metric)
+    over, under, divisors, strata = [], [], [], []
+    for (stratum, *_), i in pairs.groupby(["stratum", "unit", "n_prompts"]).indices.items():
+        row_a, row_b = (pairs[name].to_numpy()[i] for name in ("row_a", "row_b"))
+        difference = _matrix(values["value"], row_a) - _matrix(values["value"], row_b)
         levers = lever[i] * (np.arange(seed.max() + 1)[:, None] == seed[i])
-        over.append(levers @ _filled(of_a - of_b))  # (seeds, prompts)
-        under.append(np.repeat((levers**2).sum(axis=1, keepdims=True), of_a.shape[1], axis=1))
+        over.append(levers @ _filled(difference))  # (seeds, prompts)
+        under.append(np.repeat((levers**2).sum(axis=1, keepdims=True), difference.shape[1], axis=1))
+        if "divisor" in values:
+            divisor = _matrix(values["divisor"], row_a)
+            divisors.append(seed_means(divisor, seed[i], seed.max() + 1))
         strata.append(stratum)
-    both = [np.sum([crossed_mean(m) for m in part]) for part in (over, under)]
-    draws = bootstrap_means([*over, *under], [*strata, *strata], rng)
-    sums = [half.sum(axis=1, keepdims=True) for half in np.split(draws, 2, axis=1)]
-    estimates, draws = (
-        np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
-        for top, bottom in (np.atleast_1d(*both), sums)
-    )
-    return effect_table(pairs, metric, (), pd.Series(estimates), pd.DataFrame(draws))
+    matrices = [*over, *under, *divisors]
+    means = np.array([[crossed_mean(matrix) for matrix in matrices]])
+    draws = bootstrap_means(matrices, strata * values.shape[1] + strata, rng)
+    slopes = _slopes(*np.split(np.concatenate([means, draws]), 1 + values.shape[1], axis=1))
+    return effect_table(pairs, metric, (), pd.Series(slopes[:1]), pd.DataFrame(slopes[1:, None]))
+
+
+def _matrix(values: pd.Series, rows: np.ndarray) -> np.ndarray:
+    """The values of some rows, (rows, prompts), or (rows, 1) where a run has one number."""
+    return np.stack(values.iloc[rows].to_list()).astype(float).reshape(len(rows), -1)
+
+
+def _slopes(over: np.ndarray, under: np.ndarray, divisor: np.ndarray | None = None) -> np.ndarray:
+    """The sum of over / divisor over the sum of under, by line: each (lines, parts), to (lines,).
+
+    A part has no divisor in a draw that has none of its seeds, and then nothing to divide.
+    """
+    if divisor is not None:
+        over = np.divide(over, divisor, out=np.zeros(over.shape), where=np.abs(divisor) > 0)
+    top, bottom = over.sum(axis=1), under.sum(axis=1)
+    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
 
 
 def correlation_points(
@@ -149,15 +198,21 @@ def correlation_points(
     x: a numeric column of rows, of run a, such as mean_margin. The first table has a line a point,
     as `paired_differences`, and its x; the second has one line with Pearson's correlation over the
     points, nan for fewer than three. Its interval takes the points as they are: only seeds and
-    prompts are resampled.
+    prompts are resampled. Where x is in golden reward and points differ in its unit, the
+    correlation is that within units: of x as a share of its mean, and both less their means.
     """
     pairs = balanced_pairs(matched_pairs(rows, a, b, metric), by)
+    require_one_unit(pairs["unit"], metric)
     estimates, draws = difference_draws(rows, pairs, metric, rng, by)
     points = effect_table(pairs, metric, by, estimates, draws)
+    groups = combination_ids(pairs, by)
     number = rows[x].iloc[pairs["row_a"]].astype(float).reset_index(drop=True)
-    points["x"] = number.groupby(combination_ids(pairs, by)).mean()
+    points["x"] = number.groupby(groups).mean()
+    units = pd.Series(unit_ids(rows, x)[pairs["row_a"]]).groupby(groups)
+    if units.nunique().max() > 1:
+        raise Absent(f"a point has {x} of several datasets; name dataset in by")
     both = np.vstack([estimates.to_numpy()[None], draws.to_numpy()])
-    correlations = _correlations(points["x"].to_numpy(), both)
+    correlations = _correlations(points["x"].to_numpy(), both, units.first().to_numpy())
     estimate, draws = pd.Series(correlations[:1]), pd.DataFrame(correlations[1:, None])
     return points, effect_table(pairs, metric, (), estimate, draws)
 
@@ -191,10 +246,15 @@ def _filled(matrix: np.ndarray) -> np.ndarray:
     return np.where(is_gap, np.nanmean(matrix, axis=1, keepdims=True), matrix)
 
 
-def _correlations(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of x (points,) with each of lines (n, points): (n,)."""
+def _correlations(x: np.ndarray, lines: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Pearson's correlation, within units, of x (points,) with each of lines (n, points): (n,)."""
     if len(x) < 3:
         return np.full(len(lines), np.nan)
-    x, lines = x - x.mean(), lines - lines.mean(axis=1, keepdims=True)
+    x, lines = x.astype(float), lines.copy()
+    is_alone = len(np.unique(units)) < 2
+    for unit in np.unique(units):
+        i = units == unit
+        x[i] = x[i] - x[i].mean() if is_alone else x[i] / x[i].mean() - 1
+        lines[:, i] -= lines[:, i].mean(axis=1, keepdims=True)
     scale = np.linalg.norm(x) * np.linalg.norm(lines, axis=1)
     return np.divide(lines @ x, scale, out=np.full(len(lines), np.nan), where=scale > 0)

@@ -21,10 +21,11 @@ from rmsweep.analysis.fields import (
 )
 from rmsweep.analysis.means import in_full_block
 from rmsweep.analysis.metrics import has_value, run_values
+from rmsweep.analysis.units import unit_ids
 
 Side = Mapping[str, Any]
 Fields = Sequence[str]
-N_NUMBERS = 6  # columns of `matched_pairs` before the fields of run a
+N_NUMBERS = 7  # columns of `matched_pairs` before the fields of run a
 
 
 def matched_pairs(
@@ -37,8 +38,8 @@ def matched_pairs(
 
     The columns: row_a and row_b, the positions; setting, the number of the combination of the
     fields that both agree in, without the seed; seed, a number; stratum, the number of the dataset;
-    n_prompts, of run a; and then the fields of run a. ValueError: an unknown field, or a value that
-    no run has.
+    unit, of golden reward (units.py), and n_prompts, of run a; and then the fields of run a.
+    ValueError: an unknown field, or a value that no run has.
     """
     if set(a) != set(b):
         raise ValueError(f"both sides need the same fields, got {sorted(a)} and {sorted(b)}")
@@ -53,6 +54,7 @@ def matched_pairs(
     pairs = of_a.merge(of_b, on=["setting", "seed"], suffixes=("_a", "_b"))
     pairs = pairs[["row_a", "row_b", "setting", "seed"]]
     pairs["stratum"] = dataset_ids(rows, metric)[pairs["row_a"]]
+    pairs["unit"] = unit_ids(rows, metric)[pairs["row_a"]]
     pairs["n_prompts"] = values["value"].map(np.size).to_numpy()[pairs["row_a"]]
     fields_of_a = fields.drop(columns="seed").iloc[pairs["row_a"]].reset_index(drop=True)
     return pd.concat([pairs, fields_of_a.infer_objects()], axis=1)

@@ -9,6 +9,7 @@ from rmsweep.analysis.bootstrap import bootstrap_means, crossed_mean
 
 N_DRAWS = 2000
 ENOUGH_SEEDS = 5  # with fewer the intervals are too narrow
+PART = ["cell", "dataset", "unit", "n_prompts"]  # what the runs of one part of a cell share
 
 
 def full_block(has_run: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,17 +51,17 @@ def means_and_draws(
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Return the mean of each cell (cells,) and its bootstrap draws (n_draws, cells).
 
-    A part of a cell is its runs on one set of test prompts. Each part has a mean of its own, and
-    the mean of a cell is that of its parts, weighted by their numbers of settings, so that
-    every setting counts the same. One draw takes the same seeds and prompts for all cells, so draws
-    of two cells may be subtracted.
+    A part of a cell is its runs on one set of test prompts, in one unit of golden reward. Each part
+    has a mean of its own, and the mean of a cell is that of its parts, weighted by their numbers of
+    settings, so that every setting counts the same. One draw takes the same seeds and prompts for
+    all cells, so draws of two cells may be subtracted.
 
     values: of each run, as from `run_values`, `value` and for a ratio `divisor`. runs: of the same
-    runs in the same order the integers cell, setting, seed, dataset and n_prompts; the last two
-    name the set of prompts, whose number differs where synthetic data of one name are of two sizes.
-    A cell without runs is absent from both results.
+    runs in the same order the integers cell, setting, seed, unit, dataset and n_prompts; the last
+    two name the set of prompts, whose number differs where synthetic data of one name are of two
+    sizes. A cell without runs is absent from both results.
     """
-    parts = runs.reset_index(drop=True).groupby(["cell", "dataset", "n_prompts"], sort=True)
+    parts = runs.reset_index(drop=True).groupby(PART, sort=True)
     of_parts = _mean_then_draws(values, runs["seed"].to_numpy(), parts.indices, rng, n_draws)
     n_settings = parts["setting"].nunique()
     cell_of_part = n_settings.index.get_level_values("cell")
@@ -75,7 +76,7 @@ def means_and_draws(
 def _mean_then_draws(
     values: pd.DataFrame,
     seeds: np.ndarray,
-    positions_of_part: Mapping[tuple[int, int, int], np.ndarray],
+    positions_of_part: Mapping[tuple[int, ...], np.ndarray],
     rng: np.random.Generator,
     n_draws: int,
 ) -> np.ndarray:
@@ -83,15 +84,16 @@ def _mean_then_draws(
 
     A part is one matrix (seeds, prompts), a seed's row the mean over its settings, and its mean is
     the matrix's `crossed_mean`. With a divisor it is that mean over the divisor's, draw by draw.
-    positions_of_part: by cell, dataset and n_prompts the positions of its runs.
+    seeds: of each run; one that none of them has is not drawn. positions_of_part: by the values of
+    PART the positions of its runs.
     """
-    n_seeds = seeds.max() + 1 if len(seeds) else 0
+    used, seeds = np.unique(seeds, return_inverse=True)
     matrices = [
-        seed_means(np.stack(column.iloc[positions].to_list()), seeds[positions], n_seeds)
+        seed_means(np.stack(column.iloc[positions].to_list()), seeds[positions], len(used))
         for _, column in values.items()
         for positions in positions_of_part.values()
     ]
-    prompts_of_part = [(dataset, n_prompts) for _, dataset, n_prompts in positions_of_part]
+    prompts_of_part = [(dataset, n_prompts) for _, dataset, _, n_prompts in positions_of_part]
     strata = prompts_of_part * values.shape[1]  # all parts of value, then all of divisor
     means = np.array([[crossed_mean(matrix) for matrix in matrices]])
     lines = np.concatenate([means, bootstrap_means(matrices, strata, rng, n_draws)])

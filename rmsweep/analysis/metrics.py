@@ -21,6 +21,13 @@ if TYPE_CHECKING:  # `rmsweep --help` and `list` name the metrics, and do withou
     import pandas as pd
 
 OF_SUBSET = "accuracy:"  # and the name of a subset of labelled pairs
+GOLDEN_LISTS = (  # columns of lists in golden reward
+    "base_by_prompt",
+    "improvement_by_prompt",
+    "headroom_by_prompt",
+    "bon_golden_by_n",
+    "oracle_by_n",
+)
 
 
 @dataclass(frozen=True)
@@ -170,12 +177,13 @@ def check_metric(name: str) -> None:
 def metric_named(name: str) -> Metric:
     """Return the metric of that name: a row of METRICS, or the accuracy on a subset.
 
-    Any other name is a column of numbers, which claims may compare, too.
+    Any other name is a column of numbers or entries of lists, which claims may compare, too.
     """
     if name.startswith(OF_SUBSET):
         of_run = functools.partial(accuracy_of_subset, name.removeprefix(OF_SUBSET))
         return dataclasses.replace(ACCURACY_OF_SUBSET, of_run=of_run)
-    return METRICS.get(name, Metric(name, unit="", better="not ranked"))
+    unit = "golden reward" if name.partition("[")[0] in GOLDEN_LISTS else ""
+    return METRICS.get(name, Metric(name, unit, better="not ranked"))
 
 
 def metric_columns(name: str) -> list[str]:

@@ -5,31 +5,44 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from rmsweep.analysis.fields import combination_ids, spec_fields
+from rmsweep.analysis.units import UNIT_FIELDS, is_in_golden_reward
 from rmsweep.errors import check_name
 
 COLUMN_ORDER = ["base_llm", "dataset", "annotation.beta", "quantity", "pairing", "selection"]
 COLUMN_ORDER += ["training.protocol", "backbone"]
 
 
-def default_rows(wanted: pd.DataFrame, column_fields: Sequence[str] = ()) -> list[str]:
+def default_rows(wanted: pd.DataFrame, metric: str, column_fields: Sequence[str] = ()) -> list[str]:
     """Return the loss and those of its own fields that vary within a loss.
 
     wanted: `key` and fields of all specs of the sweep. Where the loss makes the columns, the rows
-    are the first field that varies within a column.
+    are what `default_columns` says of them.
     """
     _, codes = spec_fields(wanted)
     if "loss" in column_fields:
-        return _first_varying(codes, column_fields)
+        return default_columns(wanted, metric, column_fields)
     own = [field for field in _settable(codes) if field.startswith("loss.")]
     return ["loss", *_varying(codes, ["loss", *column_fields], own)]
 
 
-def default_columns(wanted: pd.DataFrame, row_fields: Sequence[str]) -> list[str]:
-    """Return the first of COLUMN_ORDER, then of all fields, that varies within a row; [] if none.
+def default_columns(wanted: pd.DataFrame, metric: str, row_fields: Sequence[str]) -> list[str]:
+    """Return the fields that make the columns of a table; [] where nothing varies within a row.
 
-    wanted: `key` and fields of all specs of the sweep.
+    They are those that tell datasets apart, where a row has several and the metric is in golden
+    reward, which is not averaged over them. Else it is the first of COLUMN_ORDER, then of all
+    fields, that varies within a row. wanted: `key` and fields of all specs of the sweep.
     """
-    return _first_varying(spec_fields(wanted)[1], row_fields)
+    _, codes = spec_fields(wanted)
+    datasets = fields_of_units(codes, row_fields) if is_in_golden_reward(metric) else []
+    return datasets or _first_varying(codes, row_fields)
+
+
+def fields_of_units(codes: pd.DataFrame, cell_fields: Sequence[str]) -> list[str]:
+    """Return the fields that tell apart datasets, or scales of one, that runs of a cell are of.
+
+    codes: of `spec_fields`.
+    """
+    return _varying(codes, cell_fields, [field for field in UNIT_FIELDS if field in codes])
 
 
 def checked_fields(

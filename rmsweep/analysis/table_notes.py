@@ -8,6 +8,7 @@ from rmsweep.analysis.fields import spec_fields
 from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
 from rmsweep.analysis.metrics import metric_named
 from rmsweep.analysis.table_fields import averaged_fields
+from rmsweep.analysis.units import UNIT_FIELDS
 
 
 def table_notes(
@@ -27,8 +28,7 @@ def table_notes(
     lines += _marks(cells, against)
     _, codes = spec_fields(wanted)
     if averaged := averaged_fields(codes, [*row_fields, *column_fields]):
-        names = ", ".join(f"{field} ({codes[field].nunique()} values)" for field in averaged)
-        lines.append(f"Averaged over {names}.")
+        lines.append(f"Averaged over {_averaged_text(codes, averaged)}.")
     lines += _left_out(cells, metric, is_averaged=bool(averaged))
     if len(seeds) and seeds.min() < ENOUGH_SEEDS:
         lines.append(f"WARNING: fewer than {ENOUGH_SEEDS} seeds, the intervals are too narrow.")
@@ -44,6 +44,16 @@ def _resampling(cells: pd.DataFrame, metric: str) -> str:
     unit = {"prompt": "prompts", "pair": "labelled pairs"}[by]
     prompts = span_text(with_mean["n_prompts"])
     return f"paired, crossed bootstrap over seeds ({seeds}) and {unit} ({prompts})"
+
+
+def _averaged_text(codes: pd.DataFrame, averaged: Sequence[str]) -> str:
+    """Name the fields averaged over; datasets that other fields tell apart are named as such."""
+    texts = {field: f"{field} ({codes[field].nunique()} values)" for field in averaged}
+    apart = [field for field in averaged if field in UNIT_FIELDS]
+    if apart and apart != ["dataset"]:
+        n_datasets = codes[apart].drop_duplicates().shape[0]
+        texts[apart[0]] = f"{n_datasets} datasets, told apart by {' and '.join(apart)}"
+    return ", ".join(text for field, text in texts.items() if field not in apart[1:])
 
 
 def _marks(cells: pd.DataFrame, against: str | None) -> list[str]:

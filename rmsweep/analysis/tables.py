@@ -4,6 +4,7 @@ A cell holds the runs that share the values of the row fields and of the column 
 in the seed and in the fields averaged over; one combination of the latter is a setting. Means over
 different settings do not compare, so within a column all rows are compared on the same settings,
 each at every seed used (`means.full_block`); what that leaves out is counted, and the notes say so.
+Golden rewards of several datasets have units of their own (units.py) and are not averaged.
 """
 
 from collections.abc import Sequence
@@ -12,16 +13,17 @@ import numpy as np
 import pandas as pd
 
 from rmsweep.analysis.bootstrap import percentile_interval
-from rmsweep.analysis.fields import combination_ids, dataset_ids, spec_fields
+from rmsweep.analysis.fields import as_typed, combination_ids, dataset_ids, spec_fields
 from rmsweep.analysis.means import in_full_block, means_and_draws
 from rmsweep.analysis.metrics import check_metric, has_value, metric_named, run_values
-from rmsweep.analysis.table_fields import averaged_fields, checked_fields
+from rmsweep.analysis.table_fields import averaged_fields, checked_fields, fields_of_units
 from rmsweep.analysis.table_marks import (
     DIFFERENCE_COLUMNS,
     add_differences,
     field_with_option,
     mark_best,
 )
+from rmsweep.analysis.units import SHARE, UNIT_FIELDS, is_in_golden_reward, unit_ids
 
 CELL_COUNTS = ("n_seeds", "n_prompts", "n_runs", "n_wanted", "n_used")
 
@@ -49,7 +51,7 @@ def compare(
         n_runs, n_wanted, n_used: runs that are done, that the sweep wants, that the mean takes;
         is_best, is_tied_with_best: see `table_marks.mark_best`; all False with a baseline;
     and with a baseline the columns of `table_marks.add_differences`. ValueError: an unknown metric,
-    field, option of `against` or subset of labelled pairs.
+    field, option of `against` or subset of labelled pairs; a cell of golden rewards in two units.
     """
     fields, codes = spec_fields(wanted)  # a line a run, in one order; fields are indexed by key
     check_metric(metric)
@@ -63,6 +65,8 @@ def compare(
     runs["is_done"] = fields.index.isin(done.index)
     runs["has_value"] = has_value(values)
     runs["n_prompts"] = values["value"].map(np.size).to_numpy()
+    runs["unit"] = unit_ids(fields, metric)
+    _require_unit_by_cell(fields, codes, runs, metric, cell_fields, against_field)
     runs["is_used"] = _is_used(runs)
     used = runs[runs["is_used"]]
     means, draws = means_and_draws(values.iloc[used.index], used, rng)
@@ -70,7 +74,9 @@ def compare(
     cells = _counted_cells(fields[cell_fields], runs, metric)
     cells["mean"] = means.reindex(cells.index)
     cells["low"], cells["high"] = percentile_interval(draws.reindex(columns=cells.index).to_numpy())
-    mark_best(cells, draws, metric_named(metric).better if against is None else "not ranked")
+    n_units = runs[runs["is_used"]].groupby("column")["unit"].nunique().max()
+    is_ranked = against is None and not (is_in_golden_reward(metric) and n_units > 1)
+    mark_best(cells, draws, metric_named(metric).better if is_ranked else "not ranked")
     columns = [*cell_fields, "mean", "low", "high", *CELL_COUNTS, "is_best", "is_tied_with_best"]
     if against is not None and against_field is not None:
         add_differences(cells, draws, cell_fields, against_field, against)
@@ -104,6 +110,30 @@ def _wanted_runs(
     }
     places = {name: combination_ids(codes, fields) for name, fields in fields_of.items()}
     return pd.DataFrame({**places, "seed": codes["seed"]})
+
+
+def _require_unit_by_cell(
+    fields: pd.DataFrame,
+    codes: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: str,
+    cell_fields: Sequence[str],
+    against_field: str | None,
+) -> None:
+    """Raise ValueError where a cell, or a difference of two, would mix units of golden reward."""
+    if not is_in_golden_reward(metric):
+        return
+    n_units = runs[runs["has_value"]].groupby("cell")["unit"].nunique()
+    reason = f"{metric} is in golden reward, of which each dataset has a unit of its own"
+    if (n_units > 1).any():
+        apart = fields_of_units(codes, cell_fields)
+        options = ",".join(dict.fromkeys(fields[apart[0]].map(as_typed)))
+        raise ValueError(
+            f"{reason}, so it is not averaged over {apart[0]}={options}; give --metric {SHARE}, "
+            f"--where {apart[0]}={options.partition(',')[0]}, or --columns {','.join(apart)}"
+        )
+    if against_field in UNIT_FIELDS:
+        raise ValueError(f"{reason}, so no difference of two is taken; give --metric {SHARE}")
 
 
 def _is_used(runs: pd.DataFrame) -> np.ndarray:

@@ -1,20 +1,27 @@
-"""Verdicts on claims (claims.py): each is tested on the runs of a sweep, and put into words."""
+"""Verdicts on claims (claims.py): each is tested on the runs of a sweep."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rmsweep.analysis import contrasts
-from rmsweep.analysis.claims import ENTRY, Claim
-from rmsweep.analysis.fields import conditions_text, id_fields, meets_conditions, spec_fields
-from rmsweep.analysis.means import ENOUGH_SEEDS, N_DRAWS
-from rmsweep.analysis.table_text import render_text_grid
+from rmsweep.analysis.claims import ENTRY, IMPROVEMENT, Claim
+from rmsweep.analysis.fields import (
+    combination_ids,
+    conditions_text,
+    id_fields,
+    meets_conditions,
+    spec_fields,
+)
+from rmsweep.analysis.units import HAVE_SHARE, SHARE, is_in_golden_reward, unit_ids
 from rmsweep.config.columns import column_types
 from rmsweep.config.reward_models import kind_of
 from rmsweep.errors import Absent
 
+SEVERAL_DATASETS = ", several datasets"  # of which the units differ
 EFFECT_COUNTS = ("n_seeds", "n_prompts", "n_pairs", "n_points")
 ENOUGH_POINTS = 5  # of a correlation: of four unrelated ones, a tenth correlate beyond 0.9
 
@@ -27,12 +34,12 @@ def verdict_table(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) -> pd.
     them were run on.
 
     The columns: name, claim, source and training; verdict, which is holds, fails, undecided or "not
-    tested"; of, what the effect is a difference in; effect, low, high; n_seeds, n_prompts, n_pairs,
-    and n_points of a correlation; reason, why a claim is not tested.
+    tested"; of, what the effect is a difference in, and its margin; effect, low, high; n_seeds,
+    n_prompts, n_pairs, and n_points of a correlation; reason, why a claim is not tested.
     """
     lines = []
     for claim in claims:
-        ways = _ways(rows, claim) if claim.protocols else {"": rows}
+        ways = ways_of_training(rows, claim)
         judged = {way: _judge(part, claim, seed) for way, part in ways.items()}
         tested = [way for way in judged if judged[way]["verdict"] != "not tested"]
         for way, part in _on_common_settings({way: ways[way] for way in tested}, claim).items():
@@ -46,76 +53,57 @@ def verdict_table(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) -> pd.
     return table.astype(dict.fromkeys(EFFECT_COUNTS, "Int64"))
 
 
-def render_verdicts(
-    lines: pd.DataFrame, verdict_notes: Sequence[str], format: str, width: int = 120
-) -> str:
-    """Return the verdicts as text, md, html or json (a list of objects, full precision).
-
-    lines: of `verdict_table`. verdict_notes: to stand under them, but for json. width: of text.
-    """
-    if format == "json":
-        return lines.to_json(orient="records", indent=1) + "\n"
-    is_again = lines["name"].eq(lines["name"].shift())
-    grid = lines[["training", "verdict"]].copy()
-    grid.insert(0, "claim", (lines["claim"] + " (" + lines["source"] + ")").mask(is_again, ""))
-    grid["effect [95 % interval]"] = [_effect(line) for line in lines.to_dict("records")]
-    grid["n"] = [counts_text(line) for line in lines.to_dict("records")]
-    return render_text_grid(grid, verdict_notes, format, width)
-
-
-def verdict_notes(lines: pd.DataFrame, n_done: int, n_wanted: int) -> list[str]:
-    """Return the lines to stand under the verdicts: how they come about, what is missing.
-
-    lines: of `verdict_table`. n_done, n_wanted: runs of the sweep.
-    """
-    n_of = lines["verdict"].value_counts()
-    verdicts = [f"{n_of.get(v, 0)} {v}" for v in ("holds", "fails", "undecided", "not tested")]
-    notes = [
-        f"{', '.join(verdicts)}.",
-        "holds: the 95 % interval lies on the claimed side of 0; fails: on the other; undecided: 0 "
-        f"is within. Paired, crossed bootstrap over seeds and prompts, B = {N_DRAWS:,}.",
-    ]
-    if n_done < n_wanted:
-        notes.append(f"INCOMPLETE: {n_done:,} of {n_wanted:,} runs are done.")
-    if (lines["n_seeds"] < ENOUGH_SEEDS).any():
-        notes.append(f"WARNING: fewer than {ENOUGH_SEEDS} seeds, the intervals are too narrow.")
-    return notes
-
-
-def _effect(line: dict[str, Any]) -> str:
-    if line["verdict"] == "not tested":
-        return str(line["reason"])
-    effect, low, high = (f"{line[name]:+z.3g}" for name in ("effect", "low", "high"))
-    interval = "no interval" if np.isnan(line["low"]) else f"{low}, {high}"
-    return f"{effect} [{interval}] {line['of']}"
-
-
-def counts_text(line: dict[str, Any]) -> str:
-    """Return in words how many seeds, prompts, pairs and points a line of `verdict_table` has."""
-    names = [name for name in EFFECT_COUNTS if not pd.isna(line[name])]
-    return ", ".join(f"{line[name]:,} {name.removeprefix('n_')}" for name in names)
-
-
 def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
     line = {"name": claim.name, "claim": claim.claim, "source": claim.source, "of": claim.of}
     if claim.not_tested is not None:
         return line | {"verdict": "not tested", "reason": claim.not_tested, "of": ""}
     try:
-        kept = _with_numbers(_kept(rows, claim.where), claim)
-        effects = _contrast(kept, claim, np.random.default_rng(seed))
+        kept = _with_numbers(kept_rows(rows, claim, claim.where), claim)
+        tested = _in_one_unit(kept, claim)
+        effects = _contrast(kept, tested, np.random.default_rng(seed))
         if effects.empty:
             raise Absent(f"no two runs differ in {claim.field} alone")
-        if np.isnan(effects["estimate"][0]):
+        if np.isnan(effects["estimate"][0]) and claim.kind in ("slope", "correlation"):
             moved = claim.x if claim.kind == "correlation" else claim.along
             raise Absent(f"the sweep has one {moved}")
     except Absent as absent:
         return line | {"verdict": "not tested", "reason": str(absent).partition(";")[0]}
     (numbers,) = effects.rename(columns={"estimate": "effect"}).to_dict("records")
-    low, high = numbers["low"], numbers["high"]
-    if str(claim.test).endswith("less"):
-        low, high = -high, -low
-    verdict = "holds" if low > 0 else "fails" if high < 0 else "undecided"
-    return line | numbers | {"verdict": verdict, "reason": ""}
+    verdict = _verdict(claim, numbers["low"], numbers["high"])
+    several = "" if tested.metric in (claim.metric, IMPROVEMENT) else SEVERAL_DATASETS
+    return line | numbers | {"of": tested.of + several, "verdict": verdict, "reason": ""}
+
+
+def _verdict(claim: Claim, low: float, high: float) -> str:
+    """The verdict that the ends of an interval give; of nan, undecided."""
+    margin = claim.margin or 0.0
+    if claim.test == "equal_within":
+        is_within, is_beyond = -margin < low and high < margin, low > margin or high < -margin
+    elif str(claim.test).endswith("less"):
+        is_within, is_beyond = high < 0, low > 0
+    else:
+        is_within, is_beyond = low > -margin, high < -margin
+    return "holds" if is_within else "fails" if is_beyond else "undecided"
+
+
+def _in_one_unit(rows: pd.DataFrame, claim: Claim) -> Claim:
+    """The claim with the metric that it is tested in: shares, where the rows' units differ.
+
+    A relative difference has no unit. Absent for a metric in golden reward that has no share.
+    """
+    metric = claim.metric or IMPROVEMENT
+    claim = dataclasses.replace(claim, metric=metric)
+    if claim.is_relative or not is_in_golden_reward(metric):
+        return claim
+    column = metric if metric in rows else claim.own_columns()[0]
+    if len(np.unique(unit_ids(rows, metric)[rows[column].notna()])) < 2:
+        return claim
+    if metric not in HAVE_SHARE:
+        raise Absent(
+            f"{metric} is in golden reward, of which each dataset has a unit of its own: "
+            "--where dataset=NAME takes one"
+        )
+    return dataclasses.replace(claim, metric=SHARE)
 
 
 def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.DataFrame:
@@ -124,7 +112,7 @@ def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.
     a, b = ({field: _option(rows, field, claim.contrast[side])} for side in ("a", "b"))
     if a == b:
         raise Absent(f"the sweep has one {field}, {a[field]}")
-    sides = (rows, a, b, claim.metric)
+    sides = (rows, a, b, str(claim.metric))
     if claim.kind == "slope":
         return contrasts.paired_slope(*sides, str(claim.x), str(claim.along), rng)
     if claim.kind == "correlation":
@@ -133,7 +121,10 @@ def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.
             raise Absent(f"a correlation needs {ENOUGH_POINTS} points, the sweep has {len(points)}")
         return line.assign(n_points=len(points))
     if claim.here is not None and claim.there is not None:
-        return contrasts.paired_interaction(*sides, claim.here, claim.there, rng)
+        halves = claim.here, claim.there
+        return contrasts.paired_interaction(*sides, *halves, rng, of_size=claim.kind == "size")
+    if claim.is_relative:
+        return contrasts.paired_relative_difference(*sides, rng)
     return contrasts.paired_differences(*sides, rng)
 
 
@@ -143,8 +134,12 @@ def _option(rows: pd.DataFrame, field: str, option: Any) -> Any:
     return rows[field].min() if option == "smallest" else option
 
 
-def _kept(rows: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
-    """The rows that meet the conditions; Absent where none does."""
+def kept_rows(rows: pd.DataFrame, claim: Claim, where: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows that meet the conditions of a claim; Absent where none does.
+
+    A bound of a result, such as annotation_error, is one of its mean over the seeds and both sides
+    of the contrast, so that a cell is kept whole or not at all.
+    """
     bounds = {field: value for field, value in where.items() if isinstance(value, dict)}
     values = {field: value for field, value in where.items() if field not in bounds}
     is_kept = np.ones(len(rows), dtype=bool)
@@ -152,7 +147,9 @@ def _kept(rows: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
         fields = rows[["key", *(name for name in column_types() if name in rows)]]
         is_kept &= meets_conditions(spec_fields(fields)[0], values)
     for field, bound in bounds.items():
-        number = rows[field].to_numpy(dtype=float)
+        number = rows[field].astype(float)
+        if field not in column_types():
+            number = number.groupby(_cells(rows, claim)).transform("mean")
         is_kept &= (number < bound.get("below", np.inf)) & (number > bound.get("above", -np.inf))
     if not is_kept.any():
         words = [f"{f} {side} {x}" for f, bound in bounds.items() for side, x in bound.items()]
@@ -161,19 +158,29 @@ def _kept(rows: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
     return rows[is_kept].reset_index(drop=True)
 
 
+def _cells(rows: pd.DataFrame, claim: Claim) -> np.ndarray:
+    """The number of the cell of each row: its spec but for the seed and what is contrasted."""
+    own = f"{claim.field}."
+    fields = [
+        f for f in id_fields(rows) if f not in ("seed", claim.field) and not f.startswith(own)
+    ]
+    return combination_ids(rows, fields)
+
+
 def _with_numbers(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     """The rows with the columns that the metric and x are, where these are worked out here."""
+    metric = claim.metric or IMPROVEMENT
     if claim.x is not None and claim.x.startswith("log2 "):
         rows = rows.assign(**{claim.x: np.log2(rows[claim.x.removeprefix("log2 ")])})
-    if entry := ENTRY.fullmatch(claim.metric):
+    if entry := ENTRY.fullmatch(metric):
         first, i, second, j = entry.groups()
         if rows[first].isna().all():
             raise Absent(f"the sweep has no {first}; evaluation.diagnostics=true records it")
         number = rows[first].map(lambda values: _entry(values, int(i)))
         if second:
             number -= rows[second].map(lambda values: _entry(values, int(j)))
-        rows = rows.assign(**{claim.metric: number.astype(float)})
-    for column in (*claim.columns(), *([claim.metric] if entry else [])):
+        rows = rows.assign(**{metric: number.astype(float)})
+    for column in (*claim.own_columns(), *([metric] if entry else [])):
         if rows[column].isna().all():
             raise Absent(f"the sweep has no {column}")
     return rows
@@ -184,11 +191,14 @@ def _entry(values: np.ndarray | None, i: int) -> float:
     return np.nan if values is None or i >= len(values) else values[i]
 
 
-def _ways(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
-    """The rows of each way of training, protocol and early stopping or fixed epochs.
+def ways_of_training(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame]:
+    """Return the rows of each way of training, protocol and early stopping or fixed epochs.
 
-    Only MLPs know both, so where losses are compared other reward models stand against each way.
+    Only MLPs know both, so where losses are compared other reward models stand against each way. A
+    claim that does not ask for them has one way, without a name.
     """
+    if not claim.protocols:
+        return {"": rows}
     is_other = ~_trains_in_epochs(rows)
     is_fixed = rows["training.patience"].isna()
     trained = rows[~is_other]

@@ -60,9 +60,11 @@ def _add_figure(commands: Commands) -> None:
 
 def _add_claims(commands: Commands) -> None:
     text = "the verdict of the runs on each published claim"
-    claims = add_command(commands, _claims, "claims", text)
+    claims = add_command(commands, _claims, "claims", text, epilog=metrics.metric_lines())
     add_names(claims)
     claims.add_argument("--file", **OWN_CLAIMS)
+    text = "of the claims that name none, one of those below; default: improvement"
+    claims.add_argument("--metric", help=text)
     claims.add_argument("--format", default="text", choices=["text", "md", "json", "html"])
 
 
@@ -85,9 +87,9 @@ def _table(args: argparse.Namespace) -> int:
     row_fields, column_fields = listed(args.rows), listed(args.columns)
     spec_fields, _ = fields.spec_fields(wanted)
     table_fields.checked_fields(spec_fields, row_fields, column_fields)  # which set the defaults
-    row_fields = row_fields or table_fields.default_rows(wanted, column_fields)
+    row_fields = row_fields or table_fields.default_rows(wanted, args.metric, column_fields)
     if args.columns is None:
-        column_fields = table_fields.default_columns(wanted, row_fields)
+        column_fields = table_fields.default_columns(wanted, args.metric, row_fields)
     what = (row_fields, column_fields, args.metric)
     rng = np.random.default_rng(args.seed)
     compared = tables.compare(rows, wanted, *what, rng, args.against)
@@ -104,17 +106,21 @@ def _table(args: argparse.Namespace) -> int:
 
 def _claims(args: argparse.Namespace) -> int:
     """Print the verdict on each claim; 1 where runs are missing."""
-    from rmsweep.analysis import claims, verdicts
+    from rmsweep.analysis import claims, published_effects, verdict_text, verdicts
 
     tested = claims.published_and_own_claims(args.file)
+    if args.metric is not None:
+        tested = claims.with_metric(tested, args.metric)
     rows, wanted = _rows_and_wanted(args, claims.claim_columns(tested))
     if args.where:
         rows = rows[rows["key"].isin(wanted["key"])].reset_index(drop=True)
     lines = verdicts.verdict_table(rows, tested, args.seed)
     n_done = int(wanted["key"].isin(rows["key"]).sum())
-    notes = verdicts.verdict_notes(lines, n_done, len(wanted))
+    effects = published_effects.published_effects(rows, tested, args.seed)
+    notes = verdict_text.verdict_notes(lines, n_done, len(wanted))
+    notes += published_effects.published_notes(effects)
     width = shutil.get_terminal_size(SIZE).columns
-    print(verdicts.render_verdicts(lines, notes, args.format, width))
+    print(verdict_text.render_verdicts(lines, effects, notes, args.format, width))
     return int(n_done < len(wanted))
 
 

@@ -43,15 +43,17 @@ def grids(runs: Runs, request: ReportRequest) -> list[Grid]:
     done = runs.done
     names = [m for m in REPORTED if done[metrics.metric_columns(m)].notna().all(axis=1).any()]
     tables_of_metrics = [_metric_grid(runs, request, metric) for metric in names]
-    row_fields, column_fields = runs.default_fields
+    if not names:
+        return []
+    row_fields, column_fields = runs.default_fields(names[0])
     facets = [f for f in shown_runs.facets(runs.wanted, row_fields) if f not in row_fields]
-    if set(facets) <= set(column_fields) or not names:
+    if set(facets) <= set(column_fields):
         return tables_of_metrics
     return [*tables_of_metrics, _settings_grid(runs, request, row_fields, facets, names[0])]
 
 
 def _metric_grid(runs: Runs, request: ReportRequest, metric: str) -> Grid:
-    row_fields, column_fields = runs.default_fields
+    row_fields, column_fields = runs.default_fields(metric)
     compared, notes = _compare(runs, request, row_fields, column_fields, metric)
     decimals, most_seeds = table_text.n_decimals(compared), int(compared["n_seeds"].max())
     lines: dict[tuple[str, ...], dict[str, Cell]] = {}

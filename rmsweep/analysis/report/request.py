@@ -1,6 +1,5 @@
 """What a report is asked for, and the commands that make its parts again."""
 
-import functools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +60,7 @@ class Runs:
         again = [name for name in done if name in wanted and name != "key"]
         self.all = wanted.merge(done.drop_duplicates("key").drop(columns=again), "left", "key")
 
-    @functools.cached_property
-    def default_fields(self) -> tuple[list[str], list[str]]:
-        """The row and the column fields of a table, as `rmsweep table` chooses them."""
-        rows = table_fields.default_rows(self.wanted)
-        return rows, table_fields.default_columns(self.wanted, rows)
+    def default_fields(self, metric: str) -> tuple[list[str], list[str]]:
+        """Return the row and the column fields of a table, as `rmsweep table` chooses them."""
+        rows = table_fields.default_rows(self.wanted, metric)
+        return rows, table_fields.default_columns(self.wanted, metric, rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from rmsweep.analysis import verdicts
+from rmsweep.analysis import published_effects, verdict_text, verdicts
 from rmsweep.analysis.report.grids import order
 from rmsweep.analysis.report.request import ReportRequest, Runs
 
@@ -39,11 +39,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The claims of a report; counts: by verdict, all four."""
+    """The claims of a report; counts: by verdict, all four; published: lines of three texts, the
+    claim, what is published, and what the runs have."""
 
     counts: dict[str, int]
     tested: list[Verdict]
     not_tested: list[Verdict]
+    published: list[list[str]]
     notes: list[str]
     command: str
 
@@ -52,11 +54,14 @@ def judge_claims(runs: Runs, request: ReportRequest) -> Verdicts:
     """Return what `rmsweep claims` prints."""
     lines = verdicts.verdict_table(runs.done, runs.claims, request.seed)
     judged = [_verdict(line) for line in lines.to_dict("records")]
-    notes = verdicts.verdict_notes(lines, int(runs.is_done.sum()), len(runs.wanted))
+    effects = published_effects.published_effects(runs.done, runs.claims, request.seed)
+    notes = verdict_text.verdict_notes(lines, int(runs.is_done.sum()), len(runs.wanted))
+    notes += published_effects.published_notes(effects)
     return Verdicts(
         counts={name: sum(v.verdict == name for v in judged) for name in MARKS},
         tested=[v for v in judged if v.verdict != "not tested"],
         not_tested=[v for v in judged if v.verdict == "not tested"],
+        published=published_effects.published_grid(effects).to_numpy().tolist(),
         notes=notes[1:],  # not the counts
         command=request.command("claims"),
     )
@@ -70,7 +75,7 @@ def _verdict(line: dict[str, Any]) -> Verdict:
         mark=MARKS[line["verdict"]],
         effect=effect,
         interval=f"[{low}, {high}]" if low else "no interval",
-        n=verdicts.counts_text(line),
+        n=verdict_text.counts_text(line),
         reason=str(line["reason"]),
         order=order(line["effect"]),
         bar=_bar(line["low"], line["high"], line["effect"]),

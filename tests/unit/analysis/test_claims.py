@@ -1,48 +1,20 @@
 """Claims: files that read, verdicts on made-up runs whose effects are known, and the command."""
 
-import itertools
 import json
 
-import numpy as np
-import pandas as pd
 import pytest
-import yaml
-from helpers.own_claims import CLF_BEATS_BT
+from helpers.made_up_runs import PUBLISHED, claims_of, is_, runs
 
 from rmsweep.analysis.claims import claim_columns, published_claims, read_claims
-from rmsweep.analysis.verdicts import render_verdicts, verdict_notes, verdict_table
+from rmsweep.analysis.published_effects import published_effects
+from rmsweep.analysis.verdict_text import render_verdicts, verdict_notes
+from rmsweep.analysis.verdicts import verdict_table
 from rmsweep.paths import CHECKOUT
 from rmsweep.results.schema import SCHEMA
 
 
-def claims_of(tmp_path, **changes):
-    path = tmp_path / "mine.yaml"
-    claim = {k: v for k, v in (CLF_BEATS_BT | changes).items() if v is not ...}
-    path.write_text(yaml.safe_dump({"mine": claim}))
-    return read_claims(path)
-
-
-def runs(effect, n_prompts=40, **axes):
-    """Done rows with all columns that the published claims need; effect: of a run."""
-    axes = {
-        "base_llm": ["gemma2b", "gemma7b", "llama3_8b"], "loss": ["bt_mlp", "clf_mlp"],
-        "pairing": ["same_prompt", "cross_prompt"], "selection": ["random"],
-        "annotation.beta": [1.0, 10.0], "quantity": [100, 200], "training.protocol": ["pairs"],
-        "training.patience": [3], "seed": range(5),
-    } | {name.replace("__", "."): values for name, values in axes.items()}  # fmt: skip
-    rows = pd.DataFrame(itertools.product(*axes.values()), columns=list(axes))
-    rows["key"] = [f"k{i}" for i in range(len(rows))]
-    rows["dataset"] = "hh_helpful"
-    rows["loss.reward_model"] = np.where(rows["loss"] == "clf_lgb", "trees", "mlp")
-    rows["annotation_error"] = np.where(rows["annotation.beta"] == 10, 0.04, 0.3)
-    rows["mean_margin"] = rows["base_llm"].map({"gemma2b": 1.0, "gemma7b": 2.0, "llama3_8b": 5.0})
-    noise = np.random.default_rng(0).normal(scale=0.05, size=(len(rows), n_prompts))
-    common = np.random.default_rng(1).normal(size=(5, n_prompts))[rows["seed"]]
-    effects = np.array([effect(run) for run in rows.to_dict("records")])[:, None]
-    rows["improvement_by_prompt"] = list(effects + common + noise)
-    rows["pairwise_accuracy_by_prompt"] = rows["improvement_by_prompt"]
-    rows["test_decile_accuracy"] = [np.linspace(0.6 + e, 0.9, 10) for (e,) in effects]
-    return rows.reindex(columns=list(dict.fromkeys([*rows, *claim_columns(published_claims())])))
+def rendered(lines, notes=(), format="text", width=300):
+    return render_verdicts(lines, published_effects(lines, []), notes, format, width)
 
 
 def verdicts(rows, claims=None):
@@ -50,15 +22,13 @@ def verdicts(rows, claims=None):
     return lines.set_index("name")["verdict"].to_dict()
 
 
-def is_(run, **values):
-    return float(all(run[name] == value for name, value in values.items()))
-
-
 def test_the_published_claims_read_and_name_their_papers():
     claims = published_claims()
     assert len(claims) == len({claim.name for claim in claims}) > 15
     assert {claim.source.partition(",")[0] for claim in claims} == {"RBT", "NormBT"}
-    assert all(claim.protocols for claim in claims if claim.source.startswith("RBT"))
+    assert [c.name for c in claims if not c.protocols and not c.not_tested] == [
+        "random_margins_are_close_to_similar_ones"  # annotation alone makes them
+    ]
     assert set(claim_columns(claims)) <= set(SCHEMA.names)
 
 
@@ -66,24 +36,32 @@ def test_the_published_claims_read_and_name_their_papers():
 @pytest.mark.parametrize("sign, verdict", [(1, "holds"), (-1, "fails"), (0, "undecided")])
 def test_every_claim_of_rbt_gets_the_verdict_that_was_put_in(sign, verdict):
     margin = {"gemma2b": 1, "gemma7b": 2, "llama3_8b": 5}
-    similar = {"similar": 1.0, "random": 0.5, "diversified": -0.2}
+    gain = {"similar": 1.5, "random": 1.4, "diversified": 0.8}  # of cross-prompt
+    of_same = {"similar": 0.0, "random": 0.1, "diversified": 1.0}
+    spread = {"similar": 1.0, "random": 1.05, "diversified": 2.0}
 
     def effect(run):
-        low_error = run["annotation.beta"] == 10
+        low_error, selection = run["annotation.beta"] == 10, run["selection"]
         of_clf = (0.5 - 0.6 * low_error + (run["quantity"] == 200)) * is_(run, loss="clf_mlp")
-        of_clf += (0.3 - 0.1 * low_error) * is_(run, loss="clf_lgb")
-        of_cross = similar[run["selection"]] * (1 + 0.1 * margin[run["base_llm"]])
-        return sign * (of_clf + of_cross * is_(run, pairing="cross_prompt"))
+        of_clf += (1.3 - 0.1 * low_error) * is_(run, loss="clf_lgb")
+        of_cross = gain[selection] - 0.05 * margin[run["base_llm"]]
+        of_cross *= is_(run, pairing="cross_prompt")
+        return sign * (of_clf + of_cross + of_same[selection] * (1 if sign > 0 else 0.1))
 
-    rows = runs(effect, selection=list(similar), loss=["bt_mlp", "clf_mlp", "clf_lgb"])
-    rows["mean_margin"] *= rows["selection"].map({"similar": 3, "random": 2, "diversified": 1})
+    rows = runs(effect, selection=list(gain), loss=["bt_mlp", "clf_mlp", "clf_lgb"])
+    rows["mean_margin"] *= rows["selection"].map(spread)
+    if sign < 0:
+        rows["mean_margin"] *= 1 + 0.5 * (rows["selection"] == "random")
     claims = [claim for claim in published_claims() if claim.source.startswith("RBT")]
     found = verdicts(rows, claims)
     if sign:
-        at_low_error = found.pop("bt_leads_at_very_low_error")
+        at_low_error = found.pop("bt_leads_at_low_error")
         assert at_low_error == {1: "fails", -1: "holds"}[sign]  # the quantity outweighs it
         assert found == dict.fromkeys(found, verdict)
     else:
+        equal = ("clf_lgb_is_as_good_as_clf_mlp", "cross_prompt_does_no_harm_when_diversified")
+        equal += ("random_margins_are_close_to_similar_ones",)
+        assert {found.pop(name) for name in equal} == {"holds"}
         assert list(found.values()).count("undecided") >= len(found) - 2  # 5 % each
 
 
@@ -127,7 +105,7 @@ def test_ways_of_training_stand_side_by_side(tmp_path):
         "rbt_scripts, early stopping": "holds",
         "rbt_scripts, fixed epochs": "fails",
     }
-    text = render_verdicts(lines, verdict_notes(lines, len(rows), len(rows)), "text", 200)
+    text = rendered(lines, verdict_notes(lines, len(rows), len(rows)))
     assert text.count("CLF-MLP is better.") == 1 and "2 holds, 2 fails" in text
 
 
@@ -203,7 +181,7 @@ def test_what_the_sweep_lacks_is_not_tested(changes, reason, tmp_path):
     assert lines["verdict"].tolist() == ["not tested"] and lines["reason"].tolist() == [reason]
     assert lines["n_pairs"].isna().all()
     for format in ("text", "md", "html", "json"):
-        assert "not tested" in render_verdicts(lines, verdict_notes(lines, 1, 1), format)
+        assert "not tested" in rendered(lines, verdict_notes(lines, 1, 1), format)
 
 
 @pytest.mark.parametrize(
@@ -247,9 +225,30 @@ def test_what_the_sweep_lacks_is_not_tested(changes, reason, tmp_path):
             "mine: largest and smallest are for numbers, contrast has field loss",
         ),
         ({"metric": "improvement[0]"}, "mine: unknown column 'improvement'"),
+        ({"test": "not_worse"}, "mine: margin is missing where test is not_worse"),
+        ({"margin": 0.1}, "mine: margin must be left out where test is greater"),
+        ({"test": "not_worse", "margin": 0.05}, "mine: a margin needs a metric, .* oracle_share"),
         (
-            {"test": "slope_less", "x": "quantity", "along": "quantity", "metric": "oracle_share"},
-            "mine: metric oracle_share has no slope",
+            {"test": "equal_within", "margin": 0.05, "metric": "improvement"},
+            "mine: a margin needs a metric, .* oracle_share; got improvement",
+        ),
+        (
+            {"test": "equal_within", "margin": 0, "metric": "spearman"},
+            "mine: margin must be above 0, got 0",
+        ),
+        ({"test": "size_less"}, "mine: here and there go together"),
+        ({"published": 3}, "mine: published must be a mapping or null, got 3"),
+        (
+            {"published": {"source": "x", "metric": "improvement", "values": [{"a": 1, "b": 2}]}},
+            "mine: a published value has either where or data",
+        ),
+        (
+            {"published": PUBLISHED | {"where": {"datset": "x"}}},
+            "mine: unknown field 'datset'; did you mean dataset",
+        ),
+        (
+            {"published": PUBLISHED | {"values": [{"a": [], "b": 2, "data": "x"}]}},
+            "mine: a and b of a published value are a number or the two ends of a range",
         ),
         ({"protocols": "yes"}, "mine: protocols must be bool, got 'yes'"),
     ],
@@ -274,7 +273,7 @@ def test_one_seed_has_no_interval_where_only_seeds_are_resampled(tmp_path):
     rows = runs(lambda run: 0.1 * is_(run, loss="clf_mlp"), seed=[3])
     lines = verdict_table(rows, claims_of(tmp_path, metric="test_decile_accuracy[0]"))
     assert lines["verdict"].tolist() == ["undecided"] and lines["low"].isna().all()
-    text = render_verdicts(lines, verdict_notes(lines, 1, 1), "text", 200)
+    text = rendered(lines, verdict_notes(lines, 1, 1))
     assert "+0.1 [no interval] test_decile_accuracy[0]" in text and "nan" not in text
     assert "fewer than 5 seeds" in text
 
@@ -283,29 +282,39 @@ def test_one_seed_has_no_interval_where_only_seeds_are_resampled(tmp_path):
 def test_base_llms_told_apart_by_their_stem_alone_are_points_of_the_correlation():
     stems = {"feeble": 0.5, "weak": 1.0, "middling": 2.0, "good": 3.0, "strong": 4.0}
     rows = runs(
-        lambda run: stems[run["base_llm.stem"]] * is_(run, pairing="cross_prompt"),
+        lambda run: stems[run["base_llm.stem"]] * is_(run, pairing="same_prompt"),
         base_llm=["synthetic"],
         base_llm__stem=list(stems),
     )
     rows["mean_margin"] = rows["base_llm.stem"].map(stems)
     lines = verdict_table(rows, published_claims()).set_index("name")
-    found = lines.loc["gain_of_cross_prompt_follows_margins"]
+    found = lines.loc["gain_of_cross_prompt_falls_with_margins"]
     assert (found["verdict"], found["n_points"]) == ("holds", 5)
-    assert "5 points" in render_verdicts(lines.reset_index(), [], "text", 300)
+    assert "5 points" in rendered(lines.reset_index())
     assert lines["n_points"].count() == 1
 
 
 def test_text_from_a_file_is_escaped(tmp_path):
     rows = runs(lambda run: 0.0)
     lines = verdict_table(rows, claims_of(tmp_path, claim="<script> & | [bold]"))
-    assert "&lt;script&gt; &amp;" in render_verdicts(lines, ["<i>"], "html")
-    assert r"\|" in render_verdicts(lines, [], "md") and "[bold]" in render_verdicts(
-        lines, [], "text"
-    )
-    (line,) = json.loads(render_verdicts(lines, [], "json"))
+    assert "&lt;script&gt; &amp;" in rendered(lines, ["<i>"], "html")
+    assert r"\|" in rendered(lines, format="md") and "[bold]" in rendered(lines)
+    (line,) = json.loads(rendered(lines, format="json"))
     assert line["claim"] == "<script> & | [bold]" and line["n_pairs"] == 120
 
 
 def test_the_files_are_part_of_what_is_shipped():
     root = CHECKOUT
     assert sorted(path.name for path in (root / "claims").iterdir()) == ["normbt.yaml", "rbt.yaml"]
+
+
+def test_the_page_says_how_each_claim_was_read():
+    page = (CHECKOUT / "docs" / "papers" / "claims.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    for claim in published_claims():
+        (line,) = [line for line in lines if line.startswith(f"| `{claim.name}` |")]
+        assert (claim.test or "not tested") in line
+        assert claim.margin is None or f"margin {claim.margin:g}" in line
+    names = {claim.name for claim in published_claims()}
+    named = {line.split("`")[1] for line in lines}
+    assert named - names == {"greater", "less", "not_worse", "equal_within", "slope_greater"}

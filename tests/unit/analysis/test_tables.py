@@ -14,6 +14,7 @@ from rmsweep.analysis.means import full_block
 from rmsweep.analysis.table_fields import default_columns, default_rows
 from rmsweep.analysis.table_text import render_table
 
+IMPROVEMENT = "improvement"
 FORMATS = ["text", "md", "latex", "html", "csv"]
 
 
@@ -174,10 +175,11 @@ def test_datasets_are_strata_of_their_own():
         prompts_of={"hh_harmless": 40, "hh_helpful": 90},
         shift=lambda spec: float(spec["dataset"] == "hh_helpful"),
     )
-    cells = table(rows, wanted)
-    np.testing.assert_allclose(cells["mean"], [2.5, 3.5, 3.495], atol=1e-5)
+    share = "oracle_share"
+    cells = table(rows, wanted, metric=share)
+    np.testing.assert_allclose(cells["mean"], np.divide([2.5, 3.5, 3.495], 4), atol=1e-5)
     assert cells["n_prompts"].tolist() == [130] * 3
-    by_dataset = table(rows, wanted, column_fields=["dataset"])
+    by_dataset = table(rows, wanted, column_fields=["dataset"], metric=share)
     assert by_dataset["n_prompts"].tolist() == [40] * 3 + [90] * 3
     width = (by_dataset["high"] - by_dataset["low"]).groupby(by_dataset["dataset"]).mean()
     pooled = (cells["high"] - cells["low"]).mean()
@@ -189,11 +191,11 @@ def test_the_losses_own_fields_are_looked_up_in_its_options():
     wanted = specs(loss=["bt_mlp", "clf_lgb"], loss__options=options)
     wanted.loc[wanted["loss"] == "clf_lgb", "loss.options"] = '{"n_rounds": 100}'
     wanted = wanted.drop_duplicates(["loss", "loss.options", "seed"])
-    assert default_rows(wanted) == ["loss", "loss.hidden"]
+    assert default_rows(wanted, IMPROVEMENT) == ["loss", "loss.hidden"]
     rows = done(wanted)
-    cells = table(rows, wanted, default_rows(wanted))
+    cells = table(rows, wanted, default_rows(wanted, IMPROVEMENT))
     assert cells["loss.hidden"].tolist() == ["[1024, 512]", "[64]", None]
-    assert "{[}1024, 512]" in page(rows, wanted, default_rows(wanted), format="latex")
+    assert "{[}1024, 512]" in page(rows, wanted, default_rows(wanted, IMPROVEMENT), format="latex")
     assert table(rows, wanted, ["loss.n_rounds"])["loss.n_rounds"].tolist() == [None, 100]
 
 
@@ -210,13 +212,15 @@ def test_null_is_a_group_like_any_other(null):
 
 def test_defaults():
     wanted = specs(quantity=[100, 200], annotation__beta=[1.0, 3.0], base_llm=["gemma2b"])
-    assert default_rows(wanted) == ["loss"]
-    assert default_columns(wanted, ["loss"]) == ["annotation.beta"]
-    assert default_columns(wanted, ["loss", "annotation.beta"]) == ["quantity"]
-    assert default_rows(wanted, ["loss"]) == ["annotation.beta"]
-    assert default_columns(specs(), ["loss"]) == []
+    assert default_rows(wanted, IMPROVEMENT) == ["loss"]
+    assert default_columns(wanted, IMPROVEMENT, ["loss"]) == ["annotation.beta"]
+    assert default_columns(wanted, IMPROVEMENT, ["loss", "annotation.beta"]) == ["quantity"]
+    assert default_rows(wanted, IMPROVEMENT, ["loss"]) == ["annotation.beta"]
+    assert default_columns(specs(), IMPROVEMENT, ["loss"]) == []
     zipped = specs().assign(**{"loss.reward_model": lambda frame: frame["loss"] + "_model"})
-    assert default_columns(zipped, ["loss"]) == []  # it says nothing that the loss does not
+    assert (
+        default_columns(zipped, IMPROVEMENT, ["loss"]) == []
+    )  # it says nothing that the loss does not
 
 
 @pytest.mark.parametrize(
