@@ -27,6 +27,7 @@ NAMES_ITSELF = {
     "selection",
     "pairing",
     "difference",
+    "reading",
 }
 
 
@@ -103,7 +104,7 @@ def label_axes(figure: Figure, axes: Sequence[Axes], x: str, y: str) -> None:
     if len(axes) == 1:
         axes[0].set_ylabel(textwrap.fill(y, 32))
     else:
-        figure.supylabel(y)
+        figure.supylabel(textwrap.fill(y, int(figure.get_figheight() * 16)))
     lowest = {_place(ax).colspan.start: ax for ax in axes}
     for ax in lowest.values():
         ax.set_xlabel(textwrap.fill(x, _n_characters(ax)))
