@@ -283,6 +283,10 @@ def test_similar_stands_left_of_diversified_on_one_axis(rows):
     left, right, *below = panels_of(drawn("fig5", pd.DataFrame(runs)))
     assert [left.get_title(), right.get_title()] == ["similar", "diversified"] and len(below) == 2
     assert left.get_ylim() == right.get_ylim()
+    one_dataset = pd.DataFrame(runs).query("dataset == 'hh_helpful'").reset_index(drop=True)
+    one, other = panels_of(drawn("fig5", one_dataset))
+    assert [one.get_title(), other.get_title()] == ["similar", "diversified"]
+    assert one.get_position().x1 < other.get_position().x0 and panels.n_columns(one) == 2
     same, cross = (bars_of(left)[f"BT_MLP, {pairing}"][0] for pairing in AXES["pairing"])
     assert cross.get_height() - same.get_height() == pytest.approx(0.5, abs=0.05)
 

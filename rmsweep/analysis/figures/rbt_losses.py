@@ -1,5 +1,7 @@
 """The losses side by side: RBT (arXiv:2411.04991) Figs. 1 to 3, 8 to 11 and 16 to 18."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -10,8 +12,11 @@ from rmsweep.analysis.figures.error_bars import Bars, draw_series
 from rmsweep.analysis.figures.grouped_bars import Series
 from rmsweep.analysis.figures.style import loss_style, metric_label
 
-BASE_LINE = {"color": "#555555", "linestyle": "--", "linewidth": 0.9}
+BASE_LINE: Any = {"color": "#555555", "linestyle": "--", "linewidth": 0.9}
 BASE_IN_WORDS = "base LLM: mean golden reward of its responses"
+OF_VALUES = (
+    "They also show how prompts differ in golden reward; --metric improvement leaves it out."
+)
 
 
 def by_base_llm(
@@ -85,6 +90,7 @@ def _curves(
             panels.set_x_ticks(ax, numbers, panels.quantity_labels(ax, numbers))
             ax.minorticks_off()
     panels.label_axes(figure, axes, x_label, metric_label(metric))
-    footnote = shown_runs.footnote(rows, cells, held, bars.words)
+    words = f"{bars.words} {OF_VALUES}" if with_base and bars.kind == "interval" else bars.words
+    footnote = shown_runs.footnote(rows, cells, held, words)
     line: list[Artist] = [Line2D([], [], **BASE_LINE, label=BASE_IN_WORDS)] if with_base else []
     return panels.finish(figure, [*panels.loss_handles(labels), *line], footnote)

@@ -47,7 +47,7 @@ def fig6(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         raise MissingData(f"{ENOUGH_POINTS} base LLMs or selections with both pairings")
     colors = dict(zip(points[llm].unique(), itertools.cycle(BASE_LLM_COLORS), strict=False))
     markers = _markers({*points["selection"]})
-    figure, axes = panels.facet_panels(points, facets)
+    figure, axes = panels.facet_panels(points, facets, across=facets[1:])
     for ax, (_, part) in zip(axes, shown_runs.by_panel(points, facets), strict=True):
         for point in part.to_dict("records"):
             _draw_point(ax, point, colors[point[llm]], markers[point["selection"]])

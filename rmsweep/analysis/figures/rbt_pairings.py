@@ -74,7 +74,7 @@ def _by_base_llm(
         for look in [loss_style(loss)]
         for pairing, hatch in HATCHES.items()
     ]
-    figure, axes = panels.facet_panels(cells, facets)
+    figure, axes = panels.facet_panels(cells, facets, across=["selection"])
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
         grouped_bars.draw_groups(ax, part, group, series)
     _level_selections(axes, cells, facets)

@@ -98,8 +98,8 @@ def test_the_figures_over_beta_have_sweeps_with_six_betas_and_the_others_one():
     assert full == cross and len(full["annotation.beta"]) == 6 and len(full["quantity"]) == 4
     for name in ("rbt_fig4", "rbt_fig5", "rbt_fig19", "rbt_fig20"):
         assert "annotation.beta" not in read_axes([f"sweeps={name}"], []).fields
-        (specs,) = ({config.values["annotation"]["beta"] for config in configs(f"sweeps={name}")},)
-        assert specs == {1.0}
+        betas = {config.values["annotation"]["beta"] for config in configs(f"sweeps={name}")}
+        assert betas == {1.0}
 
 
 @pytest.mark.slow
