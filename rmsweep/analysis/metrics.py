@@ -180,8 +180,9 @@ def metric_named(name: str) -> Metric:
     Any other name is a column of numbers or entries of lists, which claims may compare, too.
     """
     if name.startswith(OF_SUBSET):
-        of_run = functools.partial(accuracy_of_subset, name.removeprefix(OF_SUBSET))
-        return dataclasses.replace(ACCURACY_OF_SUBSET, of_run=of_run)
+        subset = name.removeprefix(OF_SUBSET)
+        of_run = functools.partial(accuracy_of_subset, subset)
+        return dataclasses.replace(ACCURACY_OF_SUBSET, line=f"accuracy on {subset}", of_run=of_run)
     unit = "golden reward" if name.partition("[")[0] in GOLDEN_LISTS else ""
     return METRICS.get(name, Metric(name, unit, better="not ranked"))
 

@@ -16,8 +16,8 @@ from rmsweep.paths import SHIPPED
 
 RUNS = {
     "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
-    "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 2160, "rbt_fig5": 4320,
-    "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 1080, "rbt_fig20": 4320,
+    "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 360, "rbt_fig5": 720,
+    "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 180, "rbt_fig20": 720,
     "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
     "theory_convergence": 90, "rbt_protocols": 420,
 }  # fmt: skip
@@ -89,6 +89,17 @@ def test_a_sweep_file_has_as_many_runs_as_it_says(name):
     if axes.zipped or axes.exclude or counted < 100:
         counted = len({config.overrides for config in expand(axes, [])})
     assert counted == RUNS[name]
+
+
+def test_the_figures_over_beta_have_sweeps_with_six_betas_and_the_others_one():
+    readme = (SHIPPED / "README.md").read_text()
+    assert "Fig. 12 to 15 are of `rbt_full` and `rbt_cross`" in readme
+    full, cross = (read_axes([f"sweeps={name}"], []).fields for name in ("rbt_full", "rbt_cross"))
+    assert full == cross and len(full["annotation.beta"]) == 6 and len(full["quantity"]) == 4
+    for name in ("rbt_fig4", "rbt_fig5", "rbt_fig19", "rbt_fig20"):
+        assert "annotation.beta" not in read_axes([f"sweeps={name}"], []).fields
+        betas = {config.values["annotation"]["beta"] for config in configs(f"sweeps={name}")}
+        assert betas == {1.0}
 
 
 @pytest.mark.slow
