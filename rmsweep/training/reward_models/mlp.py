@@ -87,7 +87,7 @@ class Mlps(RewardModel):
 
     def diagnose(
         self, run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         """Return gradients by representation distance, of runs with as many pairs as deciles."""
         spec = run.item.spec
         if len(pairs) < gradients.N_DECILES:
@@ -96,7 +96,7 @@ class Mlps(RewardModel):
         data = network.gather_rows(embeddings, [pairs], spec.precision, place.device, golden)
         with torch.no_grad():
             batch = network.pair_batch(run.models[0], data)
-        return gradients.gradients_by_distance(batch, _objectives(spec)[0])
+        return gradients.gradients_by_distance(batch, _objectives(spec)[0], run.models[0])
 
 
 REWARD_MODEL = Mlps()
