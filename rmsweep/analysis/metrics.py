@@ -147,6 +147,12 @@ METRICS = {
         better="not ranked",
         why_absent="evaluation.diagnostics=true records it",
     ),
+    "margin_gradient_correlation": Metric(
+        "the same with the gradient of the predicted margin, that of the loss at equal errors",
+        unit="correlation",
+        better="not ranked",
+        why_absent="evaluation.diagnostics=true records it",
+    ),
     "ece": Metric("expected calibration error on labelled pairs", "probability", "not ranked"),
     "brier": Metric("Brier score on labelled pairs", "squared probability", "not ranked"),
     "nll": Metric("negative log-likelihood of labelled pairs", "nats", "not ranked"),
@@ -194,7 +200,7 @@ def metric_columns(name: str) -> list[str]:
 def metric_lines() -> str:
     """Return a line for each metric, for `--help`."""
     rows = METRICS | {OF_SUBSET + "SUBSET": ACCURACY_OF_SUBSET}
-    lines = [f"  {name:<20} {metric.line} ({metric.unit})" for name, metric in rows.items()]
+    lines = [f"  {name:<28} {metric.line} ({metric.unit})" for name, metric in rows.items()]
     return "\n".join(["metrics (unit):", *lines])
 
 

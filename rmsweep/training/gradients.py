@@ -20,16 +20,18 @@ def gradients_by_distance(
 ) -> dict[str, Any]:
     """Return what a row keeps for the figures of arXiv:2512.06343.
 
-    batch: the training pairs of one run, (1, pairs), 10 or more, in a seeded random order.
-    parameters: of the MLP that predicted their rewards.
+    batch: the training pairs of one run, (1, pairs), 10 or more. parameters: of its MLP.
 
     Distance is that of the penultimate features, ||h_chosen - h_rejected||, and prediction error is
-    1 - sigmoid(chosen - rejected). The gradient is by the last layer's weights; the full one is by
-    all parameters, of at most 500 pairs, evenly spaced in the order given. decile_*: (10,) means
-    over tenths of all pairs, nearest first, of distance, gradient norm, and agreement with the
-    annotation (a predicted tie is 1/2). pair_*: distance, error and both norms of the 500 pairs.
-    error_bin_*: (25,) means over the same pairs, of `means_by_error`. gradient_correlation: of
-    distance with the full gradient's norm (Pearson), None where either is constant.
+    1 - sigmoid(chosen - rejected). The gradient is by the last layer's weights, the full one by all
+    parameters. decile_*: (10,) means over tenths of the pairs, nearest first, of distance, gradient
+    norm, and agreement with the annotation (a predicted tie is 1/2). pair_*: distance, error and
+    norms of at most 500 pairs, evenly spaced in the order given, which the seed of the split makes
+    random. error_bin_*: (25,) means over the same pairs, of `means_by_error`.
+
+    *_correlation: Pearson's of distance with the norm of a full gradient, None where either is
+    constant: of the loss, and of the predicted margin, which for Bradley-Terry is that of the loss
+    over the error. Far pairs have small errors once a model is trained, so the two differ.
     """
     apart = (batch.features_chosen.float() - batch.features_rejected.float()).detach()
     distance = torch.linalg.vector_norm(apart, dim=-1)[0].cpu().numpy()
@@ -40,13 +42,13 @@ def gradients_by_distance(
     agrees = 0.5 + 0.5 * np.sign(difference.cpu().numpy())
     deciles = np.array_split(np.argsort(distance, kind="stable"), N_DECILES)
     kept = np.linspace(0, len(distance) - 1, min(N_PAIRS, len(distance))).astype(int)
-    assert batch.embeddings_chosen is not None and batch.embeddings_rejected is not None
-    x = torch.stack([batch.embeddings_chosen[0, kept], batch.embeddings_rejected[0, kept]], dim=1)
-    full_norm = full_gradient_norms(parameters, x, by_rewards[0, kept])
+    x = _embeddings(batch, kept)
+    of_loss = full_gradient_norms(parameters, x, by_rewards[0, kept])
+    of_margin = full_gradient_norms(parameters, x, x.new_tensor([[1, -1]]).expand(len(x), 2))
     of_pairs = {
         "distance": distance[kept],
         "gradient_norm": norm[kept],
-        "full_gradient_norm": full_norm.cpu().numpy(),
+        "full_gradient_norm": of_loss,
     }
     binned = means_by_error(error[kept], of_pairs)
     return {
@@ -56,8 +58,15 @@ def gradients_by_distance(
         "pair_error": error[kept],
         **{f"pair_{name}": values for name, values in of_pairs.items()},
         **{f"error_bin_{name}": means for name, means in binned.items()},
-        "gradient_correlation": correlation(distance[kept], of_pairs["full_gradient_norm"]),
+        "gradient_correlation": correlation(distance[kept], of_loss),
+        "margin_gradient_correlation": correlation(distance[kept], of_margin),
     }
+
+
+def _embeddings(batch: PairBatch, pairs: np.ndarray) -> torch.Tensor:
+    """Return the embeddings of some pairs of a batch of one run: (pairs, 2, D), chosen first."""
+    assert batch.embeddings_chosen is not None and batch.embeddings_rejected is not None
+    return torch.stack([batch.embeddings_chosen[0, pairs], batch.embeddings_rejected[0, pairs]], 1)
 
 
 def reward_derivatives(batch: PairBatch, objective: Callable[..., Any]) -> torch.Tensor:
@@ -86,10 +95,11 @@ def gradient_norms(batch: PairBatch, by_rewards: torch.Tensor) -> torch.Tensor:
 
 def full_gradient_norms(
     parameters: list[torch.Tensor], x: torch.Tensor, by_rewards: torch.Tensor
-) -> torch.Tensor:
+) -> np.ndarray:
     """Return the norm of each pair's gradient by all weights and biases of an MLP: (pairs,).
 
-    parameters: of one run. x: (pairs, 2, D), chosen first. by_rewards: (pairs, 2). In double
+    parameters: of one run. x: (pairs, 2, D), chosen first. by_rewards: (pairs, 2), the derivatives
+    by the two rewards of what the gradient is of: the loss, or some other function. In double
     precision, since the terms of two alike responses cancel, whatever precision the run has.
 
     The gradient by a layer's weights is the sum of u v' over the two responses, with u what the
@@ -112,7 +122,7 @@ def full_gradient_norms(
         v = by_outputs.view(read[layer + 1].shape) * (read[layer + 1] > 0)
         square += _squared_norms(read[layer], v)
         by_outputs = v @ hidden[2 * layer].T
-    return square.clamp_min(0).sqrt()
+    return square.clamp_min(0).sqrt().cpu().numpy()
 
 
 def _squared_norms(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from rmsweep.results import dataset, schema, sweep_record
 # The columns that the figures read, beside the spec's fields.
 COLUMNS = ["key", "status", *schema.SCALARS, *schema.RISKS, *schema.JUDGED, "wall_s", "dim"]
 COLUMNS += ["bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", *schema.DIAGNOSTICS]
-COLUMNS += [schema.CORRELATION, "subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE]
+COLUMNS += [*schema.CORRELATIONS, "subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE]
 
 
 def read_runs(names: Sequence[str], conditions: Mapping[str, Any]) -> pd.DataFrame:

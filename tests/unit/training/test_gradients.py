@@ -62,6 +62,10 @@ def test_full_gradient_norms_are_those_of_autograd_one_pair_at_a_time(loss, hidd
     np.testing.assert_allclose(recorded["pair_full_gradient_norm"], one_by_one, rtol=1e-4)
     expected = np.corrcoef(recorded["pair_distance"], one_by_one)[0, 1]
     assert recorded["gradient_correlation"] == pytest.approx(expected, abs=1e-4)
+    if loss in ("bt_mlp", "bt_linear"):
+        of_margin = np.array(one_by_one) / recorded["pair_error"]
+        expected = np.corrcoef(recorded["pair_distance"], of_margin)[0, 1]
+        assert recorded["margin_gradient_correlation"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_gradients_of_two_alike_responses_cancel():
@@ -161,7 +165,7 @@ def test_a_run_records_them_and_nothing_else_changes(loss, protocol, tmp_path):
         binned, of_pairs = recorded[f"error_bin_{name}"], recorded[f"pair_{name}"]
         assert len(binned) == 25 and of_pairs.min() <= np.nanmin(binned)
         assert np.nanmax(binned) <= of_pairs.max()
-    assert -1 <= recorded["gradient_correlation"] <= 1
+    assert all(-1 <= recorded[name] <= 1 for name in schema.CORRELATIONS)
     assert ((recorded["pair_error"] > 0) & (recorded["pair_error"] < 1)).all()
 
 
@@ -169,7 +173,8 @@ def test_parts_without_the_columns_are_read_as_null(tmp_path):
     spec = spec_of(*TINY, *MLP_TINY)
     rows_of(tmp_path, items_of([spec]))
     (part,) = (tmp_path / "runs").glob("*.parquet")
-    new = [*schema.DIAGNOSTICS, "oracle_by_n", schema.CORRELATION]
-    pd.read_parquet(part).drop(columns=new).to_parquet(part)
-    row = dataset.read_rows(SweepFolder(tmp_path), ["key", *new]).iloc[0]
-    assert all(row[name] is None for name in new[:-1]) and np.isnan(row[schema.CORRELATION])
+    new = [*schema.DIAGNOSTICS, "oracle_by_n"]
+    scalars = list(schema.CORRELATIONS)
+    pd.read_parquet(part).drop(columns=[*new, *scalars]).to_parquet(part)
+    row = dataset.read_rows(SweepFolder(tmp_path), ["key", *new, *scalars]).iloc[0]
+    assert all(row[name] is None for name in new) and row[scalars].isna().all()
