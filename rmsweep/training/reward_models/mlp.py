@@ -21,8 +21,8 @@ from rmsweep.config.reward_models import Mlp
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.config.targets import import_objective
 from rmsweep.results import schema
-from rmsweep.training import gradients
 from rmsweep.training.annotate import reward_scale
+from rmsweep.training.reward_models import mlp_gradients as gradients
 from rmsweep.training.reward_models import mlp_network as network
 from rmsweep.training.reward_models import mlp_training as training
 from rmsweep.training.reward_models.interface import Array, FittedRun, RewardModel

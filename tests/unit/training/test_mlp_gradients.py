@@ -10,7 +10,7 @@ from rmsweep.config.targets import import_objective
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.paths import SHIPPED, SweepFolder
 from rmsweep.results import dataset, schema
-from rmsweep.training import gradients
+from rmsweep.training.reward_models import mlp_gradients as gradients
 from rmsweep.training.reward_models import mlp_network
 
 pytestmark = pytest.mark.slow
