@@ -64,10 +64,9 @@ def _caption(rows: pd.DataFrame, kinds: list[str], is_synthetic: bool) -> str:
     n_seeds = rows.groupby(["annotation.beta", "quantity"])["seed"].nunique()
     seeds = "–".join(str(n) for n in sorted({n_seeds.min(), n_seeds.max()}))
     meaning = {
-        "ambient": "the number of values of one response's embedding",
-        "intrinsic": "the number of dimensions that the synthetic data vary in",
+        "ambient": "the number of values of one response's embedding (ambient)",
+        "intrinsic": "of the latents of its prompt and of its own that it is made of (intrinsic)",
     }
-    dims = "; ".join(f"{kind}: {meaning[kind]}" for kind in kinds)
     limits = (
         " Limits: of the probability given the embeddings, which do not hold all of the golden "
         "reward."
@@ -75,17 +74,24 @@ def _caption(rows: pd.DataFrame, kinds: list[str], is_synthetic: bool) -> str:
     return (
         f"Convergence of an MLP's Bradley-Terry reward (RBT, Theorem 20 and Corollary 7). {seeds} "
         "seeds; bands: 95 % intervals, bootstrap over seeds. Grey: the slope of the theorem's rate "
-        f"for smoothness 2 and α = 1, which are assumed, at some height; d, {dims}."
-        + limits
-        * is_synthetic
+        "at some height, for smoothness 2 and α = 1, which are assumed. d is "
+        f"{', or '.join(meaning[kind] for kind in kinds)}." + limits * is_synthetic
     )
 
 
 def _dimensions(rows: pd.DataFrame) -> dict[str, int]:
-    """Return the dimensions of one response's embedding by kind; only synthetic ones have both."""
-    synthetic = {"ambient": "dataset.synthetic.dim", "intrinsic": "dataset.synthetic.intrinsic_dim"}
-    columns = synthetic if rows["spread"].notna().any() else {"ambient": "dim"}
-    return {kind: int(rows[name].max()) for kind, name in columns.items()}
+    """Return the dimension of one response's embedding: ambient, and intrinsic where it is known.
+
+    A synthetic embedding without noise is a linear map of two latents, the prompt's and the
+    response's, of intrinsic_dim each. Of other data no estimate is made.
+    """
+    if rows["spread"].isna().all():
+        return {"ambient": int(rows["dim"].max())}
+    first = rows.iloc[0]
+    dims = {"ambient": int(first["dataset.synthetic.dim"])}
+    if first["dataset.synthetic.noise"] == 0:
+        dims["intrinsic"] = 2 * int(first["dataset.synthetic.intrinsic_dim"])
+    return dims
 
 
 def _draw_slopes(ax: Axes, quantity: np.ndarray, dims: Mapping[str, int]) -> None:

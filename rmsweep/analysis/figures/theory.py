@@ -56,7 +56,7 @@ def theory_annotation_quality(rng: np.random.Generator) -> Figure:
             bottom.errorbar(beta, share, half, fmt=marker, color=colour, mfc="white")
     squares = np.array(list(PUBLISHED_QUALITY))
     published = list(PUBLISHED_QUALITY.values())
-    bottom.plot(np.sqrt(squares / 2), published, "x", color="black", label="published, at σ = 1")
+    bottom.plot(np.sqrt(squares / 2), published, "x", color="black", zorder=5, label="published")
     log_x(bottom, "{x:g}")
     name_axes(bottom, "β of the annotator", "mean quality Q_pair")
     caption = (
@@ -149,9 +149,9 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
         "least c − e and, weighted by reliability (cut to 0 and 1), (c − e) / (1 − 2e): derived "
         "here. Prop. 9 states 1 − 4ε − κ − δ, drawn for the best ε with δ and κ bounded by "
         f"Markov's inequality: above 0 for {(published > 0).sum():,} of {len(rows):,} runs. Labels "
-        "are a sample, so single runs can pass a bound by chance; runs of rbt_scripts, which train on held-out "
-        "labels, are left out. Bottom: Prop. 9 for pairs of one margin, "
-        "(1 − ε)ξ² + ε(1 − ξ)²; dotted: ξ − ε, derived here; circles: 1 − 4ε is reached, the "
+        "are a sample, so single runs can pass a bound by chance; runs of rbt_scripts, which train "
+        "on held-out labels, are left out. Bottom: Prop. 9 for pairs of one margin, "
+        "(1 − ε)ξ² + ε(1 − ξ)²; thin: ξ − ε, derived here; circles: 1 − 4ε is reached, the "
         "threshold assumed for κ."
     )
     return panels.finish(figure, [], [caption, *shown_runs.missing_line(wanted)])
@@ -160,10 +160,10 @@ def theory_order_consistency(rows: pd.DataFrame) -> Figure:
 def _draw_conditional_bounds(ax: Axes) -> None:
     """Draw Prop. 9's bound for pairs of one margin against the quality of their labels."""
     quality = np.linspace(0.5, 1, 101)
-    for (colour, line, _), epsilon in zip(SERIES, (0.0, 0.05, 0.1, 0.2), strict=False):
+    for (colour, line, _), epsilon in zip(SERIES, np.array([0, 0.05, 0.1, 0.2]), strict=False):
         bound = theory.conditional_order_bound(quality, epsilon)
         ax.plot(quality, bound, color=colour, ls=line, label=f"ε = {epsilon:g}")
-        ax.plot(quality, quality - epsilon, color=colour, lw=0.8, ls=(0, (1, 3)))
+        ax.plot(quality, quality - epsilon, color=colour, lw=0.5)
         threshold = theory.sufficient_quality(epsilon)
         reached = theory.conditional_order_bound(threshold, epsilon)
         ax.plot(threshold, reached, "o", color=colour, mfc="white")

@@ -459,6 +459,7 @@ def convergence_rows():
                 "quantity": quantity, "seed": seed, "pairing": "same_prompt",
                 "dataset.reward_scale": "2.3", "dataset.synthetic.within_std": 2.3, "dim": 16,
                 "dataset.synthetic.dim": 16, "dataset.synthetic.intrinsic_dim": 6,
+                "dataset.synthetic.noise": 0.0,
                 "kl_risk": risk + noise * 30 / quantity, "margin_error": error * noise,
             }
         )  # fmt: skip
@@ -553,10 +554,14 @@ def test_the_slope_of_the_rate_is_drawn_for_the_dimensions_of_one_response():
     figure = convergence.theory_convergence(convergence_rows(), np.random.default_rng(0))
     found = slopes(figure)
     ambient, intrinsic = (f"slope of the bound, d = {d} ({k})"
-        for d, k in ((16, "ambient"), (6, "intrinsic")))  # fmt: skip
-    assert found == pytest.approx({ambient: -4 / 20, intrinsic: -4 / 10})
+        for d, k in ((16, "ambient"), (12, "intrinsic")))  # fmt: skip
+    assert found == pytest.approx({ambient: -4 / 20, intrinsic: -4 / 16})
     caption = " ".join(figure.get_supxlabel().split())
-    assert "ambient: the number of values of one response's embedding; intrinsic" in caption
+    assert "d is the number of values of one response's embedding (ambient), or of" in caption
+    noisy = convergence_rows().assign(**{"dataset.synthetic.noise": 0.5})
+    assert list(slopes(convergence.theory_convergence(noisy, np.random.default_rng(0)))) == [
+        ambient
+    ]
     no_synthetic = {name: np.nan for name in convergence_rows() if "synthetic" in name}
     real = convergence_rows().assign(**no_synthetic, dim=384, **{"dataset.reward_scale": "std"})
     figure = convergence.theory_convergence(real, np.random.default_rng(0))
