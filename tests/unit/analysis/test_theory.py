@@ -572,6 +572,17 @@ def test_the_slope_of_the_rate_is_drawn_for_the_dimensions_of_one_response():
     np.testing.assert_allclose(risks_drawn, expected)
 
 
+def test_one_synthetic_embedding_varies_in_twice_the_dimensions_of_a_latent():
+    source = synthetic.SyntheticSource(
+        base_llm="a", backbone="b", dataset="c", seed=0, train_prompts=60, train_responses=4,
+        test_prompts=1, test_responses=2, dim=16, n_clusters=2, intrinsic_dim=6, between_std=4.0,
+        within_std=1.0, variance_ratio=1.0, noise=0.0,
+    )  # fmt: skip
+    embeddings = synthetic.synthetic_embeddings(source, "train", 0, 60).reshape(-1, 16)
+    spread = np.linalg.svd(embeddings.astype(float), compute_uv=False)
+    assert spread[11] > 1 and spread[12] < 0.05  # what rounding to float16 leaves
+
+
 def test_the_published_qualities_lie_on_the_curve_of_example_1():
     figure = figures.theory_annotation_quality(np.random.default_rng(0))
     (crosses,) = (line for line in figure.axes[1].lines if "published" in line.get_label())
