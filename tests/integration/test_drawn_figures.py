@@ -39,6 +39,7 @@ N_PANELS = {
     "fig1": 2, "fig2": 4, "fig3": 4, "fig4": 2, "fig5": 2, "fig6": 6, "fig8": 4, "fig9": 4,
     "fig10": 4, "fig11": 4, "fig12": 4, "fig13": 4, "fig14": 4, "fig15": 4, "fig16": 1, "fig17": 2,
     "fig18": 2, "fig19": 1, "fig20": 1, "nbt_gradients": 24, "nbt_updates": 6, "nbt_accuracy": 6,
+    "nbt_full_gradient": 24, "nbt_gradients_by_error": 24,
     "sections": 6, "reliability": 6, "accuracy_by_distance": 6,
     "bon_n": 6, "bon_kl": 6, "heatmap": 3, "win_rates": 1, "cost": 6,
 }  # fmt: skip
@@ -65,7 +66,11 @@ def run_of(values, i):
         "wall_s": 1 + values["quantity"] / 500 + 0.1 * values["seed"], "base": -1.0, "oracle": 4.0,
         "bon_golden": 1.0, "bon_n": NS, "bon_golden_by_n": [-1.0, 0.5 + 0.1 * values["seed"], mean],
         "oracle_by_n": [-1.0, 2.0, 4.0], "pair_distance": distance, "pair_error": distance / 4,
-        "pair_gradient_norm": distance / 2,
+        "pair_gradient_norm": distance / 2, "pair_full_gradient_norm": 3 * distance,
+        "error_bin_distance": np.arange(25) + 1.0 + values["seed"],
+        "error_bin_gradient_norm": np.arange(25) / 10,
+        "error_bin_full_gradient_norm": np.append(np.arange(24) + 0.1 * values["seed"], np.nan),
+        "gradient_correlation": -0.3 + 0.1 * values["seed"], "margin_gradient_correlation": 0.8,
         "decile_gradient_norm": np.arange(10) / 10 + 0.01 * values["seed"],
         "decile_accuracy": np.linspace(0.5, 0.9, 10), "decile_distance": np.arange(10.0),
         "accuracy": 0.6, "section_chat_hard": 0.55 + 0.01 * values["seed"],
@@ -171,7 +176,7 @@ def wide_figure_of():
     return functools.cache(lambda name: drawn(name, pd.DataFrame(runs)))
 
 
-@pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients"])
+@pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients", "nbt_full_gradient"])
 def test_six_columns_of_panels_are_readable(name, wide_figure_of):
     figure = wide_figure_of(name)
     assert len(panels_of(figure)) % 6 == 0 and panels.n_columns(figure.axes[0]) in (4, 6)
@@ -486,6 +491,39 @@ def test_normbt_figures_show_what_the_runs_recorded(rows, figure_of):
     np.testing.assert_allclose(ends[0], [0, 0.02], atol=1e-12)
 
 
+def test_full_gradients_are_drawn_with_their_correlations_over_the_seeds(rows, figure_of):
+    figure = figure_of("nbt_full_gradient")
+    ax, *_ = panels_of(figure)
+    distance = ax.collections[0].get_offsets()[:, 0]
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 1], 3 * distance)
+    (text,) = (text.get_text() for text in ax.texts if "=" in text.get_text())
+    assert text == "r = −0.20\n[−0.30, −0.10]\nrₘ = 0.80\n[0.80, 0.80]"
+    caption = " ".join(figure.get_supxlabel().split())
+    assert "The paper reports 0.928" in caption and "bootstrap over 3 seeds only" in caption
+
+
+def test_gradients_by_error_have_a_line_a_bin_and_points_that_all_runs_have(figure_of):
+    ax, *_ = panels_of(figure_of("nbt_gradients_by_error"))
+    lines = [container.lines for container in ax.containers]
+    assert len(lines) == 5
+    points = np.concatenate([line.get_xydata() for line, _, _ in lines])
+    np.testing.assert_allclose(points[:, 0], np.arange(24) + 2)  # the last has no number
+    np.testing.assert_allclose(points[:, 1], np.arange(24) + 0.1)
+    ends = np.array([segment[:, 1] for segment in lines[0][2][0].get_segments()])
+    np.testing.assert_allclose(ends, np.arange(5)[:, None] + [0, 0.2], atol=1e-6)
+    dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed[1].get_ydata(), np.arange(5, 10) / 10)
+
+
+@pytest.mark.parametrize("name", ["nbt_full_gradient", "nbt_gradients_by_error"])
+def test_runs_older_than_full_gradients_are_left_out_of_their_figures(name, rows):
+    new = [c for c in rows if "full_gradient" in c or "correlation" in c or "error_bin" in c]
+    nothing = rows.assign(**dict.fromkeys(new, None))
+    assert panels_of(drawn("nbt_gradients", nothing))
+    with pytest.raises(MissingData, match="evaluation.diagnostics=true"):
+        drawn(name, nothing)
+
+
 def test_a_loss_looks_the_same_in_every_figure(figure_of):
     looks = {}
     for name in BY_RUNS:
@@ -531,7 +569,10 @@ def test_missing_runs_are_counted_in_the_caption(rows):
     assert "Fewer than 5 seeds" in caption
 
 
-@pytest.mark.parametrize("name", ["nbt_gradients", "nbt_updates", "nbt_accuracy"])
+@pytest.mark.parametrize(
+    "name",
+    ["nbt_gradients", "nbt_full_gradient", "nbt_gradients_by_error", "nbt_updates", "nbt_accuracy"],
+)
 def test_normbt_figures_count_what_is_missing_and_take_the_seeds_there_are(name, rows):
     at = rows.query(
         "`annotation.beta` == 1 and quantity == 1000 and pairing == 'same_prompt' and "
@@ -539,7 +580,7 @@ def test_normbt_figures_count_what_is_missing_and_take_the_seeds_there_are(name,
     ).reset_index(drop=True)
     is_missing = (at["seed"] == 0) & (at["loss"] == "mine")
     lost = at.assign(status=np.where(is_missing, None, "done"))
-    lists = [column for column in at if column.startswith(("pair_", "decile_"))]
+    lists = [column for column in at if column.startswith(("pair_", "decile_", "error_bin_"))]
     lost[lists] = lost[lists].where(~is_missing)
     figure = drawn(name, lost)
     assert f"INCOMPLETE: {len(at) - 1} of {len(at)} runs." in figure.get_supxlabel()

@@ -46,6 +46,7 @@ def test_figures_of_a_real_sweep(inside, tiny, tmp_path, figure):
     folder = tmp_path / "outputs" / "small" / "figures"
     expected = {"fig1", "fig2", "fig3", "fig4", "fig8", "fig10", "fig12", "bon_n", "bon_kl", "cost"}
     expected |= {"heatmap", "win_rates", "nbt_gradients", "nbt_updates", "nbt_accuracy"}
+    expected |= {"nbt_full_gradient", "nbt_gradients_by_error"}
     assert {path.stem for path in folder.iterdir()} >= expected
     assert {path.suffix for path in folder.iterdir()} == {".png"}
 

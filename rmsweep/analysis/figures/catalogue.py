@@ -28,6 +28,8 @@ FIGURES = {
     "fig19": ("rbt_pairings", "Fig. 4 on HelpSteer and UltraFeedback"),
     "fig20": ("rbt_pairings", "Fig. 5 on HelpSteer and UltraFeedback"),
     "nbt_gradients": ("normbt", "gradient norm of training pairs against representation distance"),
+    "nbt_gradients_by_error": ("normbt", "mean gradient norm by distance within bins of the error"),
+    "nbt_full_gradient": ("normbt", "gradient norm of all layers against representation distance"),
     "nbt_updates": ("normbt", "mean gradient norm by decile of representation distance"),
     "nbt_accuracy": ("normbt", "accuracy by decile of representation distance"),
     "sections": ("labelled", "accuracy on labelled pairs, by RewardBench's sections"),

@@ -172,14 +172,15 @@ def means_of_list(
     """Return the mean over seeds, entry by entry, of a list column for each value of the fields.
 
     Returns the fields and `position` (from 0), mean, low, high (bootstrap over seeds only, the
-    same draws for all), n_seeds.
+    same draws for all), n_seeds, those that have a number there.
     """
     runs = done(rows)
     runs = with_fields(runs[runs[column].notna()], fields)
     entries, matrices = [], []
     for values, part in by_panel(runs, fields):
         for position, numbers in enumerate(lists_by_seed(part, column, runs["seed"]).T):
-            entries.append({**values, "position": position, "n_seeds": len(part)})
+            n_seeds = int(np.isfinite(numbers).sum())
+            entries.append({**values, "position": position, "n_seeds": n_seeds})
             matrices.append(numbers[:, None])
     return with_intervals(entries, matrices, [0] * len(matrices), rng)
 

@@ -13,9 +13,10 @@ from rmsweep.analysis.figures.style import save_figure
 from rmsweep.results import dataset, schema, sweep_record
 
 # The columns that the figures read, beside the spec's fields.
-COLUMNS = ["key", "status", *schema.SCALARS, *schema.RISKS, *schema.JUDGED, "wall_s"]
+COLUMNS = ["key", "status", *schema.SCALARS, *schema.RISKS, *schema.JUDGED, "wall_s", "dim"]
 COLUMNS += ["bon_n", "bon_golden_by_n", "oracle_by_n", "improvement_by_prompt", "base_by_prompt"]
-COLUMNS += [*schema.DIAGNOSTICS, "subset", "subset_pairs", "correct_by_pair", *schema.BY_DISTANCE]
+COLUMNS += [*schema.DIAGNOSTICS, *schema.CORRELATIONS, *schema.BY_DISTANCE]
+COLUMNS += ["subset", "subset_pairs", "correct_by_pair"]
 
 
 def read_runs(

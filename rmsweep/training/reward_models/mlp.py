@@ -21,8 +21,8 @@ from rmsweep.config.reward_models import Mlp
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.config.targets import import_objective
 from rmsweep.results import schema
-from rmsweep.training import gradients
 from rmsweep.training.annotate import reward_scale
+from rmsweep.training.reward_models import mlp_gradients as gradients
 from rmsweep.training.reward_models import mlp_network as network
 from rmsweep.training.reward_models import mlp_training as training
 from rmsweep.training.reward_models.interface import Array, FittedRun, RewardModel
@@ -90,7 +90,7 @@ class Mlps(RewardModel):
 
     def diagnose(
         self, run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         """Return gradients by representation distance, of runs with as many pairs as deciles."""
         spec = run.item.spec
         if len(pairs) < gradients.N_DECILES:
@@ -99,7 +99,11 @@ class Mlps(RewardModel):
         data = network.gather_rows(embeddings, [pairs], spec.precision, place.device, golden)
         with torch.no_grad():
             batch = network.pair_batch(run.models[0], data, _norm(spec))
-        return gradients.gradients_by_distance(batch, _objectives(spec)[0])
+        objective, _ = _objectives(spec)
+        margin = None if inputs.golden is None else _margins(inputs.golden.train_golden, pairs)
+        return gradients.gradients_by_distance(
+            batch, objective, run.models[0], _norm(spec), margin
+        )
 
 
 REWARD_MODEL = Mlps()
@@ -133,6 +137,11 @@ def _golden(spec: RunSpec, inputs: Inputs) -> np.ndarray | None:
         return None
     assert inputs.golden is not None, "checked with the spec"
     return inputs.golden.train_golden.reshape(-1) / reward_scale(spec, inputs.golden)
+
+
+def _margins(golden: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return golden rewards (prompts, K) of the chosen minus the rejected responses: (pairs,)."""
+    return golden.reshape(-1)[pairs[:, 0]] - golden.reshape(-1)[pairs[:, 1]]
 
 
 def _fitted_run(item: Item, trained: training.TrainedPack, i: int) -> FittedRun:
