@@ -23,7 +23,7 @@ from rmsweep.results import dataset, schema
 
 CUDA_TOLERANCE = 0.02  # of max(1, |metric|), of scalars; sums on a GPU have no fixed order
 OTHER_SEED = 1000  # added to a run's seed: a pack-mate that it did not have
-LOCAL = {"cluster": "local", "workers": None, "threads": None, "pack_runs": None}
+LOCAL = {"cluster": "local", "workers": None, "pack_runs": None}
 SHOWN = 3  # differences of a run
 
 
@@ -73,8 +73,10 @@ def verify_rows(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[RunVerdi
     """
     verdicts = {row["key"]: RunVerdict(row["key"]) for row in rows.to_dict("records")}
     rows = rows.set_index("key", drop=False)
-    for (root, device), group in rows.groupby(["cache_root", "device"], dropna=False):
-        place = Place(root if isinstance(root, str) else None, str(device), 1)
+    made_by = ["cache_root", "device", "threads"]
+    for (root, device, threads), group in rows.groupby(made_by, dropna=False):
+        n_threads = 1 if pd.isna(threads) else min(int(threads), machine.cores())
+        place = Place(root if isinstance(root, str) else None, str(device), n_threads)
         items = []
         for row in group.to_dict("records"):
             items += _runnable(row, place, config_dirs, verdicts[row["key"]])
@@ -94,7 +96,7 @@ def _runnable(
     try:
         row = provenance.parsed_row(row)
         spec = reproduce.recorded_spec(row)
-        verdict.unlike += provenance.differences(row, machine.device(place.device))
+        verdict.unlike += provenance.differences(row, machine.device(place.device), place.threads)
         reproduce.overrides_of(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_hash_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
@@ -124,7 +126,8 @@ def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]
     for how, packs in packed.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = SweepFolder(Path(temporary))
-            pool.run_packs(packs, place, launcher.workers, folder, lambda outcome: None)
+            workers = max(1, launcher.workers // place.threads)
+            pool.run_packs(packs, place, workers, folder, lambda outcome: None)
             rows = dataset.read_rows(folder)
         rows_by_key[how] = {row["key"]: row for _, row in rows.iterrows()}
     return rows_by_key
