@@ -115,7 +115,7 @@ def items_of(root: Path, device: str, n_runs: int, overrides: list[str]) -> list
 def measure(root: Path, scale: Scale, device: str, n_runs: int, overrides: list[str]) -> Measured:
     """One pack of n_runs seeds on the data under root."""
     items = items_of(root, device, n_runs, overrides)
-    place = launchers.Place(str(root), device, torch.get_num_threads())
+    place = launchers.place_of_one(items[0].spec.loss.options, str(root), device)
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
         outcome = run_pack(items, place, SweepFolder(Path(folder)))

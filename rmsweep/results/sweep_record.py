@@ -32,8 +32,10 @@ def load_sweeps(
 
     And the keys that have several done rows.
     """
-    asked = pd.concat([wanted_runs(name) for name in names]).drop_duplicates("key")
+    for name in names:
+        require_sweep(name)
     done = pd.concat([read_all_done(SweepFolder.named(name), columns) for name in names])
+    asked = pd.concat([wanted_runs(name) for name in names]).drop_duplicates("key")
     is_repeated = done["key"].duplicated()
     repeated = set(done.loc[is_repeated, "key"])
     return done[~is_repeated].reset_index(drop=True), asked.reset_index(drop=True), repeated

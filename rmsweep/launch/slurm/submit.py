@@ -61,13 +61,18 @@ def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place
 def _tasks(
     items: Sequence[Item], fields: Slurm, on: str, seconds: dict[str, float]
 ) -> list[list[list[str]]]:
-    """Return tasks of packs, each pack at most half a task's work; those of one cache together."""
+    """Return tasks of packs, each pack at most half a task's work; those of one cache together.
+
+    On CPUs a small sweep has smaller packs, at least two for each worker.
+    """
     n_packs_at_a_time = fields.cpus if on == "cpu" else 1
     limit_s = 60 * fields.target_minutes
 
     def most(runs: Sequence[Item]) -> int:
         mean_s = sum(seconds[item.key] for item in runs) / len(runs)
         n_runs = fields.most_in_pack(on) // runs[0].spec.n_members
+        if on == "cpu":
+            n_runs = min(n_runs, len(items) // (2 * n_packs_at_a_time))
         return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
     packs = packs_of(items, most)
