@@ -131,11 +131,16 @@ def _claims(args: argparse.Namespace) -> int:
 def _rows_and_wanted(
     args: argparse.Namespace, columns: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the done runs, and those wanted that meet --where; end the process if none is done."""
-    from rmsweep.analysis import fields
-    from rmsweep.results import sweep_record
+    """Return the done runs, and those wanted that meet --where; end the process if none is done.
 
-    rows, wanted = sweep_record.load_sweeps(args.names, columns)
+    Say, too, where rows of one run disagree.
+    """
+    from rmsweep.analysis import fields
+    from rmsweep.results import disagreements, sweep_record
+
+    rows, wanted, repeated = sweep_record.load_sweeps(args.names, columns)
+    if runs := disagreements.disagreeing_runs(args.names, repeated):
+        say_error(disagreements.disagreement_line(runs))
     if rows.empty:
         say_error(f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some")
         sys.exit(1 if len(wanted) else 2)

@@ -33,6 +33,8 @@ class Options:
     runs_on_gpu: ClassVar[bool] = False
     reads_precision: ClassVar[bool] = False
     trains_in_epochs: ClassVar[bool] = False  # so training.protocol and patience mean something
+    same_on_any_threads: ClassVar[bool] = False  # bit for bit, so that a run alone has all cores
+    predicts_at_once: ClassVar[bool] = False  # several blocks, in as many threads
 
     @classmethod
     def from_yaml(cls, values: dict[str, Any]) -> Self:
@@ -72,6 +74,7 @@ class Mlp(Options):
     runs_on_gpu: ClassVar[bool] = True
     reads_precision: ClassVar[bool] = True
     trains_in_epochs: ClassVar[bool] = True
+    predicts_at_once: ClassVar[bool] = True
 
     hidden: tuple[int, ...]
     norm: str | None = field(metadata=IF_SET)  # of the penultimate features: null, or layer
@@ -101,6 +104,7 @@ class Trees(Options):
 
     module: ClassVar[str] = "trees"
     objectives: ClassVar[tuple[str, ...]] = ("binary", "bradley_terry")
+    same_on_any_threads: ClassVar[bool] = True
 
     rounds: int
     bins: str | None = field(metadata=IF_SET)  # whose: null, the run's own rows', or cache

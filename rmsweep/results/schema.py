@@ -22,8 +22,8 @@ BY_PROMPT = tuple(
     for metric in ("base", "improvement", "headroom", "spearman", "pairwise_accuracy")
 )
 DIAGNOSTICS = tuple(
-    "decile_distance decile_gradient_norm decile_accuracy pair_distance pair_gradient_norm "
-    "pair_full_gradient_norm pair_error error_bin_distance error_bin_gradient_norm "
+    "decile_distance decile_gradient_norm decile_accuracy decile_annotation_error decile_margin "
+    "pair_distance pair_gradient_norm pair_full_gradient_norm pair_error error_bin_distance error_bin_gradient_norm "
     "error_bin_full_gradient_norm".split()
 )
 BY_DISTANCE = tuple(

@@ -47,7 +47,7 @@ class Mlps(RewardModel):
         pack = training.Pack(  # it alone holds its data, dropped as runs leave
             gather([s.train for s in splits]),
             gather([s.validation for s in splits]),
-            network.initial_parameters(rngs, widths, place.device, place.threads),
+            network.initial_parameters(rngs, widths, place.device, place.at_once),
             _norm(spec),
         )
         epochs = [s.epochs for s in splits]

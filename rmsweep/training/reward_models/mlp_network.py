@@ -84,7 +84,7 @@ def bytes_of_a_run(
 
 
 def initial_parameters(
-    rngs: list[np.random.Generator], widths: tuple[int, ...], device: str, threads: int = 1
+    rngs: list[np.random.Generator], widths: tuple[int, ...], device: str, at_once: int = 1
 ) -> list[torch.Tensor]:
     """Draw weights and biases between `widths`, uniform in +-1/sqrt(fan in), one set a run."""
     sizes = list(itertools.pairwise(widths))
@@ -100,7 +100,7 @@ def initial_parameters(
             weights -= 1
             weights *= bound
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(draw, range(len(rngs))))
     return [layer.to(device) for layer in layers]
 

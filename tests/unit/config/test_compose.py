@@ -318,7 +318,7 @@ def test_runs_that_are_the_same_count_once():
     assert len(specs_of("annotation.beta=1,1.0,2")) == 2
 
 
-@pytest.mark.parametrize("axis", ["device=cpu,cuda", "cache.root=a,b", "launcher.threads=1,2"])
+@pytest.mark.parametrize("axis", ["device=cpu,cuda", "cache.root=a,b", "launcher.workers=1,2"])
 def test_an_axis_that_is_not_part_of_a_run_is_refused(axis):
     with pytest.raises(ValueError, match="cannot be swept"):
         specs_of(axis)
