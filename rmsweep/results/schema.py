@@ -23,8 +23,8 @@ BY_PROMPT = tuple(
 )
 DIAGNOSTICS = tuple(
     "decile_distance decile_gradient_norm decile_accuracy decile_annotation_error decile_margin "
-    "pair_distance pair_gradient_norm pair_full_gradient_norm pair_error error_bin_distance error_bin_gradient_norm "
-    "error_bin_full_gradient_norm".split()
+    "pair_distance pair_gradient_norm pair_full_gradient_norm pair_error error_bin_distance "
+    "error_bin_gradient_norm error_bin_full_gradient_norm".split()
 )
 BY_DISTANCE = tuple(
     "test_decile_distance test_decile_accuracy distance_by_pair "

@@ -101,9 +101,7 @@ class Mlps(RewardModel):
             batch = network.pair_batch(run.models[0], data, _norm(spec))
         objective, _ = _objectives(spec)
         margin = None if inputs.golden is None else _margins(inputs.golden.train_golden, pairs)
-        return gradients.gradients_by_distance(
-            batch, objective, run.models[0], _norm(spec), margin
-        )
+        return gradients.gradients_by_distance(batch, objective, run.models[0], _norm(spec), margin)
 
 
 REWARD_MODEL = Mlps()

@@ -32,9 +32,9 @@ def gradients_by_distance(
     1 - sigmoid(chosen - rejected). The gradient is by the last layer's weights, the full one by all
     parameters. decile_*: (10,) means over tenths of the pairs, nearest first, of distance, gradient
     norm, agreement with the annotation (a predicted tie is 1/2), and, where there are golden
-    rewards, annotation error (a golden tie is 1/2) and size of the margin. pair_*: distance, error and
-    norms of at most 500 pairs, evenly spaced in the order given, which the seed of the split makes
-    random. error_bin_*: (25,) means over the same pairs, of `means_by_error`.
+    rewards, annotation error (a golden tie is 1/2) and size of the margin. pair_*: distance, error
+    and norms of at most 500 pairs, evenly spaced in the order given, which the seed of the split
+    makes random. error_bin_*: (25,) means over the same pairs, of `means_by_error`.
 
     *_correlation: Pearson's of distance with the norm of a full gradient, None where either is
     constant: of the loss, and of the predicted margin, which for Bradley-Terry is that of the loss
