@@ -65,7 +65,7 @@ def _caption(rows: pd.DataFrame, kinds: list[str], is_synthetic: bool) -> str:
     seeds = "–".join(str(n) for n in sorted({n_seeds.min(), n_seeds.max()}))
     meaning = {
         "ambient": "the number of values of one response's embedding (ambient)",
-        "intrinsic": "of the latents of its prompt and of its own that it is made of (intrinsic)",
+        "intrinsic": "of the two latents, its prompt's and its own, that it is made of (intrinsic)",
     }
     limits = (
         " Limits: of the probability given the embeddings, which do not hold all of the golden "
