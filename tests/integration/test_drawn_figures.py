@@ -41,7 +41,7 @@ N_PANELS = {
     "fig18": 2, "fig19": 1, "fig20": 1, "nbt_gradients": 24, "nbt_updates": 6, "nbt_accuracy": 6,
     "nbt_full_gradient": 24, "nbt_gradients_by_error": 24,
     "sections": 6, "reliability": 6, "accuracy_by_distance": 6,
-    "bon_n": 6, "bon_kl": 6, "heatmap": 3, "win_rates": 1, "cost": 6,
+    "bon_n": 6, "bon_kl": 6, "heatmap": 9, "win_rates": 1, "cost": 6,
 }  # fmt: skip
 N_PAIRS = 40
 
@@ -434,13 +434,16 @@ def test_without_recorded_oracles_only_its_end_is_drawn(rows):
 
 def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows, figure_of):
     figure = figure_of("heatmap")
-    at = rows.query("pairing == 'same_prompt' and selection == 'random'").reset_index(drop=True)
-    for ax, loss in zip(panels_of(figure), ("clf_mlp", "normbt", "mine"), strict=True):
-        assert ax.get_title() == f"{loss.upper()} − BT_MLP".replace(" ", panels.UNBROKEN)
+    at = rows.query("pairing == 'same_prompt' and selection == 'random'")
+    panels_wanted = itertools.product(("clf_mlp", "normbt", "mine"), sorted({*rows["dataset"]}))
+    for ax, (loss, dataset) in zip(panels_of(figure), panels_wanted, strict=True):
+        difference = f"{loss.upper()} − BT_MLP".replace(" ", panels.UNBROKEN)
+        names = {difference, dataset}  # of the row and of the column of panels
         sides = {"loss": loss}, {"loss": "bt_mlp"}
         by = ["annotation.beta", "quantity"]
         rng = np.random.default_rng(0)
-        found = contrasts.paired_differences(at, *sides, "improvement", rng, by)
+        of_dataset = at[at["dataset"] == dataset].reset_index(drop=True)
+        found = contrasts.paired_differences(of_dataset, *sides, "improvement", rng, by)
         grid = found.pivot(index="quantity", columns="annotation.beta", values="estimate")
         np.testing.assert_allclose(ax.images[0].get_array(), grid)
         hatched = [
@@ -449,8 +452,8 @@ def test_heat_map_is_the_paired_differences_and_hatches_the_undecided(rows, figu
         is_undecided = (found["low"] <= 0) & (found["high"] >= 0)
         assert abs(len(hatched) - is_undecided.sum()) <= (loss == "mine")  # other draws
         assert len(hatched) == 0 or loss == "mine"
-        texts = [text.get_text() for text in ax.texts]
-        assert sorted(texts) == sorted(panels.signed_text(v, "+") for v in found["estimate"])
+        texts = {ax.get_title(), *(text.get_text() for text in ax.texts)} - {""}
+        assert texts - names == {panels.signed_text(v, "+") for v in found["estimate"]}
 
 
 def test_win_rates_of_both_ways_add_up_to_one(rows, figure_of):

@@ -23,7 +23,7 @@ from rmsweep.errors import MissingData
 
 BASELINE = "bt_mlp"
 NONE_AGREE = "runs with two losses that agree in all else"
-POOLED = ("dataset", "base_llm", "base_llm.stem", "backbone", "backbone.stem")
+POOLED = ("base_llm", "base_llm.stem", "backbone", "backbone.stem")
 PAIRED = "95 % intervals: paired, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
 UNDECIDED: Any = {"hatch": "////", "fill": False, "linewidth": 0, "edgecolor": "#777777"}
 SECONDS_IN_WORDS = (

@@ -88,9 +88,8 @@ def test_a_table_is_not_averaged_over_units():
 
 
 def test_scales_of_synthetic_data_are_told_apart_and_named():
-    wanted = specs(base_llm__stem=["narrow", "wide"]).assign(dataset="synthetic")
     scale = "dataset.synthetic.within_std"
-    wanted[scale] = wanted["base_llm.stem"].map({"narrow": 1.2, "wide": 4.0})
+    wanted = specs(dataset=["synthetic"], dataset__synthetic__within_std=[1.2, 4.0])
     rows = done(wanted)
     with pytest.raises(ValueError, match=f"or --columns {scale}"):
         table(rows, wanted)
