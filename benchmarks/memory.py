@@ -10,7 +10,6 @@ from pathlib import Path
 
 from paper_scale import Scale, data, items_of
 
-from rmsweep import machine
 from rmsweep.config import launchers
 from rmsweep.launch.worker import run_pack
 from rmsweep.paths import SweepFolder
@@ -33,7 +32,7 @@ def main() -> None:
         items = items_of(Path(root), "cpu", args.runs, ["training.max_epochs=2"])
         size = max(file.stat().st_size for file in Path(root).glob("embd_*.npy"))
         before = peak_gib()
-        place = launchers.Place(root, "cpu", machine.cores())
+        place = launchers.place_of_one(items[0].spec.loss.options, root, "cpu")
         outcome = run_pack(items, place, SweepFolder(Path(root)))
         assert outcome.done == args.runs, outcome
     print(f"test file {size / 1e9:.2f} GB, {args.runs} runs scored in {outcome.score_s:.1f} s")

@@ -15,7 +15,6 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import torch
 from paper_scale import Measured, Scale, add_scale, data, measure, peak
 
 from rmsweep import machine
@@ -67,7 +66,7 @@ def main() -> None:
     full = Scale(args.dim, 12_000, args.test_prompts, args.test_responses)
     half_d = dataclasses.replace(full, dim=args.dim // 2)
     half_test = dataclasses.replace(full, test_prompts=args.test_prompts // 2)
-    where = machine.gpu(args.device) or f"{machine.cpu()}, {torch.get_num_threads()} threads"
+    where = machine.gpu(args.device) or f"{machine.cpu()}, one thread"
     print(f"{where}; D = {args.dim}, {args.quantity} pairs, ", end="")
     print(f"{args.test_prompts} x {args.test_responses} responses")
     with tempfile.TemporaryDirectory() as name:

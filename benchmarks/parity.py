@@ -39,9 +39,8 @@ OF_MODEL = [name for name in schema.SCALARS if name not in OF_DATA]
 def rows_of(root: Path, items: list[Item], device: str) -> pd.DataFrame:
     """Metrics and epochs of a pack's runs, in the order of the items."""
     with tempfile.TemporaryDirectory() as folder:
-        run_pack(
-            items, launchers.Place(str(root), device, machine.cores()), SweepFolder(Path(folder))
-        )
+        place = launchers.place_of_one(items[0].spec.loss.options, str(root), device)
+        run_pack(items, place, SweepFolder(Path(folder)))
         rows = (
             dataset.read_rows(SweepFolder(Path(folder)))
             .set_index("key")

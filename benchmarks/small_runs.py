@@ -1,6 +1,6 @@
 """Small runs, of AlpacaEval's shape: packs of several sizes, and a process a run.
 
-For each loss the CPU or GPU seconds a run of a pack on this many threads, of `rmsweep run` started
+For each loss the CPU or GPU seconds a run of a pack, one thread of a CPU, of `rmsweep run` started
 anew for one run, and runs a minute of either; for MLPs the share of the measured matrix-multiply
 peak of their shape, scoring and metrics inside the time, and seconds a run where 1, 2, 4, ... are
 trained together (what the engine does on a CPU is 1). --root is the folder of the AlpacaEval

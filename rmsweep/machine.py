@@ -1,10 +1,12 @@
 """What this machine has: its device, native precision, cores and memory."""
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 KEPT_ARRAY_BYTES = (2**27, 2**25)  # a batch of RBT's widest embeddings is 84 MB in fp32; old glibc
@@ -65,6 +67,21 @@ def cores() -> int:
     import joblib  # here: most commands do not ask, and would start later for it
 
     return joblib.cpu_count()
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Hold torch and BLAS to n threads, and let them have afterwards as many as before."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    try:
+        with threadpool_limits(n):
+            torch.set_num_threads(n)  # of its own MKL, too, which threadpoolctl does not see
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 from rmsweep import files, machine
@@ -114,6 +115,10 @@ def _is_command(value: object) -> bool:
         return False
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, Real) and float(value) >= 1 and float(value) % 1 == 0
+
+
 VERSIONS_RULE = "JSON of a version for each package"
 RECORDED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "key": ("16 hex digits", _is(r"[0-9a-f]{16}")),
@@ -122,22 +127,26 @@ RECORDED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "git_commit": ("a commit", _is(r"[0-9a-f]{7,64}")),
     "git_diff": ("a SHA-256", _is(r"[0-9a-f]{64}")),
     "command": ("a command line of a shell", _is_command),
+    "threads": ("a whole number >= 1", _is_count),
 }
 
 
-def differences(row: Mapping[str, Any], on: str) -> list[str]:
+def differences(row: Mapping[str, Any], on: str, threads: int) -> list[str]:
     """Return what numbers hang on beside a spec and is not here what a row says, in words.
 
-    These are the versions of NUMERIC packages, the device, and the model of CPU or GPU. row: as
-    `parsed_row` returns it; on: the device here.
+    These are the versions of NUMERIC packages, the device, the model of CPU or GPU, and on a CPU
+    the threads of a run. row: as `parsed_row` returns it; on, threads: the device and threads here.
     """
-    pairs: list[tuple[str, object, str | None]]
+    pairs: list[tuple[str, object, object]]
     pairs = [(name, row["versions"].get(name), versions()[name]) for name in NUMERIC]
     pairs.append(("device", row["device"].partition(":")[0], on.partition(":")[0]))
     kind, model = ("cpu", machine.cpu()) if on == "cpu" else ("gpu", machine.gpu(on))
     pairs.append((kind.upper(), row[kind], model))
+    if on == "cpu":
+        was = row["threads"]
+        pairs.append(("threads", None if was is None else int(was), threads))
     return [
-        f"{name} {was if isinstance(was, str) else 'not recorded'} then, {now} here"
+        f"{name} {'not recorded' if was is None else was} then, {now} here"
         for name, was, now in pairs
         if was != now
     ]

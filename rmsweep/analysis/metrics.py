@@ -148,6 +148,18 @@ METRICS = {
     # Where an objective's margins are no logits the next two say little.
     "kl_risk": Metric("truncated KL risk of predicted margins", "nats", "not ranked"),
     "margin_error": Metric("mean error of predicted margins", "logits", "not ranked"),
+    "gradient_correlation": Metric(
+        "of representation distance and full gradient norm, over training pairs",
+        unit="correlation",
+        better="not ranked",
+        why_absent="evaluation.diagnostics=true records it",
+    ),
+    "margin_gradient_correlation": Metric(
+        "the same with the gradient of the predicted margin, that of the loss at equal errors",
+        unit="correlation",
+        better="not ranked",
+        why_absent="evaluation.diagnostics=true records it",
+    ),
     "ece": Metric("expected calibration error on labelled pairs", "probability", "not ranked"),
     "brier": Metric("Brier score on labelled pairs", "squared probability", "not ranked"),
     "nll": Metric("negative log-likelihood of labelled pairs", "nats", "not ranked"),
@@ -180,8 +192,9 @@ def metric_named(name: str) -> Metric:
     Any other name is a column of numbers or entries of lists, which claims may compare, too.
     """
     if name.startswith(OF_SUBSET):
-        of_run = functools.partial(accuracy_of_subset, name.removeprefix(OF_SUBSET))
-        return dataclasses.replace(ACCURACY_OF_SUBSET, of_run=of_run)
+        subset = name.removeprefix(OF_SUBSET)
+        of_run = functools.partial(accuracy_of_subset, subset)
+        return dataclasses.replace(ACCURACY_OF_SUBSET, line=f"accuracy on {subset}", of_run=of_run)
     unit = "golden reward" if name.partition("[")[0] in GOLDEN_LISTS else ""
     return METRICS.get(name, Metric(name, unit, better="not ranked"))
 
@@ -196,7 +209,7 @@ def metric_columns(name: str) -> list[str]:
 def metric_lines() -> str:
     """Return a line for each metric, for `--help`."""
     rows = METRICS | {OF_SUBSET + "SUBSET": ACCURACY_OF_SUBSET}
-    lines = [f"  {name:<18} {metric.line} ({metric.unit})" for name, metric in rows.items()]
+    lines = [f"  {name:<28} {metric.line} ({metric.unit})" for name, metric in rows.items()]
     return "\n".join(["metrics (unit):", *lines])
 
 

@@ -66,9 +66,13 @@ def averaged_fields(codes: pd.DataFrame, cell_fields: Sequence[str]) -> list[str
 
 
 def _settable(codes: pd.DataFrame) -> list[str]:
-    """Fields but seed; those that say the same again (stems, loss.options) last."""
+    """Fields but seed; loss.options, which says the same again as each option does, comes last.
+
+    A stem stays before the other fields of its group: where datasets of one name vary, it names
+    them, and not the spread of their rewards.
+    """
     fields = [field for field in codes if field != "seed"]
-    return sorted(fields, key=lambda field: (field.endswith(".stem"), field == "loss.options"))
+    return sorted(fields, key=lambda field: field == "loss.options")
 
 
 def _varying(codes: pd.DataFrame, within: Sequence[str], fields: Iterable[str]) -> list[str]:

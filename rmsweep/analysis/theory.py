@@ -1,10 +1,10 @@
 """What arXiv:2411.04991 (RBT) proves about annotation, order and convergence, as numbers.
 
-The paper's full text was not at hand. Definitions and the rate of Theorem 20 follow published
-summaries of it; Propositions 9 and 24 are derived here from the definitions, and Proposition 10 and
-Theorem 11 are proved here for more than the paper asks. Each docstring says which. Rewards are in
-the annotator's unit (beta times margin over reward_scale is a logit) unless said otherwise; `xi` is
-the probability of the right label as a function of |margin|.
+Example 1, the bounds of Proposition 9 and the rate of Theorem 20 are the paper's; Proposition 10
+and Theorem 11 are proved here for more than the paper asks. What is derived or assumed here says so
+(docs/papers/theory-figures.md has the list). Rewards are in the annotator's unit (beta times margin
+over reward_scale is a logit) unless said otherwise; `xi` is the probability of the right label as a
+function of |margin|.
 """
 
 from collections.abc import Callable, Mapping
@@ -126,11 +126,59 @@ def order_consistency_range(
     wrong order means disagreement with the label or a wrong label. For annotators right more often
     than not (xi >= 1/2), 2c - 1 <= c - e too, a bound that needs no e.
 
-    The content of RBT's Proposition 9 (agreement with labels bounds the order under the oracle),
-    derived from its definitions; its own constants were not at hand.
+    Derived here. RBT's Proposition 9 bounds the same from below by conditional_order_bound.
     """
     lower = np.maximum(np.subtract(agreement, annotation_error), 0.0)
     return lower, np.minimum(np.add(agreement, annotation_error), 1.0)
+
+
+def conditional_order_bound(quality: np.ndarray, epsilon: np.ndarray) -> np.ndarray:
+    """Return RBT's Proposition 9 for pairs of one margin: (1 - epsilon) xi^2 + epsilon (1 - xi)^2.
+
+    The least probability that a model orders such a pair as the oracle does. quality: xi, the
+    probability of the right label, in [1/2, 1]. epsilon: the most probable disagreement of the
+    model's order with the label, in [0, 1]. Any shapes that broadcast.
+
+    Whatever the model, xi - epsilon is a lower bound, too, and for epsilon <= xi / 2 the higher
+    one: the difference is (1 - xi)(xi - 2 epsilon). For larger epsilon the published bound can fail
+    where the model's mistakes depend on the label. (Derived here.)
+    """
+    return (1 - epsilon) * np.square(quality) + epsilon * np.square(np.subtract(1, quality))
+
+
+def sufficient_quality(epsilon: np.ndarray) -> np.ndarray:
+    """Return the quality from which on conditional_order_bound is at least 1 - 4 epsilon.
+
+    epsilon + sqrt(1 - 5 epsilon + epsilon^2) below 3/16, and 1/2, the least quality there is, from
+    there on. Assumed to be the threshold of Proposition 9's kappa, which is not known: it is the
+    lowest one with which overall_order_bound follows from the conditional bound.
+    """
+    root = np.sqrt(np.maximum(1 - 5 * epsilon + np.square(epsilon), 0))
+    return np.where(np.less(epsilon, 3 / 16), epsilon + root, 0.5)
+
+
+def overall_order_bound(epsilon: np.ndarray, kappa: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Return RBT's Proposition 9 for all pairs: 1 - 4 epsilon - kappa - delta.
+
+    The least probability that a model orders a pair as the oracle does. delta: the share of pairs
+    whose conditional disagreement is above epsilon. kappa: the share whose quality is below
+    sufficient_quality(epsilon). Negative where it tells nothing.
+    """
+    return 1 - 4 * epsilon - kappa - delta
+
+
+def best_overall_bound(agreement: np.ndarray, annotation_error: np.ndarray) -> np.ndarray:
+    """Return the highest overall_order_bound that a run's two rates allow, or 0: (runs,).
+
+    agreement, annotation_error: (runs,), c and e as in order_consistency_range. Markov's inequality
+    gives delta <= (1 - c) / epsilon and kappa <= e / (1 - sufficient_quality); the best epsilon in
+    (0, 1/4) is taken. Derived here.
+    """
+    epsilon = np.linspace(0.001, 0.249, 249)
+    delta = np.subtract(1, agreement)[:, None] / epsilon
+    kappa = np.reshape(annotation_error, (-1, 1)) / (1 - sufficient_quality(epsilon))
+    bounds = overall_order_bound(epsilon, np.minimum(kappa, 1), np.minimum(delta, 1))
+    return np.maximum(bounds.max(axis=1), 0)
 
 
 def weighted_order_consistency(agreement: np.ndarray, annotation_error: np.ndarray) -> np.ndarray:
@@ -152,8 +200,8 @@ def classification_reward(rewards: np.ndarray, opponents: np.ndarray) -> np.ndar
     What CLF learns in the limit of data: the log-odds of `chosen` for a response of reward r whose
     opponents have rewards r_j. rewards: (n,). opponents: (m,), equally likely. Returns (n,).
 
-    Proposition 24 of RBT says how it is tied to r; its text was not at hand, so what is claimed is
-    what is proved: the logit minus r falls in r from log E exp(-r_j) to -log E exp(r_j), its limits
+    RBT's Proposition 24 ties it to r; how exactly is not known, so what is claimed is what is
+    proved here: the logit minus r falls in r from log E exp(-r_j) to -log E exp(r_j), its limits
     at -inf and inf (`offset_limits`), so s >= r - log E exp(r_j) by Jensen's inequality, and s
     rises in r with slope E[sigmoid'] / (p (1 - p)) in (0, 1]: same order, shrunk margins.
     """
@@ -174,12 +222,13 @@ def offset_limits(opponents: np.ndarray) -> tuple[float, float]:
 
 
 def convergence_rate(n_pairs: np.ndarray, smoothness: float, alpha: float, dim: int) -> np.ndarray:
-    """Return the rate phi_n of RBT's Theorem 20: R_B <= C B phi_n L log^2(n) for L layers.
+    """Return the rate phi_n of RBT's Theorem 20, which bounds the truncated KL risk.
 
     phi_n = 2^(((1 + alpha) b + (3 + alpha) d) / ((1 + alpha) b + d)) n^-((1 + alpha) b / ((1 +
-    alpha) b + d)), with b the Hoelder smoothness of the reward, d the dimension of the embedding
-    and alpha >= 0 the small-value exponent (how rarely preferences are near 0 or 1). An upper
-    bound on the rate: smooth rewards can converge faster.
+    alpha) b + d)), with b the Hoelder smoothness of the reward, d the dimension of one response's
+    embedding (of one, not of the two of a pair) and alpha >= 0 the small-value bound (how rarely
+    preferences are near 0 or 1). Further factors of the bound are not in it. It is an upper bound:
+    smooth rewards can converge faster.
     """
     smooth = (1 + alpha) * smoothness
     constant = 2 ** ((smooth + (3 + alpha) * dim) / (smooth + dim))

@@ -52,10 +52,14 @@ def _add_figure(commands: Commands) -> None:
     add("--out", metavar="DIR", help="default: outputs/NAME/figures")
     add("--format", default="png", metavar="png,pdf,svg", help="default: png")
     text = (
-        "95 %% intervals over seeds and prompts (default), or the standard error over seeds that "
-        "RBT draws, which its figures alone offer"
+        "95 %% intervals over seeds and prompts (default), or the standard error over seeds, which "
+        "the figures of arXiv:2411.04991 alone offer"
     )
     add("--error-bars", default="interval", choices=["interval", "standard-error"], help=text)
+    text = (
+        "what RBT's figures show, of the metrics in `rmsweep table --help`; default: each its own"
+    )
+    add("--metric", metavar="METRIC", help=text)
 
 
 def _add_claims(commands: Commands) -> None:
@@ -127,11 +131,16 @@ def _claims(args: argparse.Namespace) -> int:
 def _rows_and_wanted(
     args: argparse.Namespace, columns: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the done runs, and those wanted that meet --where; end the process if none is done."""
-    from rmsweep.analysis import fields
-    from rmsweep.results import sweep_record
+    """Return the done runs, and those wanted that meet --where; end the process if none is done.
 
-    rows, wanted = sweep_record.load_sweeps(args.names, columns)
+    Say, too, where rows of one run disagree.
+    """
+    from rmsweep.analysis import fields
+    from rmsweep.results import disagreements, sweep_record
+
+    rows, wanted, repeated = sweep_record.load_sweeps(args.names, columns)
+    if runs := disagreements.disagreeing_runs(args.names, repeated):
+        say_error(disagreements.disagreement_line(runs))
     if rows.empty:
         say_error(f"no done runs in {', '.join(args.names)}; `rmsweep run -m ...` makes some")
         sys.exit(1 if len(wanted) else 2)
@@ -151,13 +160,9 @@ def _figure(args: argparse.Namespace) -> int:
     for option, (typed, valid) in lists.items():
         if unknown := [name for name in typed if name not in valid]:
             raise ValueError(f"{option}: {unknown[0]!r} is unknown; {nearest(unknown[0], valid)}")
-    is_any = args.error_bars == "interval"
-    offered = list(catalogue.FIGURES) if is_any else catalogue.figures_with_bars()
-    if others := [name for name in asked if name not in offered]:
-        raise ValueError(
-            f"--error-bars {args.error_bars} is not for {others[0]}, but for {', '.join(offered)}"
-        )
-    rows = write.read_runs(args.names, conditions_of(args.where))
+    offered = _offered_figures(args, asked)
+    columns = metrics.metric_columns(args.metric) if args.metric is not None else []
+    rows = write.read_runs(args.names, conditions_of(args.where), columns)
     n_done = (rows["status"] == "done").sum()
     folder = SweepFolder.named(args.names[0]).figures if args.out is None else Path(args.out)
     names, missing = " ".join(args.names), []
@@ -165,9 +170,9 @@ def _figure(args: argparse.Namespace) -> int:
         say_error(f"nothing to draw: 0 of {len(rows):,} runs of {names} are done")
         return 1
     for name in asked or offered:
-        bars = args.error_bars
+        how = args.seed, args.error_bars, args.metric
         try:
-            paths = write.write_figure(rows, name, folder, formats, args.seed, bars)
+            paths = write.write_figure(rows, name, folder, formats, *how)
         except MissingData as error:
             missing.append(name)
             print(f"{name}: not drawn, it needs {error}")
@@ -176,6 +181,22 @@ def _figure(args: argparse.Namespace) -> int:
     if n_done < len(rows):
         say_error(f"INCOMPLETE: {n_done:,} of {len(rows):,} runs of {names} are done")
     return int(n_done < len(rows) or bool(asked and missing))
+
+
+def _offered_figures(args: argparse.Namespace, asked: list[str]) -> list[str]:
+    """Return the figures that offer what the options ask for; ValueError if one asked does not."""
+    offered = list(catalogue.FIGURES)
+    options = []
+    if args.error_bars != "interval":
+        options.append((f"--error-bars {args.error_bars}", "bars"))
+    if args.metric is not None:
+        metrics.check_metric(args.metric)
+        options.append((f"--metric {args.metric}", "metric"))
+    for option, parameter in options:
+        offered = [name for name in offered if name in catalogue.figures_with(parameter)]
+        if others := [name for name in asked if name not in offered]:
+            raise ValueError(f"{option} is not for {others[0]}, but for {', '.join(offered)}")
+    return offered
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from rich.live import Live
 
 from rmsweep.config.columns import column_types
 from rmsweep.launch import status
+from rmsweep.results.disagreements import disagreement_line
 
 NOTES = {
     "missing": "in no job: the launch command, or `rmsweep retry {}`, runs them",
@@ -63,6 +64,8 @@ def _of_runs(report: dict[str, Any]) -> Iterator[str]:
         yield f"{failure['n']} failed: {failure['error']}"
         where = f"at {failure['at']}; " if failure["at"] else ""
         yield f"    {where}see rmsweep status {sweep} --key {failure['key']}"
+    if report["disagreeing"]:
+        yield disagreement_line(dict.fromkeys(report["disagreeing"], sweep))
 
 
 def _of_jobs(report: dict[str, Any]) -> Iterator[str]:

@@ -23,6 +23,8 @@ def print_plan(request: "SweepRequest", limit: int | None) -> None:
 
     specs = request.specs[:limit]
     print(f"sweep {request.axes.name}: {len(specs)} runs")
+    if request.note is not None:
+        print(request.note)
     table = Table("field", "values (runs)")
     for field, counts in values_by_field(request.axes, specs).items():
         table.add_row(field, ", ".join(f"{value} ({n})" for value, n in counts.items()))

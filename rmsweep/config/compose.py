@@ -89,7 +89,8 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     parsed = _parser().parse_overrides(list(overrides))
     swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    base = compose_one([*fixed, search_path(config_dirs)])
+    of_groups = [values[0] for name, values in swept.items() if "." not in name and values]
+    base = compose_one([*fixed, *of_groups, search_path(config_dirs)])  # fixed fields are of these
     sweep = base.values.get("sweep") or {}
     if not isinstance(sweep, dict):
         raise ValueError(f"sweep must be a mapping, got {sweep!r}")

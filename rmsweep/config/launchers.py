@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rmsweep import machine
+from rmsweep.config.reward_models import Options
 from rmsweep.config.schema import from_mapping
 
 
@@ -13,7 +14,6 @@ class Local:
 
     cluster: str
     workers: int
-    threads: int  # of each worker
     pack_runs: int  # most runs in a pack
 
 
@@ -38,7 +38,6 @@ class Slurm:
     target_minutes: float
     max_parallel: int
     pack_runs: int | None
-    threads: int
     gpu: bool
     cpus: int
     mem_gb: float
@@ -52,11 +51,6 @@ class Slurm:
     gpu_tasks: GpuTasks
     setup: list[Any]
 
-    @property
-    def workers(self) -> int:
-        """The number of worker processes of a task on CPUs."""
-        return self.cpus // self.threads
-
     def most_in_pack(self, on: str) -> int:
         """Return the largest number of runs that a pack on device `on` may have."""
         return self.pack_runs or default_pack_runs(on)
@@ -69,7 +63,7 @@ class Slurm:
 
 LEAST_MIN = 2
 LEAST_GB = 0.01
-POSITIVE = tuple("target_minutes max_parallel pack_runs threads cpus mem_gb time_min".split())
+POSITIVE = tuple("target_minutes max_parallel pack_runs cpus mem_gb time_min".split())
 OURS = frozenset(
     "job_name array output error open_mode signal requeue no_requeue time mem cpus_per_task nodes "
     "ntasks ntasks_per_node partition account qos gres constraint wckey parsable wait".split()
@@ -79,21 +73,19 @@ OURS = frozenset(
 def local_of(values: dict[str, Any], device: str | None) -> tuple[Local, str]:
     """Return the fields of launcher=local, its nulls decided, and the device that MLPs run on.
 
-    device: as configured; null takes what this machine has. ValueError names a wrong field;
-    workers x threads may not exceed the cores.
+    device: as configured; null takes what this machine has. ValueError names a wrong field; there
+    may be no more workers than cores.
     """
     device = machine.device(device)
     cores = machine.cores()
-    threads = values.get("threads") or 1
-    workers = max(1, cores // threads) if isinstance(threads, int) else 1
-    default = {"workers": workers, "threads": 1, "pack_runs": default_pack_runs(device)}
+    default = {"workers": cores, "pack_runs": default_pack_runs(device)}
     decided = {name: default.get(name) if v is None else v for name, v in values.items()}
     local = from_mapping(Local, decided, "launcher")
-    _require_positive(local, ("workers", "threads", "pack_runs"))
-    if local.workers * local.threads > cores:
+    _require_positive(local, ("workers", "pack_runs"))
+    if local.workers > cores:
         raise ValueError(
-            f"launcher.workers x launcher.threads must be at most {cores}, this machine's cores; "
-            f"got {local.workers} x {local.threads} (more would be up to 10 times slower)"
+            f"launcher.workers must be at most {cores}, this machine's cores; got {local.workers} "
+            "(more would be up to 10 times slower)"
         )
     return local, device
 
@@ -106,11 +98,6 @@ def slurm_of(values: dict[str, Any], device: str | None) -> tuple[Slurm, str]:
         _require_positive(fields, POSITIVE)
     for fields in both:
         _require_enough(fields)
-    if slurm.cpus % slurm.threads:
-        raise ValueError(
-            f"launcher.cpus must be a multiple of launcher.threads, so that workers x threads fill "
-            f"a task; got {slurm.cpus} and {slurm.threads}"
-        )
     _require_script_lines(slurm)
     on = "cuda" if slurm.gpu else "cpu"
     if device not in (None, on):
@@ -172,9 +159,25 @@ def default_pack_runs(on: str) -> int:
 
 @dataclass(frozen=True)
 class Place:
-    """The device, threads and folders that a pack runs with; none of them changes its numbers."""
+    """The device, threads and folders that a pack runs with."""
 
     cache_root: str | None
     device: str
-    threads: int
+    # Of torch, BLAS and LightGBM. The last bits of sums may hang on it, so it is 1, except where a
+    # kind of reward model gives the same bits on any, and where an older row is verified.
+    threads: int = 1
     save_models: bool = False
+    # How many threads do different runs, or blocks of the test file; no number hangs on it.
+    at_once: int = 1
+
+
+def place_of_one(
+    options: Options, cache_root: str | None, device: str, save_models: bool = False
+) -> Place:
+    """Return the place of one run, or of its saved model, that has all cores of this machine.
+
+    It takes them where no bit of its numbers hangs on it: to fit, or to predict several blocks.
+    """
+    threads = machine.cores() if options.same_on_any_threads else 1
+    at_once = machine.cores() if options.predicts_at_once else 1
+    return Place(cache_root, device, threads, save_models, at_once)

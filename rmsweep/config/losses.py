@@ -80,7 +80,9 @@ def source_hash_of(loss: Loss) -> str | None:
 
 
 def _source(objectives: list[Any]) -> str | None:
-    hashes = [targets.source_sha256(o["_target_"]) for o in objectives if isinstance(o, dict)]
+    mappings = [objective for objective in objectives if isinstance(objective, dict)]
+    names = [target for mapping in mappings for target in targets.all_targets(mapping)]
+    hashes = [targets.source_sha256(name) for name in names]
     together = hashlib.sha256(str(hashes).encode()).hexdigest()[:16]
     return together if any(hashes) else None
 

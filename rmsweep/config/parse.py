@@ -68,7 +68,7 @@ def from_canonical(text: str, label: str, diagnostics: bool) -> RunSpec:
     values["loss"]["options"] = from_mapping(kind, _unset(kind) | values["loss"]["options"])
     values["loss"]["label"] = label
     values["evaluation"]["diagnostics"] = diagnostics
-    for name in ("loss", "annotation", "evaluation"):
+    for name in ("loss", "annotation", "training", "evaluation"):
         values[name] = _unset(_class_of(name)) | values[name]
     return from_mapping(RunSpec, values)
 

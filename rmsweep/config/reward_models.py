@@ -33,6 +33,8 @@ class Options:
     runs_on_gpu: ClassVar[bool] = False
     reads_precision: ClassVar[bool] = False
     trains_in_epochs: ClassVar[bool] = False  # so training.protocol and patience mean something
+    same_on_any_threads: ClassVar[bool] = False  # bit for bit, so that a run alone has all cores
+    predicts_at_once: ClassVar[bool] = False  # several blocks, in as many threads
 
     @classmethod
     def from_yaml(cls, values: dict[str, Any]) -> Self:
@@ -72,11 +74,23 @@ class Mlp(Options):
     runs_on_gpu: ClassVar[bool] = True
     reads_precision: ClassVar[bool] = True
     trains_in_epochs: ClassVar[bool] = True
+    predicts_at_once: ClassVar[bool] = True
 
     hidden: tuple[int, ...]
+    norm: str | None = field(metadata=IF_SET)  # of the penultimate features: null, or layer
+
+    @classmethod
+    def from_yaml(cls, values: dict[str, Any]) -> Self:
+        return super().from_yaml({"norm": None} | values)  # older yamls have no norm
 
     def rules(self) -> list[Rule]:
-        return [("loss.hidden", self.hidden, ">= 1", min(self.hidden, default=1) >= 1)]
+        is_norm = self.norm in (None, "layer")
+        has_features = self.norm is None or bool(self.hidden)
+        return [
+            ("loss.hidden", self.hidden, ">= 1", min(self.hidden, default=1) >= 1),
+            ("loss.norm", self.norm, "layer or null", is_norm),
+            ("loss.norm", self.norm, "null without hidden layers", has_features),
+        ]
 
     def multiply_adds(self, epochs: int, quantity: int, dim: int, n_test: int) -> float:
         widths = (dim, *(self.hidden or ()), 1)
@@ -90,6 +104,7 @@ class Trees(Options):
 
     module: ClassVar[str] = "trees"
     objectives: ClassVar[tuple[str, ...]] = ("binary", "bradley_terry")
+    same_on_any_threads: ClassVar[bool] = True
 
     rounds: int
     bins: str | None = field(metadata=IF_SET)  # whose: null, the run's own rows', or cache

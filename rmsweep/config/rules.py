@@ -5,7 +5,7 @@ from rmsweep.annotation.preferences import LINKS
 from rmsweep.config import losses
 from rmsweep.config.columns import spec_columns
 from rmsweep.config.schema import Rule, require_rules
-from rmsweep.config.spec import RunSpec
+from rmsweep.config.spec import PROTOCOLS, RunSpec
 from rmsweep.errors import nearest
 
 # Fields that mean something for one source of annotations only, and why
@@ -33,7 +33,7 @@ def require_sound(spec: RunSpec) -> None:
         ("pairing", spec.pairing, PAIRINGS),
         ("precision", spec.precision, ("bf16", "fp32")),
         ("annotation.link", spec.annotation.link, LINKS),
-        ("training.protocol", spec.training.protocol, ("pairs", "rbt_scripts")),
+        ("training.protocol", spec.training.protocol, PROTOCOLS),
         ("loss.rows", spec.loss.rows, ("pairs", "responses")),
     ):
         if value is not None and value not in valid:
@@ -44,6 +44,7 @@ def require_sound(spec: RunSpec) -> None:
     n_kept = spec.quantity - n_validation
     held_out = f"such that 1 to {spec.quantity - 1} of {spec.quantity} pairs are held out"
     count = ">= 1 or null"
+    decay = t.weight_decay
     is_scale = scale in (None, "std") or losses.is_positive(scale)
     rules: list[Rule] = [
         ("seed", spec.seed, ">= 0", spec.seed >= 0),
@@ -56,6 +57,7 @@ def require_sound(spec: RunSpec) -> None:
         ("training.max_epochs", t.max_epochs, ">= 1", t.max_epochs >= 1),
         ("training.patience", t.patience, count, t.patience is None or t.patience >= 1),
         ("training.validation_share", t.validation_share, held_out, n_kept >= 1 <= n_validation),
+        ("training.weight_decay", decay, "> 0 or null", decay is None or losses.is_positive(decay)),
         ("evaluation.n", e.n, count, e.n is None or e.n >= 1),
         ("evaluation.held_out", e.held_out, "in (0, 1)", e.held_out is None or 0 < e.held_out < 1),
         ("evaluation.pairs", [], "file stems, or null for none", e.pairs != ()),

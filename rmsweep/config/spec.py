@@ -10,8 +10,9 @@ from typing import Any
 from rmsweep.config import losses
 from rmsweep.config.schema import IF_SET
 
-SEMANTICS = 1  # raised whenever the same spec would give other numbers
+SEMANTICS = 2  # raised whenever the same spec would give other numbers
 OPTION_GROUPS = ("base_llm", "backbone", "dataset", "selection", "pairing", "loss", "evaluation")
+PROTOCOLS = ("pairs", "rbt_scripts")  # of training; the second for what trains in epochs
 UNLABELLED = ("base_llm", "selection", "pairing")  # groups without an option where people labelled
 # No number hangs on these fields of a config ...
 NOT_IN_SPEC = {"name", "wait", "device", "cache", "launcher", "logger", "sweep", "save_model"}
@@ -80,6 +81,7 @@ class Training:
     max_epochs: int
     patience: int | None
     validation_share: float
+    weight_decay: float | None = field(metadata=IF_SET)  # of MLPs
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """The specs of a sweep, and the settings of a launch that are no part of a spec."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rmsweep import machine
 from rmsweep.config.compose import Axes, Config, expand
 from rmsweep.config.parse import parse
+from rmsweep.config.reward_models import kind_of
 from rmsweep.config.schema import from_mapping
-from rmsweep.config.spec import NOT_IN_ID, NOT_IN_SPEC, RunSpec
+from rmsweep.config.spec import NOT_IN_ID, NOT_IN_SPEC, PROTOCOLS, RunSpec
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ def config_spec(config: Config, on: str) -> RunSpec:
 
 
 def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
-    """Return a sweep's distinct specs for device `on`; ValueError names field and run at fault."""
+    """Return a sweep's distinct specs for device `on`; ValueError names field and run at fault.
+
+    A reward model that does not train in epochs knows no protocol but `pairs`, and gets it.
+    """
     for name in axes.fields:
         if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
             raise ValueError(
@@ -46,7 +50,7 @@ def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunS
     specs: dict[str, RunSpec] = {}
     for config in expand(axes, config_dirs):
         try:
-            spec = config_spec(config, on)
+            spec = config_spec(_with_known_protocol(config), on)
         except ValueError as error:
             where = " ".join(config.overrides) or "the base config"
             raise ValueError(f"{error} [in {where}]") from None
@@ -54,6 +58,30 @@ def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunS
     if not specs:
         raise ValueError("the sweep has no runs: an axis is empty or everything is excluded")
     return list(specs.values())
+
+
+def _with_known_protocol(config: Config) -> Config:
+    """Return the config with training.protocol=pairs where its reward model knows no other."""
+    loss, training = config.values.get("loss"), config.values.get("training")
+    model = loss.get("reward_model") if isinstance(loss, dict) else None
+    if not isinstance(model, str) or kind_of(model).trains_in_epochs:
+        return config
+    if not isinstance(training, dict) or training.get("protocol") not in PROTOCOLS:
+        return config  # which parsing refuses
+    return replace(config, values=config.values | {"training": training | {"protocol": "pairs"}})
+
+
+def protocol_note(axes: Axes, specs: Sequence[RunSpec]) -> str | None:
+    """Return in words which losses run under `pairs` where the sweep asks for another protocol."""
+    base = axes.base.values.get("training")
+    asked = [value.partition("=")[2] for value in axes.fields.get("training.protocol", [])]
+    asked += [str(base.get("protocol"))] if isinstance(base, dict) and not asked else []
+    others = [name for name in asked if name != "pairs"]
+    names = [spec.loss.name for spec in specs if not spec.loss.options.trains_in_epochs]
+    if not others or not names:
+        return None
+    losses = ", ".join(dict.fromkeys(names))
+    return f"training.protocol={others[0]} is for MLPs: {losses} runs under training.protocol=pairs"
 
 
 def require_savable(specs: Sequence[RunSpec]) -> None:

@@ -17,8 +17,9 @@ LIBRARIES = ("rmsweep", "sklearn")  # whose source is that of their version, not
 def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]:
     """Return the objective `loss(batch, state)` that `_target_` names, its options bound.
 
-    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}. ValueError, which
-    names the field `path`, when it cannot be imported or does not take these options.
+    objective: {_target_: MODULE.FUNCTION, _partial_: true, option: value, ...}; an option that is
+    such a mapping becomes that function. ValueError, which names the field `path`, when it cannot
+    be imported or does not take these options.
     """
     target = objective.get("_target_")
     if not isinstance(target, str) or objective.get("_partial_") is not True:
@@ -26,6 +27,8 @@ def import_objective(objective: dict[str, Any], path: str) -> Callable[..., Any]
             f"{path} must have _target_: MODULE.FUNCTION and _partial_: true, got {objective}"
         )
     function, options = _import(target, path), options_of(objective)
+    for name in _functions_of(options):
+        options[name] = import_objective(options[name], f"{path}.{name}")
     try:
         inspect.signature(function).bind(None, None, **options)
     except TypeError as error:
@@ -49,6 +52,17 @@ def options_of(objective: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in objective.items() if not name.startswith("_")}
 
 
+def _functions_of(options: dict[str, Any]) -> list[str]:
+    """Return the names of the options that are functions, `_target_` and options of their own."""
+    return [n for n, value in options.items() if isinstance(value, dict) and "_target_" in value]
+
+
+def all_targets(objective: dict[str, Any]) -> list[str]:
+    """Return the `_target_` of a mapping, and those of the functions among its options."""
+    inner = [objective[name] for name in _functions_of(options_of(objective))]
+    return [objective["_target_"], *(target for own in inner for target in all_targets(own))]
+
+
 def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
     """Return a mapping with a `_target_`, its options of the types that are annotated there.
 
@@ -59,16 +73,19 @@ def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
         kinds |= {kind: kind, kind.__name__: kind}
     parameters = inspect.signature(_import(values["_target_"], path)).parameters
     types = {n: kinds[p.annotation] for n, p in parameters.items() if p.annotation in kinds}
+    typed = {name: typed_options(values[name], f"{path}.{name}") for name in _functions_of(values)}
     return {
         name: convert(value, types[name], f"{path}.{name}") if name in types else value
-        for name, value in values.items()
+        for name, value in (values | typed).items()
     }
 
 
 def reads_margins(objective: Callable[..., Any]) -> bool:
-    """Tell whether a resolved objective reads PairBatch.margin."""
-    function = objective.func if isinstance(objective, functools.partial) else objective
-    return getattr(function, "needs_margin", False)
+    """Tell whether a resolved objective, or a function among its options, reads margins."""
+    if not isinstance(objective, functools.partial):
+        return getattr(objective, "needs_margin", False)
+    inner = [option for option in objective.keywords.values() if callable(option)]
+    return any(map(reads_margins, (objective.func, *inner)))
 
 
 def try_objective(objective: Callable[..., Any], path: str, is_by_response: bool) -> None:

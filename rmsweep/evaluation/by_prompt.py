@@ -10,6 +10,7 @@ from rmsweep.evaluation import best_of_n as metrics
 from rmsweep.evaluation.risks import risks_by_prompt
 
 N_GROUPS = 10  # of a prompt's pairs by distance
+SCRIPTS_NS = (5, 10, 30, 50, 100, 300)  # N of arXiv:2411.04991's scripts beside powers of 2
 
 
 class MetricsByPrompt:
@@ -24,7 +25,8 @@ class MetricsByPrompt:
         m, prompts = cache.test_responses, cache.test_prompts
         shape = (len(specs), prompts)
         self.n = specs[0].evaluation.n or m  # the runs of a pack have one evaluation
-        self.ns = sorted({1, self.n, m} | {2**i for i in range(m.bit_length())})
+        of_scripts = {n for n in SCRIPTS_NS if n <= m}
+        self.ns = sorted({1, self.n, m} | {2**i for i in range(m.bit_length())} | of_scripts)
         self.best_of_n = np.empty((*shape, len(self.ns)))  # golden reward of the response picked
         self.oracle = np.empty((prompts, len(self.ns)))  # the same where golden rewards pick
         self.spearman, self.pairwise_accuracy = np.empty(shape), np.empty(shape)

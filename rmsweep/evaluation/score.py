@@ -48,19 +48,32 @@ def score_runs(
 def _score_test_split(
     metrics: MetricsByPrompt, models: predict.StackedModels, cache: Cache, place: Place
 ) -> None:
-    """Predict block by block and fill in the metrics, while a GPU goes on with the next blocks."""
-    most_waiting = 0 if place.device == "cpu" else 2 * place.threads  # a CPU has no idle time
+    """Predict block by block and fill in the metrics, of as many blocks at once as `place` says.
+
+    A GPU goes on with the next blocks meanwhile; on a CPU each block has a thread to itself.
+    """
+    is_on_cpu = place.device == "cpu"
+    most_waiting = place.at_once - 1 if is_on_cpu else 2 * place.at_once
     keeps_embeddings = models.spec.evaluation.diagnostics
+
+    def predict_block(x: Array) -> Array:
+        return predict.start_prediction(models, x.reshape(-1, cache.dim), place)
 
     def measure(prompts: slice, rewards: Array, x: Array | None) -> None:
         predicted = predict.finish_prediction(rewards, models)
         metrics.fill(prompts, predicted, None if x is None else np.asarray(x))
 
-    with ThreadPoolExecutor(place.threads) as pool:
+    def predict_and_measure(prompts: slice, x: Array) -> None:
+        measure(prompts, predict_block(x), x if keeps_embeddings else None)
+
+    with predict.block_threads(place) as pool:
         waiting: deque[Future[None]] = deque()
         for prompts, x in _read_ahead(cache, place):
-            rewards = predict.start_prediction(models, x.reshape(-1, cache.dim), place)
-            waiting.append(pool.submit(measure, prompts, rewards, x if keeps_embeddings else None))
+            if is_on_cpu and place.at_once > 1:
+                waiting.append(pool.submit(predict_and_measure, prompts, x))
+            else:
+                kept = x if keeps_embeddings else None
+                waiting.append(pool.submit(measure, prompts, predict_block(x), kept))
             while len(waiting) > most_waiting:
                 waiting.popleft().result()
         for block in waiting:

@@ -56,7 +56,7 @@ class LocalLauncher:
         """Do the runs under a progress bar, and say how long they took."""
         if not items:
             return
-        place = Place(cache_root, self.device, self.fields.threads, saves)
+        place = Place(cache_root, self.device, save_models=saves)
         packs = local_packs(items, self.fields, self.device)
         totals: Counter[str] = Counter()  # of what Outcome counts
         began = time.perf_counter()
@@ -88,10 +88,10 @@ class LocalLauncher:
         fields = self.fields
         n_packs = len(local_packs(items, fields, self.device))
         gpu_h, cpu_h = cost.hours(items, seconds, self.device)
-        hours = gpu_h + cpu_h / (fields.workers * fields.threads)
+        hours = gpu_h + cpu_h / fields.workers
         return [
             f"packs: {n_packs} of at most {fields.pack_runs} runs",
-            f"hours: {hours:.2f} on {fields.workers} workers of {fields.threads} threads",
+            f"hours: {hours:.2f} on {fields.workers} workers",
         ]
 
     def release(self, folder: SweepFolder) -> None:

@@ -47,11 +47,10 @@ def run_packs(
     is_gpu_pack = [cost.device_of(pack[0], place.device) != "cpu" for pack in packs]
     gpu_packs = [pack for pack, is_its in zip(packs, is_gpu_pack, strict=True) if is_its]
     cpu_packs = [pack for pack, is_its in zip(packs, is_gpu_pack, strict=True) if not is_its]
-    # Alone, the GPU's process takes every worker's threads; beside a pool, one worker's, and the
-    # pool has one fewer
-    gpu_threads = place.threads if cpu_packs else workers * place.threads
+    # Alone, the GPU's process has every worker's core; beside a pool, one, and the pool one fewer
+    at_once = place.at_once if cpu_packs else workers * place.at_once
     pool_workers = max(1, workers - 1) if cpu_packs and gpu_packs else workers
-    gpu_place = dataclasses.replace(place, threads=min(gpu_threads, machine.cores()))
+    gpu_place = dataclasses.replace(place, at_once=min(at_once, machine.cores()))
     cpu_place = dataclasses.replace(place, device="cpu")
     with _pool(pool_workers, listens, folder) as pool:
         pending = {pool.submit(_run_pack, pack, cpu_place, folder) for pack in cpu_packs}
@@ -108,12 +107,9 @@ def _report_ended(
 def _run_pack(pack: list[Item], place: Place, folder: SweepFolder) -> object:
     """Run a pack; an error that ends it is raised as one that says how to go on."""
     try:
-        from threadpoolctl import threadpool_limits
-
         from rmsweep.launch.worker import run_pack
 
-        with threadpool_limits(place.threads):
-            return run_pack(pack, place, folder)
+        return run_pack(pack, place, folder)
     except WriteFailed as error:
         what = f"results cannot be written: {error}"
     except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rmsweep import machine, provenance
 from rmsweep.config import compose, sweep_specs
+from rmsweep.config.reward_models import options_of_row
 from rmsweep.config.spec import OPTION_GROUPS, SEMANTICS, RunSpec
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
@@ -170,7 +171,9 @@ def differences_here(name: str, row: Mapping[str, Any]) -> list[str]:
     """Return what is not here what it was when the run was made, a sentence each."""
     here = provenance.provenance()
     device = machine.device(None) if row["device"] != "cpu" else "cpu"
-    notes = provenance.differences(row, device)
+    options = options_of_row(row["loss.reward_model"], row["loss.options"])
+    threads = row["threads"] if options.same_on_any_threads else 1  # of the command's worker
+    notes = provenance.differences(row, device, threads)
     for column, what in (("git_commit", "commit"), ("git_diff", "changes not committed")):
         if row[column] != here[column]:
             notes.append(f"{what} {row[column] or 'none'} then, {here[column] or 'none'} here")

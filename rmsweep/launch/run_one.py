@@ -7,8 +7,7 @@ import pandas as pd
 
 from rmsweep import machine
 from rmsweep.cache import inputs
-from rmsweep.config import compose, loggers, sweep_specs
-from rmsweep.config.launchers import Place
+from rmsweep.config import compose, launchers, loggers, sweep_specs
 from rmsweep.config.loggers import Wandb
 from rmsweep.config.spec import Item
 from rmsweep.launch import progress
@@ -48,7 +47,7 @@ def run_one(config: compose.Config) -> RunEnded:
     if row is None or (saves and item.key not in dataset.saved_keys(folder)):
         from rmsweep.launch.worker import run_pack  # here: it loads torch
 
-        place = Place(root, launcher.device, machine.cores(), saves)
+        place = launchers.place_of_one(spec.loss.options, root, launcher.device, saves)
         with progress.ERR.status(f"fitting {spec.loss.name} on {spec.quantity} pairs"):
             run_pack([item], place, folder)
         row = _done_row(folder, item)

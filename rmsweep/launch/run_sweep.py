@@ -27,6 +27,7 @@ class SweepRequest:
 
     axes: compose.Axes
     specs: Sequence[RunSpec]
+    note: str | None  # on what runs otherwise than asked
     launcher: Launcher
     cache_root: str | None
     waits: bool  # for jobs on a cluster
@@ -62,7 +63,10 @@ def sweep_request(overrides: list[str], config_dirs: list[str]) -> SweepRequest:
         "save_model": saves,
         "logger": values.get("logger"),
     }
-    return SweepRequest(axes, specs, launcher, root, waits, saves, logger, overrides, settings)
+    note = sweep_specs.protocol_note(axes, specs)
+    return SweepRequest(
+        axes, specs, note, launcher, root, waits, saves, logger, overrides, settings
+    )
 
 
 def values_by_field(axes: compose.Axes, specs: Sequence[RunSpec]) -> dict[str, Counter[str]]:
@@ -100,6 +104,8 @@ def launch_sweep(request: SweepRequest, limit: int | None = None) -> finish.Laun
     launcher.require_able(request.specs)
     folder = SweepFolder.named(name)
     progress.say(f"sweep {name}: {len(request.specs)} runs on {launcher.where}, in {folder}")
+    if request.note is not None:
+        progress.say(request.note)
     wanted = inputs.keyed_items(request.specs, request.cache_root)
     dataset.require_writable(folder)
     with lock.only_launch(folder, runs=launcher.runs_here):

@@ -17,6 +17,7 @@ from rmsweep.launch.slurm.scheduler import Task
 from rmsweep.launch.slurm.task_states import RUNNING, end_of_log, known_tasks, log_of
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
+from rmsweep.results.disagreements import disagreeing_runs
 from rmsweep.results.failures import failures_by_kind
 
 PACE = pd.Timedelta(hours=1)  # what runs per hour are counted over
@@ -27,9 +28,10 @@ STATES = ("done", "failed", "running", "queued", "missing")
 def sweep_status(name: str) -> dict[str, Any]:
     """Return what `rmsweep status` shows, as plain values.
 
-    runs: count by state. failures: by kind of error and place. per_hour, hours_left: null where
-    nothing moves. jobs: tasks by Slurm's state, or null and `jobs_unknown`. held: of these, those
-    that wait for somebody to release them. launch: who launches.
+    runs: count by state. failures: by kind of error and place. disagreeing: keys whose done rows
+    have not the same numbers. per_hour, hours_left: null where nothing moves. jobs: tasks by
+    Slurm's state, or null and `jobs_unknown`. held: of these, those that wait for somebody to
+    release them. launch: who launches.
     """
     dataset.require_sweep(name)
     folder = SweepFolder.named(name)
@@ -45,13 +47,16 @@ def sweep_status(name: str) -> dict[str, Any]:
     runs_here = holder is not None and holder["runs"]
     keys = keys_by_state(rows, wanted, arrays, tasks or [], runs_here)
     counts = {state: len(keys[state]) for state in STATES}
-    per_hour = runs_per_hour(rows[(rows["status"] == "done") & rows["key"].isin(wanted)])
+    done = rows[rows["status"] == "done"]
+    repeated = set(done.loc[done["key"].duplicated(), "key"])
+    per_hour = runs_per_hour(done[done["key"].isin(wanted)])
     to_come = counts["running"] + counts["queued"]
     return {
         "sweep": name,
         "wanted": len(wanted),
         "runs": counts,
         "failures": failures_by_kind(folder, keys["failed"]),
+        "disagreeing": list(disagreeing_runs([name], repeated)),
         "per_hour": per_hour,
         "hours_left": to_come / per_hour if per_hour and to_come else None,
         "jobs": None if tasks is None else dict(Counter(task.state for _, task in tasks)),

@@ -19,11 +19,11 @@ from rmsweep.config.spec import Item
 from rmsweep.launch import pool, reproduce
 from rmsweep.launch.packs import packs_of
 from rmsweep.paths import SweepFolder
-from rmsweep.results import dataset, schema
+from rmsweep.results import dataset
+from rmsweep.results.disagreements import differing_numbers
 
-CUDA_TOLERANCE = 0.02  # of max(1, |metric|), of scalars; sums on a GPU have no fixed order
 OTHER_SEED = 1000  # added to a run's seed: a pack-mate that it did not have
-LOCAL = {"cluster": "local", "workers": None, "threads": None, "pack_runs": None}
+LOCAL = {"cluster": "local", "workers": None, "pack_runs": None}
 SHOWN = 3  # differences of a run
 
 
@@ -73,8 +73,10 @@ def verify_rows(rows: pd.DataFrame, config_dirs: Sequence[str]) -> list[RunVerdi
     """
     verdicts = {row["key"]: RunVerdict(row["key"]) for row in rows.to_dict("records")}
     rows = rows.set_index("key", drop=False)
-    for (root, device), group in rows.groupby(["cache_root", "device"], dropna=False):
-        place = Place(root if isinstance(root, str) else None, str(device), 1)
+    made_by = ["cache_root", "device", "threads"]
+    for (root, device, threads), group in rows.groupby(made_by, dropna=False):
+        n_threads = 1 if pd.isna(threads) else min(int(threads), machine.cores())
+        place = Place(root if isinstance(root, str) else None, str(device), n_threads)
         items = []
         for row in group.to_dict("records"):
             items += _runnable(row, place, config_dirs, verdicts[row["key"]])
@@ -94,7 +96,7 @@ def _runnable(
     try:
         row = provenance.parsed_row(row)
         spec = reproduce.recorded_spec(row)
-        verdict.unlike += provenance.differences(row, machine.device(place.device))
+        verdict.unlike += provenance.differences(row, machine.device(place.device), place.threads)
         reproduce.overrides_of(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_hash_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")
@@ -124,7 +126,8 @@ def _run(items: Sequence[Item], place: Place) -> dict[str, dict[str, pd.Series]]
     for how, packs in packed.items():
         with tempfile.TemporaryDirectory() as temporary:
             folder = SweepFolder(Path(temporary))
-            pool.run_packs(packs, place, launcher.workers, folder, lambda outcome: None)
+            workers = max(1, launcher.workers // place.threads)
+            pool.run_packs(packs, place, workers, folder, lambda outcome: None)
             rows = dataset.read_rows(folder)
         rows_by_key[how] = {row["key"]: row for _, row in rows.iterrows()}
     return rows_by_key
@@ -134,36 +137,6 @@ def _compared(then: pd.Series, now: pd.Series | None, device: str) -> list[str]:
     """Return in words the numbers that differ; a column that the row lacks was not recorded."""
     if now is None or now["status"] != "done":
         return ["no row now" if now is None else f"it failed now: {now['error']}"]
-    exact = device == "cpu"
-    texts = []
-    for name in schema.NUMBERS if exact else (*schema.SCALARS, *schema.JUDGED):
-        was, is_now = then.get(name), now[name]
-        if _is_null(was):
-            continue
-        text = _difference(was, is_now, 0.0 if exact else CUDA_TOLERANCE)
-        texts += [f"{name}{text}"] if text else []
+    texts = differing_numbers(then, now, exact=device == "cpu")
     more = [f"{len(texts) - SHOWN} more columns"] if len(texts) > SHOWN else []
     return texts[:SHOWN] + more
-
-
-def _is_null(value: Any) -> bool:
-    return value is None or (np.ndim(value) == 0 and bool(pd.isna(value)))
-
-
-def _difference(was: Any, now: Any, tolerance: float) -> str | None:
-    """Return where, and from what to what, a value changed most; None where it did not."""
-    if _is_null(now) or np.shape(was) != np.shape(now):
-        return f" {was} then, {now} now"
-    if np.asarray(was).dtype.kind in "OU":  # names
-        return None if np.array_equal(was, now) else f" {was} then, {now} now"
-    before, after = np.atleast_1d(np.asarray(was, float)), np.atleast_1d(np.asarray(now, float))
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(after - before)
-        same = (before == after) | (gap <= tolerance * np.maximum(1, np.abs(before)))
-    same |= np.isnan(before) & np.isnan(after)
-    if same.all():
-        return None
-    worst = int(np.argmax(np.where(same, -1, np.nan_to_num(gap, nan=np.inf))))
-    where = "" if np.ndim(was) == 0 else f"[{worst}]"
-    old, new, off = float(before[worst]), float(after[worst]), float(gap[worst])
-    return f"{where} {old!r} then, {new!r} now, off by {off:.2g}"

@@ -41,13 +41,18 @@ class Outcome:
 
 
 def run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
+    """Run a pack as `_run_pack` does, on the threads of its place whatever the process has."""
+    with machine.threads(place.threads):
+        return _run_pack(items, place, folder)
+
+
+def _run_pack(items: list[Item], place: Place, folder: SweepFolder) -> Outcome:
     """Fit and score runs of one cache, loss and shape, and write their rows to the dataset.
 
     A run that raises becomes a failed row and its pack-mates go on; WriteFailed where a row cannot
     be written. Asked to stop, it writes what is fitted and leaves the rest. On a CPU the runs are
     fitted one by one, since one fills it. Out of memory, a pack goes on in halves.
     """
-    torch.set_num_threads(place.threads)
     machine.keep_freed_memory()
     began, outcome, remaining = time.perf_counter(), Outcome(), list(items)
     n_together = runs_between_stops(items, place)

@@ -81,13 +81,20 @@ def require_sweep(name: str) -> None:
 
 def read_done(folder: SweepFolder, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the done runs of the sweep in this folder, as `load`; none where it is not there."""
+    return _firsts(read_all_done(folder, columns))
+
+
+def read_all_done(folder: SweepFolder, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return the done rows of the sweep in this folder as they finished, several of a key, too."""
     needed = ("key", "status", "finished_at")
-    return _first_done(read_rows(folder, columns and list(dict.fromkeys([*columns, *needed]))))
+    return _done(read_rows(folder, columns and list(dict.fromkeys([*columns, *needed]))))
 
 
-def _first_done(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the done rows, of each key the one that finished first."""
-    done = rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
+def _done(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["status"] == "done"].sort_values("finished_at", kind="stable")
+
+
+def _firsts(done: pd.DataFrame) -> pd.DataFrame:
     return done.drop_duplicates("key").reset_index(drop=True)
 
 
@@ -111,14 +118,19 @@ def only_key(start: str, keys: Iterable[str], refusal: Callable[[int], Exception
 
 
 def done_rows(folder: SweepFolder, keys: Collection[str]) -> pd.DataFrame:
-    """Return all columns of the done runs of these keys; only parts with one are read whole."""
+    """Return all columns of the done runs of these keys, a row a key: the first by finished_at."""
+    return _firsts(all_done_rows(folder, keys))
+
+
+def all_done_rows(folder: SweepFolder, keys: Collection[str]) -> pd.DataFrame:
+    """Return all columns of every done row of these keys; only parts with one are read whole."""
     wanted = pa.array(sorted(keys), pa.string())
     tables = [SCHEMA.empty_table()]
     for path in part_paths(folder):
         if pc.any(pc.is_in(parquet.read_table(path, ["key"])["key"], wanted)).as_py():
             table = parquet.read_table(path)
             tables.append(table.filter(pc.is_in(table["key"], wanted)))
-    return _first_done(pa.concat_tables(tables, promote_options="permissive").to_pandas())
+    return _done(pa.concat_tables(tables, promote_options="permissive").to_pandas())
 
 
 def load_all(columns: list[str]) -> pd.DataFrame:

@@ -8,6 +8,10 @@ SCALARS = tuple(
     "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy "
     "order_consistency annotation_error mean_margin".split()
 )
+CORRELATIONS = (
+    "gradient_correlation",
+    "margin_gradient_correlation",
+)  # null without diagnostics, and in older parts
 RISKS = ("kl_risk", "margin_error")  # null for annotators without logits, and in older parts
 JUDGED = tuple(  # on labelled pairs; null without any
     "accuracy section_chat section_chat_hard section_safety section_reasoning "
@@ -18,8 +22,9 @@ BY_PROMPT = tuple(
     for metric in ("base", "improvement", "headroom", "spearman", "pairwise_accuracy")
 )
 DIAGNOSTICS = tuple(
-    "decile_distance decile_gradient_norm decile_accuracy pair_distance "
-    "pair_gradient_norm pair_error".split()
+    "decile_distance decile_gradient_norm decile_accuracy decile_annotation_error decile_margin "
+    "pair_distance pair_gradient_norm pair_full_gradient_norm pair_error error_bin_distance "
+    "error_bin_gradient_norm error_bin_full_gradient_norm".split()
 )
 BY_DISTANCE = tuple(
     "test_decile_distance test_decile_accuracy distance_by_pair "
@@ -37,7 +42,7 @@ SPEC_COLUMNS = [(name, ARROW[kind]) for name, kind in columns.column_types().ite
 SCHEMA = pa.schema(
     [("key", pa.string()), ("spec_id", pa.string()), ("status", pa.string())]
     + SPEC_COLUMNS
-    + [(name, pa.float64()) for name in (*SCALARS, *RISKS, *JUDGED)]
+    + [(name, pa.float64()) for name in (*SCALARS, *RISKS, *CORRELATIONS, *JUDGED)]
     + [("epochs", pa.int64()), ("spearman_excluded", pa.int64())]
     + [("objective_counts", pa.string())]  # JSON, such as {"n_zero_distances": 3}, over all epochs
     + [("bon_n", pa.list_(pa.int64())), ("bon_golden_by_n", pa.list_(pa.float64()))]

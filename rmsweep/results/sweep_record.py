@@ -13,7 +13,7 @@ from rmsweep.config import spec as specs
 from rmsweep.errors import one_line
 from rmsweep.paths import SweepFolder
 from rmsweep.results import parquet
-from rmsweep.results.dataset import load, require_sweep
+from rmsweep.results.dataset import load, read_all_done, require_sweep
 from rmsweep.results.schema import WANTED
 
 
@@ -25,11 +25,20 @@ def wanted_runs(name: str) -> pd.DataFrame:
     return (wanted if len(wanted) else load(name, names))[names]
 
 
-def load_sweeps(names: Sequence[str], columns: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return done rows, with these columns, and wanted runs of several sweeps, each a row a key."""
-    done = pd.concat([load(name, columns) for name in names]).drop_duplicates("key")
+def load_sweeps(
+    names: Sequence[str], columns: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, set[str]]:
+    """Return done rows, with these columns, and wanted runs of several sweeps, each a row a key.
+
+    And the keys that have several done rows.
+    """
+    for name in names:
+        require_sweep(name)
+    done = pd.concat([read_all_done(SweepFolder.named(name), columns) for name in names])
     asked = pd.concat([wanted_runs(name) for name in names]).drop_duplicates("key")
-    return done.reset_index(drop=True), asked.reset_index(drop=True)
+    is_repeated = done["key"].duplicated()
+    repeated = set(done.loc[is_repeated, "key"])
+    return done[~is_repeated].reset_index(drop=True), asked.reset_index(drop=True), repeated
 
 
 def wanted_keys(name: str) -> set[str]:

@@ -68,7 +68,7 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     """All rows, the verdicts on the claims, and every figure that they have the data for."""
     wanted = sweep_record.wanted_runs(name)
     published = claims.published_claims()
-    done, _ = sweep_record.load_sweeps([name], claims.claim_columns(published))
+    done, _, _ = sweep_record.load_sweeps([name], claims.claim_columns(published))
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
     means = {f"mean_{m}": rows[m].mean() for m in SENT_METRICS if rows[m].notna().any()}
     images = _figures(name)

@@ -27,7 +27,7 @@ def fit_runs(items: list[Item], inputs: Inputs, place: Place) -> list[FittedRun]
     As many train at once as their kind says; an ensemble's members on the same annotations.
     """
     embeddings = _training_embeddings(items, inputs, place)
-    with ThreadPoolExecutor(place.threads) as pool:
+    with ThreadPoolExecutor(place.at_once) as pool:
         annotations = list(pool.map(lambda item: annotate_pairs(item.spec, inputs), items))
     for pairs, _ in annotations:
         _refuse_nonfinite(embeddings, pairs, inputs)

@@ -1,5 +1,6 @@
 """Prediction of rewards by fitted runs, whatever their reward models are."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,16 @@ def finish_prediction(rewards: Array, stacked: StackedModels) -> np.ndarray:
         return predicted
     members = predicted.reshape(*stacked.centres.shape, -1) - stacked.centres[..., None]
     return combine_members(members, pick)
+
+
+def block_threads(place: Place) -> ThreadPoolExecutor:
+    """Return a pool for different blocks, whose threads give the bits that `machine.threads` does.
+
+    A new thread would otherwise multiply matrices with all cores.
+    """
+    return ThreadPoolExecutor(
+        place.at_once, initializer=torch.set_num_threads, initargs=(place.threads,)
+    )
 
 
 def nonfinite_message(name: str, prompt: int, response: int) -> str:

@@ -16,13 +16,13 @@ import numpy as np
 from rmsweep import files, machine
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.config import trusted_code
-from rmsweep.config.launchers import Place
+from rmsweep.config.launchers import Place, place_of_one
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
 from rmsweep.errors import one_line
 from rmsweep.paths import SweepFolder
 from rmsweep.provenance import versions
 from rmsweep.results import dataset, sweep_record
-from rmsweep.training.predict import predict_rewards, prompt_blocks, stack_models
+from rmsweep.training.predict import block_threads, predict_rewards, prompt_blocks, stack_models
 from rmsweep.training.reward_models.interface import FittedRun, reward_model_of
 
 
@@ -54,13 +54,19 @@ class SavedModel:
         x = embeddings if embeddings.ndim == 3 else embeddings[:, np.newaxis]
         dtype = x.dtype if x.dtype == np.float16 else np.dtype(np.float32)
         models = stack_models([self.run])
-        rewards = []
-        for first, last in prompt_blocks(*x.shape[:2]) if x.size else ():
-            block = np.array(x[first:last], dtype=dtype, order="C")  # torch warns of read-only maps
+
+        def predict_block(edge: tuple[int, int]) -> np.ndarray:
+            block = np.array(
+                x[slice(*edge)], dtype=dtype, order="C"
+            )  # torch warns of read-only maps
             if (bad := first_nonfinite(block)) is not None:
-                where = (first + bad[0], bad[1])[: embeddings.ndim - 1]
+                where = (edge[0] + bad[0], bad[1])[: embeddings.ndim - 1]
                 raise ValueError(f"embeddings hold NaN or inf at {where}")
-            rewards.append(predict_rewards(models, block.reshape(-1, self.dim), self.place)[0])
+            return predict_rewards(models, block.reshape(-1, self.dim), self.place)[0]
+
+        edges = prompt_blocks(*x.shape[:2]) if x.size else []
+        with machine.threads(self.place.threads), block_threads(self.place) as pool:
+            rewards = list(pool.map(predict_block, edges))
         return np.concatenate(rewards or [np.empty(0)]).reshape(embeddings.shape[:-1])
 
 
@@ -143,7 +149,7 @@ def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
         is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
         if not is_inside or _sha256(path / name) != digest:
             raise ValueError(f"{name} has changed")
-    place = Place(None, _device(about["device"]), machine.cores())
+    place = place_of_one(spec.loss.options, None, _device(about["device"]))
     models = reward_model_of(spec.loss).load(path, spec, about["dim"], place)
     centres = [float(centre) for centre in about["centres"]]
     key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another

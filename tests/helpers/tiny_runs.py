@@ -57,9 +57,9 @@ def items_of(specs, root=None):
     return [Item(spec.key(open_inputs(spec, root).fingerprint), spec) for spec in specs]
 
 
-def rows_of(directory, items, threads=1, root=None):
+def rows_of(directory, items, root=None):
     """Run one pack in a dataset of its own; its rows by spec id, as written and read back."""
-    run_pack(items, Place(root and str(root), "cpu", threads), SweepFolder(directory))
+    run_pack(items, Place(root and str(root), "cpu"), SweepFolder(directory))
     return dataset.read_rows(SweepFolder(directory)).set_index("spec_id")
 
 

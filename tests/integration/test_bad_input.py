@@ -164,7 +164,6 @@ def test_one_run_is_not_several(refused):
 BAD_SLURM = {
     "precision not given": ("", "precision must be given", "precision=bf16"),
     "a device that is not the launcher's": ("precision=fp32 device=cuda", "device=cuda", "gpu"),
-    "cpus that threads do not fill": ("precision=fp32 launcher.threads=3", "launcher.cpus", "3"),
     "a limit that is too short": ("precision=fp32 launcher.time_min=1", "launcher.time_min", "2"),
     "such a limit of GPU tasks": ("precision=fp32 launcher.gpu_tasks.time_min=1", "time_min", "2"),
     "no memory": ("precision=fp32 launcher.mem_gb=0", "launcher.mem_gb must be > 0"),

@@ -40,6 +40,7 @@ PARSED = {
     "demo --text": "embeds 2,160 texts: test_text_demo.py",
     "cache verify DIR": "needs what a build wrote: cache_building/test_verify.py",
     "cache verify cache": "needs what a build wrote: cache_building/test_verify.py",
+    "figure theory_convergence --figure theory_convergence": "its sweep: unit/.../test_theory.py",
     "table human_pairs --metric accuracy --against bt_mlp": "labels: test_labelled_pairs.py",
     "table human_pairs --metric section_chat_hard": "labels: test_labelled_pairs.py",
 }

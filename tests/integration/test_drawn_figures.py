@@ -31,13 +31,15 @@ AXES = {
     "quantity": [500, 1000],
     "seed": [0, 1, 2],
 }
+MARGINS = {"random": 1.0, "similar": 0.2, "diversified": 3.0, "same_prompt": 1, "cross_prompt": 2}
 N_PROMPTS = 12
 NS = [1, 2, 4]
 BY_RUNS = [name for name, (module, _) in catalogue.FIGURES.items() if module != "convergence"]
 N_PANELS = {
-    "fig1": 2, "fig2": 4, "fig3": 4, "fig4": 4, "fig5": 4, "fig6": 2, "fig8": 4, "fig9": 4,
+    "fig1": 2, "fig2": 4, "fig3": 4, "fig4": 2, "fig5": 2, "fig6": 6, "fig8": 4, "fig9": 4,
     "fig10": 4, "fig11": 4, "fig12": 4, "fig13": 4, "fig14": 4, "fig15": 4, "fig16": 1, "fig17": 2,
-    "fig18": 2, "fig19": 2, "fig20": 2, "nbt_gradients": 24, "nbt_updates": 6, "nbt_accuracy": 6,
+    "fig18": 2, "fig19": 1, "fig20": 1, "nbt_gradients": 24, "nbt_updates": 6, "nbt_accuracy": 6,
+    "nbt_full_gradient": 24, "nbt_gradients_by_error": 24,
     "sections": 6, "reliability": 6, "accuracy_by_distance": 6,
     "bon_n": 6, "bon_kl": 6, "heatmap": 9, "win_rates": 1, "cost": 6,
 }  # fmt: skip
@@ -56,12 +58,19 @@ def run_of(values, i):
         "key": f"k{i}", **values, "loss.label": values["loss"].upper(), "status": "done",
         "training.protocol": "pairs",
         "improvement": improvement.mean(), "improvement_by_prompt": improvement.astype(np.float32),
+        "base_by_prompt": np.full(N_PROMPTS, -1, np.float32),
+        "headroom_by_prompt": np.full(N_PROMPTS, 5, np.float32),
         "annotation_error": 0.5 - 0.2 * values["annotation.beta"] + 0.001 * values["seed"],
-        "order_consistency": 0.6, "mean_margin": 1.0 + (values["pairing"] == "cross_prompt"),
+        "order_consistency": 0.6,
+        "mean_margin": MARGINS[values["selection"]] * MARGINS[values["pairing"]],
         "wall_s": 1 + values["quantity"] / 500 + 0.1 * values["seed"], "base": -1.0, "oracle": 4.0,
         "bon_golden": 1.0, "bon_n": NS, "bon_golden_by_n": [-1.0, 0.5 + 0.1 * values["seed"], mean],
         "oracle_by_n": [-1.0, 2.0, 4.0], "pair_distance": distance, "pair_error": distance / 4,
-        "pair_gradient_norm": distance / 2,
+        "pair_gradient_norm": distance / 2, "pair_full_gradient_norm": 3 * distance,
+        "error_bin_distance": np.arange(25) + 1.0 + values["seed"],
+        "error_bin_gradient_norm": np.arange(25) / 10,
+        "error_bin_full_gradient_norm": np.append(np.arange(24) + 0.1 * values["seed"], np.nan),
+        "gradient_correlation": -0.3 + 0.1 * values["seed"], "margin_gradient_correlation": 0.8,
         "decile_gradient_norm": np.arange(10) / 10 + 0.01 * values["seed"],
         "decile_accuracy": np.linspace(0.5, 0.9, 10), "decile_distance": np.arange(10.0),
         "accuracy": 0.6, "section_chat_hard": 0.55 + 0.01 * values["seed"],
@@ -87,8 +96,8 @@ def figure_of(rows):
     return functools.cache(lambda name: drawn(name, rows))
 
 
-def drawn(name, rows, seed=0):
-    return catalogue.draw_figure(name, rows, np.random.default_rng(seed))
+def drawn(name, rows, seed=0, **how):
+    return catalogue.draw_figure(name, rows, np.random.default_rng(seed), **how)
 
 
 def panels_of(figure):
@@ -167,7 +176,7 @@ def wide_figure_of():
     return functools.cache(lambda name: drawn(name, pd.DataFrame(runs)))
 
 
-@pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients"])
+@pytest.mark.parametrize("name", ["fig10", "fig11", "fig12", "nbt_gradients", "nbt_full_gradient"])
 def test_six_columns_of_panels_are_readable(name, wide_figure_of):
     figure = wide_figure_of(name)
     assert len(panels_of(figure)) % 6 == 0 and panels.n_columns(figure.axes[0]) in (4, 6)
@@ -190,12 +199,15 @@ def test_the_last_tick_has_its_label_and_markers_are_within_the_axes(wide_figure
         ("fig2", "annotation.beta", "quantity == 1000 and dataset != 'helpsteer'"),
     ],
 )
-def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows, figure_of):
+def test_lines_are_the_tables_golden_rewards_over_the_base_llms(
+    name, field, where, rows, figure_of
+):
     figure = figure_of(name)
     at = rows.query(f"{where} and pairing == 'same_prompt' and selection == 'random'")
     facets = [f for f in shown_runs.ORDER if f != field and f in at and at[f].nunique() > 1]
-    cells = compared(at.reset_index(drop=True), [*facets, field])
+    cells = compared(at.reset_index(drop=True), [*facets, field], "bon_golden")
     n_found = 0
+    assert figure.get_supylabel() == "golden reward of the Best-of-N pick"
     for ax, (_, part) in zip(panels_of(figure), cells.groupby(facets, sort=False), strict=True):
         for label, (points, ends) in errorbars(ax).items():
             line = part[part["loss"] == label.lower()]
@@ -207,6 +219,8 @@ def test_lines_and_bars_are_the_tables_numbers(name, field, where, rows, figure_
             np.testing.assert_allclose(points[:, 1], line["mean"].astype(float))
             np.testing.assert_allclose(ends, line[["low", "high"]].to_numpy(float))
             n_found += 1
+        (base,) = (line for line in ax.lines if set(line.get_ydata()) == {-1.0})
+        assert base.get_linestyle() == "--" and ax.get_ylim()[0] < -1
     assert n_found == len(EFFECTS) * N_PANELS[name]
 
 
@@ -235,43 +249,147 @@ def test_stems_of_one_base_llm_are_not_averaged_over(rows):
     assert titles == {"gemma2b", "gemma2b_new", "gemma7b", "gemma7b_new"}
 
 
-def test_pairings_are_open_and_filled_and_shaded_between(figure_of):
-    (ax, *_) = panels_of(figure_of("fig5"))
+def bars_of(ax):
+    """Of each series of bars its label, and the container."""
+    return {c.get_label(): c for c in ax.containers if not isinstance(c, ErrorbarContainer)}
+
+
+@pytest.mark.parametrize(("name", "selection"), [("fig4", "random"), ("fig5", "similar")])
+def test_bars_of_both_pairings_stand_side_by_side_at_one_beta(name, selection, rows, figure_of):
+    """The paper's form: bars over base LLMs, plain of same-prompt and hatched of cross-prompt."""
+    at = rows.query(
+        f"`annotation.beta` == 1 and quantity == 1000 and dataset != 'helpsteer' and "
+        f"selection == '{selection}'"
+    )
+    cells = compared(at.reset_index(drop=True), ["dataset", "base_llm", "pairing"])
+    figure = figure_of(name)
+    for ax, (dataset, part) in zip(panels_of(figure), cells.groupby("dataset"), strict=True):
+        assert ax.get_title() == dataset
+        assert [t.get_text() for t in ax.get_xticklabels()] == AXES["base_llm"]
+        series = bars_of(ax)
+        assert len(series) == 2 * len(EFFECTS)
+        for loss in EFFECTS:
+            both = [series[f"{loss.upper()}, {pairing}"] for pairing in AXES["pairing"]]
+            for bars, pairing in zip(both, AXES["pairing"], strict=True):
+                means = part[(part["loss"] == loss) & (part["pairing"] == pairing)]["mean"]
+                np.testing.assert_allclose([bar.get_height() for bar in bars], means.astype(float))
+                assert {to_hex(bar.get_facecolor()) for bar in bars} == {
+                    style.loss_style(loss).color
+                }
+                assert {bool(bar.get_hatch()) for bar in bars} == {pairing == "cross_prompt"}
+            for same, cross in zip(*both, strict=True):
+                assert 0 < cross.get_x() - same.get_x() < 1.2 * same.get_width()
+
+
+def test_similar_stands_left_of_diversified_on_one_axis(rows):
+    axes = AXES | {"selection": ["diversified", "similar"], "annotation.beta": [1.0]}
+    combinations = itertools.product(*axes.values())
+    runs = [run_of(dict(zip(axes, c, strict=True)), i) for i, c in enumerate(combinations)]
+    left, right, *below = panels_of(drawn("fig5", pd.DataFrame(runs)))
+    assert [left.get_title(), right.get_title()] == ["similar", "diversified"] and len(below) == 2
+    assert left.get_ylim() == right.get_ylim()
+    one_dataset = pd.DataFrame(runs).query("dataset == 'hh_helpful'").reset_index(drop=True)
+    one, other = panels_of(drawn("fig5", one_dataset))
+    assert [one.get_title(), other.get_title()] == ["similar", "diversified"]
+    assert one.get_position().x1 < other.get_position().x0 and panels.n_columns(one) == 2
+    same, cross = (bars_of(left)[f"BT_MLP, {pairing}"][0] for pairing in AXES["pairing"])
+    assert cross.get_height() - same.get_height() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("betas", "words"),
+    [
+        ([0.5, 1.0], "β = 1 (of 2 values the nearest to 1), 1,000 pairs."),
+        ([3.0, 10.0, 0.2], "β = 3 (of 3 values the nearest to 1), 1,000 pairs."),
+        ([10.0], "β = 10, 1,000 pairs."),
+    ],
+)
+def test_the_beta_nearest_to_one_is_drawn_and_named(betas, words, rows):
+    axes = AXES | {"annotation.beta": betas, "seed": [0]}
+    combinations = itertools.product(*axes.values())
+    runs = [run_of(dict(zip(axes, c, strict=True)), i) for i, c in enumerate(combinations)]
+    figure = drawn("fig4", pd.DataFrame(runs))
+    assert words in " ".join(figure.get_supxlabel().split())
+    beta = float(words.split()[2].rstrip(","))
+    height = bars_of(panels_of(figure)[0])["BT_MLP, same_prompt"][0].get_height()
+    assert height == pytest.approx(EFFECTS["bt_mlp"] + 1 + beta, abs=0.1)
+
+
+def test_pairings_over_beta_are_open_and_filled(figure_of):
+    (ax, *_) = panels_of(figure_of("fig14"))
     series = errorbars(ax)
     assert len(series) == 2 * len(EFFECTS)
     same, cross = (series[f"BT_MLP, {pairing}"][0] for pairing in AXES["pairing"])
     np.testing.assert_allclose(cross[:, 1] - same[:, 1], 0.5, atol=0.05)
-    shaded = ax.collections[0].get_paths()[0].vertices
-    assert shaded[:, 1].min() == pytest.approx(same[:, 1].min())
-    assert shaded[:, 1].max() == pytest.approx(cross[:, 1].max())
     lines = {c.get_label(): c.lines[0] for c in ax.containers}
     assert lines["BT_MLP, same_prompt"].get_markerfacecolor() == "white"
     assert lines["BT_MLP, cross_prompt"].get_markerfacecolor() == style.KNOWN["bt_mlp"].color
 
 
-def test_correlation_and_its_points(rows, figure_of):
-    figure = figure_of("fig6")
-    at = rows.query("`annotation.beta` == 1 and quantity == 1000").reset_index(drop=True)
-    points, line = contrasts.correlation_points(
-        at,
-        {"pairing": "cross_prompt"},
-        {"pairing": "same_prompt"},
-        "improvement",
-        "mean_margin",
-        ["loss", "dataset", "base_llm", "selection"],
-        np.random.default_rng(0),
+def test_margins_of_same_prompt_pairs_against_both_readings_of_what_cross_prompt_yields(rows):
+    """A panel a dataset and reading; y: the cross-prompt runs' improvement, and their gain."""
+    own = {"random": "mine", "similar": "similar"}  # a selection of a user's own
+    at = rows.assign(selection=rows["selection"].map(own)).query("dataset != 'helpsteer'")
+    figure = drawn("fig6", at)
+    axes, datasets = panels_of(figure), AXES["dataset"][:2]
+    assert [ax.get_title().partition("\n")[0] for ax in axes[:2]] == datasets
+    at = at.query("`annotation.beta` == 1 and quantity == 1000").reset_index(drop=True)
+    markers = {"mine": "D", "similar": style.SELECTION_MARKERS["similar"]}
+    for i, (ax, dataset) in enumerate(zip(axes, 2 * datasets, strict=True)):
+        part = at[at["dataset"] == dataset]
+        means = part.groupby(["base_llm", "selection", "pairing"])["improvement"].mean().unstack()
+        y = means["cross_prompt"] - (means["same_prompt"] if i > 1 else 0)
+        points = [(c.lines[0], c.lines[0].get_xydata()[0]) for c in ax.containers]
+        found = {(line.get_color(), line.get_marker()): tuple(xy) for line, xy in points}
+        colors = dict(zip(AXES["base_llm"], style.BASE_LLM_COLORS, strict=False))
+        assert len(found) == len(y) == 4
+        for (base_llm, selection), value in y.items():
+            x = 1.0 if selection == "mine" else 0.2  # of the same-prompt pairs
+            assert found[colors[base_llm], markers[selection]] == pytest.approx(
+                (x, value), abs=1e-4
+            )
+        values = np.array(list(found.values()))
+        r = panels.signed_text(np.corrcoef(*values.T)[0, 1])
+        assert f"r = {r} [" in ax.get_title()
+    caption = " ".join(figure.get_supxlabel().split())
+    assert (
+        "mean over 4 losses" in caption and "in both ways that the paper's words allow" in caption
     )
-    found = np.concatenate([xy for xy, _ in errorbars(figure.axes[0]).values()])
-    np.testing.assert_allclose(np.sort(found[:, 1]), np.sort(points["estimate"]))
-    assert f"{len(points)} points" in figure.axes[0].get_title()
-    assert f"r = {panels.signed_text(line['estimate'].iloc[0])} " in figure.axes[0].get_title()
+
+
+def test_a_correlation_needs_three_points_and_margins_that_differ(rows):
+    two = rows[rows["base_llm"] == "gemma2b"].reset_index(drop=True)
+    two = two.assign(**{"base_llm.stem": "Gemma2b"})
+    with pytest.raises(MissingData, match="3 base LLMs or selections with both pairings"):
+        drawn("fig6", two)
+    alike = drawn("fig6", rows.assign(mean_margin=1.0))
+    assert not any("r = " in ax.get_title() for ax in panels_of(alike))
+
+
+def test_another_metric_is_drawn_where_one_is_asked_for(rows, figure_of):
+    assert {"fig1", "fig2", "fig5", "fig12", "fig20"} <= set(catalogue.figures_with("metric"))
+    assert not {"fig6", "heatmap", "cost", "bon_n"} & set(catalogue.figures_with("metric"))
+    golden, improvement = figure_of("fig2"), drawn("fig2", rows, metric="improvement")
+    assert improvement.get_supylabel() == style.IMPROVEMENT
+    for ax, other in zip(panels_of(golden), panels_of(improvement), strict=True):
+        a, b = (errorbars(panel)["MINE"][0] for panel in (ax, other))
+        np.testing.assert_allclose(a[:, 1], b[:, 1] - 1, rtol=1e-5)
+        assert not any(set(line.get_ydata()) == {-1.0} for line in other.lines)
+    share = drawn("fig4", rows, metric="oracle_share", error_bars="standard-error")
+    heights = [bar.get_height() for bar in bars_of(panels_of(share)[0])["MINE, same_prompt"]]
+    own = [
+        bar.get_height() for bar in bars_of(panels_of(figure_of("fig4"))[0])["MINE, same_prompt"]
+    ]
+    np.testing.assert_allclose(heights, np.array(own) / 5, rtol=1e-5)
+    with pytest.raises(MissingData, match="runs with spearman"):
+        drawn("fig1", rows.assign(spearman_by_prompt=None), metric="spearman")
 
 
 def test_standard_errors_are_drawn_by_that_name_alone(rows, figure_of):
     rng = np.random.default_rng(0)
-    names = catalogue.figures_with_bars()
+    names = catalogue.figures_with("bars")
     assert {"fig1", "fig20"} <= set(names) and not {"fig6", "heatmap", "cost"} & set(names)
-    figure = catalogue.draw_figure("fig3", rows, rng, "standard-error")
+    figure = drawn("fig3", rows, error_bars="standard-error", metric="improvement")
     caption = " ".join(figure.get_supxlabel().split())
     assert "standard error over 3 seeds" in caption and "Error bars: 95 %" not in caption
     assert "Fewer than 5 seeds" in caption
@@ -376,6 +494,39 @@ def test_normbt_figures_show_what_the_runs_recorded(rows, figure_of):
     np.testing.assert_allclose(ends[0], [0, 0.02], atol=1e-12)
 
 
+def test_full_gradients_are_drawn_with_their_correlations_over_the_seeds(rows, figure_of):
+    figure = figure_of("nbt_full_gradient")
+    ax, *_ = panels_of(figure)
+    distance = ax.collections[0].get_offsets()[:, 0]
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 1], 3 * distance)
+    (text,) = (text.get_text() for text in ax.texts if "=" in text.get_text())
+    assert text == "r = −0.20\n[−0.30, −0.10]\nrₘ = 0.80\n[0.80, 0.80]"
+    caption = " ".join(figure.get_supxlabel().split())
+    assert "The paper reports 0.928" in caption and "bootstrap over 3 seeds only" in caption
+
+
+def test_gradients_by_error_have_a_line_a_bin_and_points_that_all_runs_have(figure_of):
+    ax, *_ = panels_of(figure_of("nbt_gradients_by_error"))
+    lines = [container.lines for container in ax.containers]
+    assert len(lines) == 5
+    points = np.concatenate([line.get_xydata() for line, _, _ in lines])
+    np.testing.assert_allclose(points[:, 0], np.arange(24) + 2)  # the last has no number
+    np.testing.assert_allclose(points[:, 1], np.arange(24) + 0.1)
+    ends = np.array([segment[:, 1] for segment in lines[0][2][0].get_segments()])
+    np.testing.assert_allclose(ends, np.arange(5)[:, None] + [0, 0.2], atol=1e-6)
+    dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed[1].get_ydata(), np.arange(5, 10) / 10)
+
+
+@pytest.mark.parametrize("name", ["nbt_full_gradient", "nbt_gradients_by_error"])
+def test_runs_older_than_full_gradients_are_left_out_of_their_figures(name, rows):
+    new = [c for c in rows if "full_gradient" in c or "correlation" in c or "error_bin" in c]
+    nothing = rows.assign(**dict.fromkeys(new, None))
+    assert panels_of(drawn("nbt_gradients", nothing))
+    with pytest.raises(MissingData, match="evaluation.diagnostics=true"):
+        drawn(name, nothing)
+
+
 def test_a_loss_looks_the_same_in_every_figure(figure_of):
     looks = {}
     for name in BY_RUNS:
@@ -421,7 +572,10 @@ def test_missing_runs_are_counted_in_the_caption(rows):
     assert "Fewer than 5 seeds" in caption
 
 
-@pytest.mark.parametrize("name", ["nbt_gradients", "nbt_updates", "nbt_accuracy"])
+@pytest.mark.parametrize(
+    "name",
+    ["nbt_gradients", "nbt_full_gradient", "nbt_gradients_by_error", "nbt_updates", "nbt_accuracy"],
+)
 def test_normbt_figures_count_what_is_missing_and_take_the_seeds_there_are(name, rows):
     at = rows.query(
         "`annotation.beta` == 1 and quantity == 1000 and pairing == 'same_prompt' and "
@@ -429,7 +583,7 @@ def test_normbt_figures_count_what_is_missing_and_take_the_seeds_there_are(name,
     ).reset_index(drop=True)
     is_missing = (at["seed"] == 0) & (at["loss"] == "mine")
     lost = at.assign(status=np.where(is_missing, None, "done"))
-    lists = [column for column in at if column.startswith(("pair_", "decile_"))]
+    lists = [column for column in at if column.startswith(("pair_", "decile_", "error_bin_"))]
     lost[lists] = lost[lists].where(~is_missing)
     figure = drawn(name, lost)
     assert f"INCOMPLETE: {len(at) - 1} of {len(at)} runs." in figure.get_supxlabel()
@@ -444,8 +598,8 @@ def test_rounding_puts_no_end_on_the_wrong_side_of_its_mean():
 
 
 def test_one_selection_is_named_in_the_caption(figure_of):
-    caption = figure_of("fig5").get_supxlabel()
-    assert caption.startswith("similar, 1,000 pairs.")
+    assert figure_of("fig5").get_supxlabel().startswith("similar, β = 1")
+    assert figure_of("fig14").get_supxlabel().startswith("similar.")
 
 
 @pytest.mark.parametrize(
@@ -454,6 +608,8 @@ def test_one_selection_is_named_in_the_caption(figure_of):
         ("quantity == 500", "fig3", "two quantities"),
         ("quantity == 500", "fig8", "two quantities"),
         ("`annotation.beta` == 1", "fig2", "two values of beta"),
+        ("`annotation.beta` == 1", "fig12", "two values of beta"),
+        ("quantity == 500", "fig14", "two quantities"),
         ("pairing == 'same_prompt'", "fig4", "both pairings"),
         ("pairing == 'same_prompt'", "fig6", "both pairings"),
         ("selection == 'random'", "fig5", "selection=similar or diversified"),

@@ -46,6 +46,7 @@ def test_figures_of_a_real_sweep(inside, tiny, tmp_path, figure):
     folder = tmp_path / "outputs" / "small" / "figures"
     expected = {"fig1", "fig2", "fig3", "fig4", "fig8", "fig10", "fig12", "bon_n", "bon_kl", "cost"}
     expected |= {"heatmap", "win_rates", "nbt_gradients", "nbt_updates", "nbt_accuracy"}
+    expected |= {"nbt_full_gradient", "nbt_gradients_by_error"}
     assert {path.stem for path in folder.iterdir()} >= expected
     assert {path.suffix for path in folder.iterdir()} == {".png"}
 
@@ -54,6 +55,13 @@ def test_figures_of_a_real_sweep(inside, tiny, tmp_path, figure):
     files = {path.name: path.stat().st_size for path in (tmp_path / "here").iterdir()}
     assert set(files) == {"fig1.png", "fig1.pdf", "fig1.svg"} and min(files.values()) > 5000
     assert "fig5: not drawn" in figure("small", "--figure", "fig5", status=1).out
+    found = figure("small", "--metric", "regret", "--out", "regret").out
+    assert [line.partition(":")[0] for line in found.splitlines()] == catalogue.figures_with(
+        "metric"
+    )
+    assert {"fig1.png", "fig2.png", "fig4.png"} <= {
+        path.name for path in (tmp_path / "regret").iterdir()
+    }
 
 
 def test_partial_and_failed_sweeps(inside, tiny, tmp_path, figure):
@@ -76,6 +84,11 @@ def test_partial_and_failed_sweeps(inside, tiny, tmp_path, figure):
             ["small", "--figure", "cost", "--error-bars", "standard-error"],
             "--error-bars standard-error is not for cost, but for fig1, ",
         ),
+        (
+            ["small", "--figure", "fig6", "--metric", "spearman"],
+            "--metric spearman is not for fig6, but for fig1, ",
+        ),
+        (["small", "--metric", "bon_gold"], "unknown metric 'bon_gold'; did you mean bon_golden?"),
         (["small", "--error-bars", "sd"], "invalid choice: 'sd'"),
         (["small", "small"], "--out DIR"),
         (["small", "--where", "beta"], "--where must be FIELD=VALUE"),

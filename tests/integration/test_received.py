@@ -21,7 +21,7 @@ CODE = "def squared(batch, state):\n    return (1 - batch.chosen + batch.rejecte
 OURS = "rmsweep.objectives.bradley_terry.bradley_terry"
 EVIL = "outputs.evil.mod.squared"  # as a module of the working directory
 SENT = "sklearn.datasets._base.urlretrieve"  # what a library imports, too, can do harm
-SETTINGS = {"launcher": {"cluster": "local", "workers": 1, "threads": 1, "pack_runs": 1}}
+SETTINGS = {"launcher": {"cluster": "local", "workers": 1, "pack_runs": 1}}
 SETTINGS |= {"device": "cpu", "cache_root": None}
 
 

@@ -6,25 +6,30 @@ from typing import Any
 
 FIGURES = {
     "fig1": ("rbt_losses", "improvement by base LLM"),
-    "fig2": ("rbt_losses", "improvement against the annotation error rate"),
-    "fig3": ("rbt_losses", "improvement against quantity"),
+    "fig2": ("rbt_losses", "golden reward against the annotation error rate"),
+    "fig3": ("rbt_losses", "golden reward against quantity"),
     "fig4": ("rbt_pairings", "same- against cross-prompt annotation, random selection"),
     "fig5": ("rbt_pairings", "same- against cross-prompt annotation, similar and diversified"),
-    "fig6": ("rbt_pairings", "the pairs' mean golden margin against the gain of cross-prompt"),
+    "fig6": (
+        "rbt_margins",
+        "the same-prompt pairs' mean golden margin against what cross-prompt yields",
+    ),
     "fig8": ("rbt_losses", "Fig. 2 at every quantity, first dataset"),
     "fig9": ("rbt_losses", "Fig. 2 at every quantity, second dataset"),
     "fig10": ("rbt_losses", "Fig. 3 at every beta, first dataset"),
     "fig11": ("rbt_losses", "Fig. 3 at every beta, second dataset"),
-    "fig12": ("rbt_pairings", "Fig. 4 at every quantity, first dataset"),
-    "fig13": ("rbt_pairings", "Fig. 4 at every quantity, second dataset"),
-    "fig14": ("rbt_pairings", "Fig. 5 at every quantity, first dataset"),
-    "fig15": ("rbt_pairings", "Fig. 5 at every quantity, second dataset"),
+    "fig12": ("rbt_pairings", "Fig. 4 over beta at every quantity, first dataset"),
+    "fig13": ("rbt_pairings", "Fig. 4 over beta at every quantity, second dataset"),
+    "fig14": ("rbt_pairings", "Fig. 5 over beta at every quantity, first dataset"),
+    "fig15": ("rbt_pairings", "Fig. 5 over beta at every quantity, second dataset"),
     "fig16": ("rbt_losses", "Fig. 1 on HelpSteer and UltraFeedback"),
     "fig17": ("rbt_losses", "Fig. 2 on HelpSteer and UltraFeedback"),
     "fig18": ("rbt_losses", "Fig. 3 on HelpSteer and UltraFeedback"),
     "fig19": ("rbt_pairings", "Fig. 4 on HelpSteer and UltraFeedback"),
     "fig20": ("rbt_pairings", "Fig. 5 on HelpSteer and UltraFeedback"),
     "nbt_gradients": ("normbt", "gradient norm of training pairs against representation distance"),
+    "nbt_gradients_by_error": ("normbt", "mean gradient norm by distance within bins of the error"),
+    "nbt_full_gradient": ("normbt", "gradient norm of all layers against representation distance"),
     "nbt_updates": ("normbt", "mean gradient norm by decile of representation distance"),
     "nbt_accuracy": ("normbt", "accuracy by decile of representation distance"),
     "sections": ("labelled", "accuracy on labelled pairs, by RewardBench's sections"),
@@ -47,17 +52,22 @@ VARIANTS = {
     "by_base_llm": {"fig1": "earlier", "fig16": "later"},
     "over_error": {"fig2": "earlier", "fig17": "later", "fig8": "first", "fig9": "second"},
     "over_quantity": {"fig3": "earlier", "fig18": "later", "fig10": "first", "fig11": "second"},
-    "random_pairs": {"fig4": "earlier", "fig19": "later", "fig12": "first", "fig13": "second"},
-    "chosen_pairs": {"fig5": "earlier", "fig20": "later", "fig14": "first", "fig15": "second"},
+    "random_pairs": {"fig4": "earlier", "fig19": "later"},
+    "chosen_pairs": {"fig5": "earlier", "fig20": "later"},
+    "random_pairs_over_beta": {"fig12": "first", "fig13": "second"},
+    "chosen_pairs_over_beta": {"fig14": "first", "fig15": "second"},
     "by_decile": {"nbt_updates": "decile_gradient_norm", "nbt_accuracy": "decile_accuracy"},
     "best_of_n_curves": {"bon_n": "n", "bon_kl": "kl"},
 }
 
 
-def draw_figure(name: str, rows: Any, rng: Any, error_bars: str = "interval") -> Any:
+def draw_figure(
+    name: str, rows: Any, rng: Any, error_bars: str = "interval", metric: str | None = None
+) -> Any:
     """Return the figure of that name, of the runs in `rows`; MissingData says what they lack.
 
-    error_bars: one of error_bars.BARS_IN_WORDS; `figures_with_bars` alone take other than interval.
+    error_bars: one of error_bars.BARS_IN_WORDS. metric: what to draw instead of the figure's own
+    metric. Only `figures_with` bars or metric take other than the defaults.
     """
     import matplotlib
 
@@ -66,13 +76,16 @@ def draw_figure(name: str, rows: Any, rng: Any, error_bars: str = "interval") ->
 
     function, variant = _function(name)
     arguments = {"rows": rows, "rng": rng, "bars": Bars(rng, error_bars), "variant": variant}
+    if metric is not None:
+        arguments["metric"] = metric
+    taken = [parameter for parameter in _parameters(name) if parameter in arguments]
     with matplotlib.rc_context(RC):
-        return function(**{parameter: arguments[parameter] for parameter in _parameters(name)})
+        return function(**{parameter: arguments[parameter] for parameter in taken})
 
 
-def figures_with_bars() -> list[str]:
-    """Return the figures that offer a choice of error bars."""
-    return [name for name in FIGURES if "bars" in _parameters(name)]
+def figures_with(parameter: str) -> list[str]:
+    """Return the figures that offer a choice: bars or metric."""
+    return [name for name in FIGURES if parameter in _parameters(name)]
 
 
 def _function(name: str) -> tuple[Any, str | None]:
@@ -85,7 +98,7 @@ def _function(name: str) -> tuple[Any, str | None]:
 
 
 def _parameters(name: str) -> list[str]:
-    """Return which of rows, rng, bars and variant the figure takes; pure theory takes no rows."""
+    """Return which of draw_figure's arguments the figure takes; pure theory takes no rows."""
     return list(inspect.signature(_function(name)[0]).parameters)
 
 

@@ -10,6 +10,8 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.style import loss_style
+from rmsweep.analysis.metrics import has_value, run_values
+from rmsweep.errors import MissingData
 
 OVER_SEEDS = "Error bars: 95 % intervals, bootstrap over {seeds} seeds only."
 CROSSED = (
@@ -18,8 +20,8 @@ CROSSED = (
 BARS_IN_WORDS = {
     "interval": CROSSED,
     "standard-error": (
-        "Error bars: standard error over {seeds} seeds, as the paper draws it; no 95 % intervals, "
-        "since the {prompts} test prompts are taken as given."
+        "Error bars: standard error over {seeds} seeds; no 95 % intervals, since the {prompts} "
+        "test prompts are taken as given."
     ),
 }
 
@@ -39,13 +41,20 @@ class Bars:
     def means(self, rows: pd.DataFrame, fields: Sequence[str], metric: str) -> pd.DataFrame:
         """Return the cells of `shown_runs.means`, with the kind of interval that was asked for.
 
-        A standard error is that over the seeds' scalar metric; nan with fewer than two seeds.
+        A standard error is that over the metrics of the seeds; nan with fewer than two seeds.
+        MissingData where no run has the metric.
         """
         cells = shown_runs.means(rows, fields, metric, self.rng)
+        if cells.empty:
+            raise MissingData(f"runs with {metric}")
         if self.kind == "interval":
             return cells
+        runs = shown_runs.done(rows)
+        values = run_values(runs, metric)
+        of_run = values[has_value(values)].map(np.nanmean).astype(float)
+        runs = runs.assign(of_run=of_run["value"] / of_run.get("divisor", 1.0))
         by = [*fields, "loss"]
-        error = shown_runs.with_number(cells, rows, by, metric, pd.Series.sem)[metric]
+        error = shown_runs.with_number(cells, runs, by, "of_run", pd.Series.sem)["of_run"]
         return cells.assign(low=cells["mean"] - error, high=cells["mean"] + error)
 
 

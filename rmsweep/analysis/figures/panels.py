@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures.style import COLUMN_IN, KNOWN, PAGE_IN, loss_style
 
-MOST_HIGH_IN = 9.0
+MOST_HIGH_IN, MOST_COLUMNS = 9.0, 6
 UNBROKEN = "\u00a0"  # a space at which no line ends
 # Fields, or stems of them, that a title names by their value alone.
 NAMES_ITSELF = {
@@ -27,35 +27,37 @@ NAMES_ITSELF = {
     "selection",
     "pairing",
     "difference",
+    "reading",
 }
 
 
-def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, list[Axes]]:
+def facet_panels(
+    cells: pd.DataFrame, facets: Sequence[str], across: Sequence[str] = ()
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with a titled panel for each value of the facets, in the cells' order.
 
     Where all values of some facets meet all of the others, those are the columns, named above, and
-    these the rows, named at the right.
+    these the rows, named at the right. across: the facets to have side by side where they fit.
     """
     if not facets:
         return panels(1)
     plain = cells[list(facets)].drop_duplicates().astype(object)
     combinations = plain.where(plain.notna(), None)
-    across = _columns_of_a_grid(combinations)
-    if across is None:
+    columns = _columns_of_a_grid(combinations, [field for field in across if field in facets])
+    if columns is None:
         figure, axes = panels(len(combinations))
         for ax, values in zip(axes, combinations.to_dict("records"), strict=True):
             ax.set_title(_named(values, _n_characters(ax)))
         return figure, axes
-    down = [field for field in facets if field not in across]
-    (row, row_names), (column, column_names) = (
-        pd.factorize(combinations[fields].apply(tuple, axis=1)) for fields in (down, across)
-    )
+    down = [field for field in facets if field not in columns]
+    row, row_names = _numbered(combinations, down)
+    column, column_names = _numbered(combinations, columns)
     height = len(row_names) * min(1.6, MOST_HIGH_IN / len(row_names))
     figure = Figure(figsize=(PAGE_IN, height), layout="constrained")
     grid = figure.subplots(len(row_names), len(column_names), squeeze=False)
     axes = list(grid[row, column])
     for ax, names in zip(grid[0], column_names, strict=True):
-        ax.set_title(_named(dict(zip(across, names, strict=True)), _n_characters(ax)))
+        ax.set_title(_named(dict(zip(columns, names, strict=True)), _n_characters(ax)))
     for line, names in zip(grid, row_names, strict=True):
         n_characters = int(figure.get_figheight() * 11 / len(grid))
         text = _named(dict(zip(down, names, strict=True)), n_characters)
@@ -63,16 +65,27 @@ def facet_panels(cells: pd.DataFrame, facets: Sequence[str]) -> tuple[Figure, li
     return figure, axes
 
 
-def _columns_of_a_grid(combinations: pd.DataFrame) -> list[str] | None:
+def _numbered(combinations: pd.DataFrame, fields: list[str]) -> tuple[list[int], list[Any]]:
+    """Return the number of each line's values of the fields, and the values by number."""
+    values = [tuple(line[field] for field in fields) for line in combinations.to_dict("records")]
+    names = list(dict.fromkeys(values))
+    return [names.index(value) for value in values], names
+
+
+def _columns_of_a_grid(combinations: pd.DataFrame, across: list[str]) -> list[str] | None:
     """The facets to put side by side: few columns, in at most six rows or else eight."""
     sizes, n = combinations.nunique(dropna=False), len(combinations)
-    if n < 4 or sizes.prod() != n:
+    if sizes.prod() != n:
+        return None
+    if 2 <= sizes[across].prod() <= MOST_COLUMNS:
+        return across
+    if n < 4:
         return None
     layouts = []
     for many in range(1, len(sizes)):
         for fields in itertools.combinations(sizes.index[::-1], many):
             columns = int(sizes[list(fields)].prod())
-            if 2 <= columns <= 6 and n // columns <= 8:
+            if 2 <= columns <= MOST_COLUMNS and n // columns <= 8:
                 layouts.append((n // columns > 6, columns, list(fields[::-1])))
     return min(layouts, key=lambda layout: layout[:2])[2] if layouts else None
 
@@ -103,7 +116,7 @@ def label_axes(figure: Figure, axes: Sequence[Axes], x: str, y: str) -> None:
     if len(axes) == 1:
         axes[0].set_ylabel(textwrap.fill(y, 32))
     else:
-        figure.supylabel(y)
+        figure.supylabel(textwrap.fill(y, int(figure.get_figheight() * 16)))
     lowest = {_place(ax).colspan.start: ax for ax in axes}
     for ax in lowest.values():
         ax.set_xlabel(textwrap.fill(x, _n_characters(ax)))

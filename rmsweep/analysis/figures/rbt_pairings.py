@@ -1,85 +1,112 @@
-"""Same- and cross-prompt annotation: RBT (arXiv:2411.04991) Figs. 4 to 6, 12 to 15, 19, 20."""
+"""Same- and cross-prompt annotation: RBT (arXiv:2411.04991) Figs. 4, 5, 12 to 15, 19, 20."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import as_typed
-from rmsweep.analysis.figures import error_bars, panels, shown_runs
+from rmsweep.analysis.figures import error_bars, grouped_bars, panels, shown_runs
 from rmsweep.analysis.figures.error_bars import Bars
-from rmsweep.analysis.figures.style import IMPROVEMENT, loss_style
-from rmsweep.errors import MissingData
+from rmsweep.analysis.figures.grouped_bars import Series
+from rmsweep.analysis.figures.style import loss_style, metric_label
 
-CROSS, SAME = {"pairing": "cross_prompt"}, {"pairing": "same_prompt"}
-
-
-def random_pairs(rows: pd.DataFrame, bars: Bars, variant: str) -> Figure:
-    """Draw same- and cross-prompt annotation under random selection, against beta."""
-    return _shaded(rows, ["random"], bars, variant)
+GREY = "#777777"
+HATCHES = {"same_prompt": "", "cross_prompt": "//////"}
+CHOSEN = ("similar", "diversified")  # the paper has similar at the left
 
 
-def chosen_pairs(rows: pd.DataFrame, bars: Bars, variant: str) -> Figure:
+def random_pairs(
+    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
+) -> Figure:
+    """Draw same- and cross-prompt annotation under random selection, side by side."""
+    return _by_base_llm(rows, ["random"], bars, variant, metric)
+
+
+def chosen_pairs(
+    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
+) -> Figure:
     """Draw the same for pairs of similar and of diversified responses."""
-    return _shaded(rows, ["similar", "diversified"], bars, variant)
+    return _by_base_llm(rows, CHOSEN, bars, variant, metric)
 
 
-def fig6(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
-    """Draw the pairs' mean golden margin against the gain of cross-prompt annotation.
-
-    A point is a setting. One panel has the margin of the cross-prompt pairs, the other that of the
-    same-prompt pairs.
-    """
-    rows, held = shown_runs.at_reference(rows, ["annotation.beta", "quantity"])
-    shown_runs.require_two(rows, "pairing")
-    runs, by = shown_runs.done(rows), ["loss", *shown_runs.facets(rows, ["pairing"])]
-    labels = panels.loss_labels(rows)
-    figure, axes = panels.panels(2)
-    for ax, one, other in zip(axes, (CROSS, SAME), (SAME, CROSS), strict=True):
-        sides = one, other, "improvement", "mean_margin"
-        points, line = contrasts.correlation_points(runs, *sides, by, rng)
-        if len(points) < 3:
-            raise MissingData("three settings with both pairings")
-        if one is SAME:  # cross - same, all the same
-            points, line = _negated(points), _negated(line)
-        points = points.rename(columns={"estimate": "mean"})
-        error_bars.draw_series(ax, points, "x", labels, line=False)
-        ax.axhline(0, color="black", linewidth=0.6)
-        ends = (line[name].iloc[0] for name in ("estimate", "low", "high"))
-        r, low, high = map(panels.signed_text, ends)
-        ax.set_title(f"r = {r} [{low}, {high}], {len(points)} points")
-        ax.set_xlabel(f"mean |Δr| of the {one['pairing'].replace('_', '-')} pairs")
-    figure.supylabel("gain of cross-prompt annotation")
-    of_r = "r: Pearson's correlation over the points, which are taken as given."
-    footnote = shown_runs.footnote(rows, points, held, f"{error_bars.CROSSED} {of_r}")
-    return panels.finish(figure, panels.loss_handles(labels, line=False), footnote)
+def random_pairs_over_beta(
+    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
+) -> Figure:
+    """Draw same- and cross-prompt annotation under random selection against beta."""
+    return _over_beta(rows, ["random"], bars, variant, metric)
 
 
-def _negated(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(estimate=-table["estimate"], low=-table["high"], high=-table["low"])
+def chosen_pairs_over_beta(
+    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
+) -> Figure:
+    """Draw the same for pairs of similar and of diversified responses."""
+    return _over_beta(rows, CHOSEN, bars, variant, metric)
 
 
-def _shaded(rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: str) -> Figure:
-    """Both pairings of each loss over beta, and what lies between them shaded."""
+def _of_selections(rows: pd.DataFrame, selections: Sequence[str], variant: str) -> pd.DataFrame:
+    """Return the runs of some datasets and selections, in the order of the latter."""
     rows = shown_runs.of_datasets(rows, variant)
-    fixed = [] if variant in shown_runs.ONE_DATASET else ["quantity"]
-    if not fixed:
-        shown_runs.require_two(rows, "quantity")
-    rows = rows[rows["selection"].isin(selections)]
+    rows = pd.concat([rows[rows["selection"] == selection] for selection in selections])
     shown_runs.require_values(rows, f"runs with selection={' or '.join(selections)}", "selection")
     shown_runs.require_two(rows, "pairing")
-    rows, held = shown_runs.at_reference(rows, fixed)
+    return rows
+
+
+def _by_base_llm(
+    rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: str, metric: str
+) -> Figure:
+    """Two bars a loss and base LLM: plain of same-prompt and hatched of cross-prompt pairs."""
+    rows = _of_selections(rows, selections, variant)
+    rows, held = shown_runs.at_reference(rows, ["annotation.beta", "quantity"])
     shown_runs.require_two(rows, "pairing")
+    group = grouped_bars.base_llm_field(rows)
+    facets = shown_runs.facets(rows, [group, "pairing"])
+    cells = bars.means(rows, [*facets, group, "pairing"], metric)
+    labels = panels.loss_labels(rows)
+    series = [
+        Series(f"{label}, {pairing}", {"loss": loss, "pairing": pairing}, look.color, hatch)
+        for loss, label in labels.items()
+        for look in [loss_style(loss)]
+        for pairing, hatch in HATCHES.items()
+    ]
+    figure, axes = panels.facet_panels(cells, facets, across=["selection"])
+    for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
+        grouped_bars.draw_groups(ax, part, group, series)
+    _level_selections(axes, cells, facets)
+    panels.label_axes(figure, axes, "base LLM", metric_label(metric))
+    handles = [grouped_bars.handle(labels[loss], loss_style(loss).color) for loss in labels]
+    for pairing, hatch in HATCHES.items():
+        handles.append(grouped_bars.handle(pairing.replace("_", "-"), GREY, hatch))
+    footnote = shown_runs.footnote(rows, cells, [*_one_selection(rows), *held], bars.words)
+    return panels.finish(figure, handles, footnote)
+
+
+def _level_selections(axes: Sequence[Axes], cells: pd.DataFrame, facets: Sequence[str]) -> None:
+    """Give panels that differ in the selection alone one y axis, so that their bars compare."""
+    alike: dict[Any, list[Axes]] = {}
+    for ax, (values, _) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
+        others = tuple(value for field, value in values.items() if field != "selection")
+        alike.setdefault(others, []).append(ax)
+    for group in alike.values():
+        bottoms, tops = zip(*(ax.get_ylim() for ax in group), strict=True)
+        for ax in group:
+            ax.set_ylim(min(bottoms), max(tops))
+
+
+def _over_beta(
+    rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: str, metric: str
+) -> Figure:
+    """Both pairings of each loss over beta, at every quantity."""
+    rows = _of_selections(rows, selections, variant)
+    shown_runs.require_two(rows, "quantity")
     shown_runs.require_two(rows, "annotation.beta")
     facets = shown_runs.facets(rows, ["annotation.beta", "pairing"])
-    cells = bars.means(rows, [*facets, "annotation.beta", "pairing"], "improvement")
+    cells = bars.means(rows, [*facets, "annotation.beta", "pairing"], metric)
     betas = sorted(cells["annotation.beta"].unique())
     cells = cells.assign(x=[betas.index(beta) for beta in cells["annotation.beta"]])
     labels = panels.loss_labels(rows)
@@ -87,31 +114,29 @@ def _shaded(rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: 
     for ax, (_, part) in zip(axes, shown_runs.by_panel(cells, facets), strict=True):
         _draw_pairings(ax, part, labels)
         panels.set_x_ticks(ax, range(len(betas)), [as_typed(beta) for beta in betas])
-    panels.label_axes(figure, axes, "annotators' β", IMPROVEMENT)
-    selections_shown = shown_runs.done(rows)["selection"].unique()
-    if len(selections_shown) == 1:
-        held = [*selections_shown, *held]
-    footnote = shown_runs.footnote(rows, cells, held, bars.words)
+    panels.label_axes(figure, axes, "annotators' β", metric_label(metric))
+    footnote = shown_runs.footnote(rows, cells, _one_selection(rows), bars.words)
     return panels.finish(figure, [*panels.loss_handles(labels), *_pairing_handles()], footnote)
+
+
+def _one_selection(rows: pd.DataFrame) -> list[str]:
+    """Return the selection, for the caption, where it is one and makes no panels."""
+    selections = list(shown_runs.done(rows)["selection"].unique())
+    return selections if len(selections) == 1 else []
 
 
 def _draw_pairings(ax: Axes, cells: pd.DataFrame, labels: Mapping[str, str]) -> None:
     for i, loss in enumerate(labels):
         color, place = loss_style(loss).color, error_bars.apart_by(ax, i, len(labels))
         of_loss = cells[cells["loss"] == loss].sort_values("x")
-        both = of_loss.pivot(index="x", columns="pairing", values="mean").dropna()
-        if both.shape[1] == 2:
-            ends = both["same_prompt"].astype(float), both["cross_prompt"].astype(float)
-            ax.fill_between(both.index, *ends, color=color, alpha=0.1, linewidth=0)
         for pairing, face in (("same_prompt", "white"), ("cross_prompt", color)):
             part, label = of_loss[of_loss["pairing"] == pairing], f"{labels[loss]}, {pairing}"
             error_bars.draw_means(ax, part, "x", loss, label, place, face=face, bar_width=0.6)
 
 
 def _pairing_handles() -> list[Artist]:
-    grey: Any = {"color": "#555555", "marker": "o", "linestyle": "none"}
+    grey: Any = {"color": GREY, "marker": "o", "linestyle": "none"}
     return [
         Line2D([], [], markerfacecolor="white", label="same-prompt", **grey),
         Line2D([], [], label="cross-prompt", **grey),
-        Patch(color="#dddddd", label="between them"),
     ]

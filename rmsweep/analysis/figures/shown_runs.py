@@ -87,7 +87,10 @@ def at_reference(rows: pd.DataFrame, fields: Sequence[str]) -> tuple[pd.DataFram
         else:
             value = PREFERRED[field] if PREFERRED[field] in values else values[0]
         rows = rows[rows[field].isna() | (rows[field] == value)]
-        held.append(field_text(field, value))
+        chosen = (
+            f" (of {len(values)} values the nearest to 1)" if field == "annotation.beta" else ""
+        )
+        held.append(field_text(field, value) + (chosen if len(values) > 1 else ""))
     return rows, held
 
 
@@ -112,7 +115,7 @@ def facets(rows: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     _, codes = spec_fields(_specs(done(rows)))
     within = [f for f in dict.fromkeys([*shown, "loss", "seed"]) if f in codes]
     panel_fields: list[str] = []
-    derived = sorted(codes, key=lambda f: (f.endswith(".stem"), f == "loss.options"))
+    derived = sorted(codes, key=lambda f: f == "loss.options")  # stems name what their group holds
     varying = [f for f in codes if f not in within and codes[f].nunique() > 1]
     for field in dict.fromkeys(f for f in (*ORDER, *derived) if f in varying):
         if codes.groupby([*within, *panel_fields])[field].nunique().max() > 1:
@@ -169,14 +172,15 @@ def means_of_list(
     """Return the mean over seeds, entry by entry, of a list column for each value of the fields.
 
     Returns the fields and `position` (from 0), mean, low, high (bootstrap over seeds only, the
-    same draws for all), n_seeds.
+    same draws for all), n_seeds, those that have a number there.
     """
     runs = done(rows)
     runs = with_fields(runs[runs[column].notna()], fields)
     entries, matrices = [], []
     for values, part in by_panel(runs, fields):
         for position, numbers in enumerate(lists_by_seed(part, column, runs["seed"]).T):
-            entries.append({**values, "position": position, "n_seeds": len(part)})
+            n_seeds = int(np.isfinite(numbers).sum())
+            entries.append({**values, "position": position, "n_seeds": n_seeds})
             matrices.append(numbers[:, None])
     return with_intervals(entries, matrices, [0] * len(matrices), rng)
 

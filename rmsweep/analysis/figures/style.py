@@ -8,10 +8,14 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from rmsweep import files
+from rmsweep.analysis.metrics import metric_named
 
 COLUMN_IN, PAGE_IN = 3.3, 6.75  # a column, and both columns, of a paper
 FORMATS = ("png", "pdf", "svg")
 IMPROVEMENT = "improvement of golden reward over the base LLM"  # the label of an axis
+# Of base LLMs, where colour tells these apart instead of losses; Okabe and Ito's without yellow.
+BASE_LLM_COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+SELECTION_MARKERS = {"random": "o", "similar": "s", "diversified": "^"}
 RC: Any = {
     "font.size": 7,
     "axes.titlesize": 7,
@@ -91,6 +95,14 @@ def loss_style(loss: str) -> LossStyle:
     """Return a loss's style, the same in every figure; a user's own hangs on its name alone."""
     number = int(hashlib.sha256(loss.encode()).hexdigest(), 16)
     return (KNOWN | MORE).get(loss, OTHERS[number % len(OTHERS)])
+
+
+def metric_label(metric: str) -> str:
+    """Return what a metric is, with its unit, for the label of an axis."""
+    if metric == "improvement":
+        return IMPROVEMENT
+    line, unit = metric_named(metric).line, metric_named(metric).unit
+    return line if unit in line else f"{line} ({unit})"
 
 
 def save_figure(figure: Figure, path: Path) -> None:

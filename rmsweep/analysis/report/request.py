@@ -48,7 +48,7 @@ class Runs:
         of_metrics = [column for name in REPORTED for column in metrics.metric_columns(name)]
         self.claims = claims.published_and_own_claims(request.files)
         read = [*claims.claim_columns(self.claims), *of_metrics, *write.COLUMNS, *ORIGIN_COLUMNS]
-        done, wanted = sweep_record.load_sweeps(request.names, list(dict.fromkeys(read)))
+        done, wanted, _ = sweep_record.load_sweeps(request.names, list(dict.fromkeys(read)))
         if wanted.empty:
             names = " ".join(request.names)
             raise ValueError(f"no runs in {names}; `rmsweep run -m ... name=NAME` makes some")

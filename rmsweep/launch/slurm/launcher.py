@@ -61,7 +61,7 @@ class SlurmLauncher:
         if not items:
             return
         root = cache_root and str(Path(cache_root).absolute())
-        place = Place(root, self.device, self.fields.threads, saves)
+        place = Place(root, self.device, save_models=saves)
         measured = dataset.load_all(cost.MEASURED)
         seconds, _ = cost.estimated_seconds(items, measured, self.device)
         by_key = dict(zip((item.key for item in items), seconds.tolist(), strict=True))
@@ -110,7 +110,7 @@ class SlurmLauncher:
             most = USUAL_ARRAY_SIZE
             lines = [f"MaxArraySize: unknown ({error}); {most}, Slurm's default, is assumed"]
         by_key = dict(zip((item.key for item in items), seconds.tolist(), strict=True))
-        place = Place(None, self.device, self.fields.threads)  # a script names no cache
+        place = Place(None, self.device)  # a script names no cache
         arrays = submit.plan_arrays(items, self.fields, place, by_key, most)
         tasks = [task for array in arrays for task in array.tasks]
         n_packs = sum(map(len, tasks))

@@ -42,8 +42,8 @@ def plan_arrays(
         here = [item for item in items if cost.device_of(item, place.device) == on]
         fields = launcher if on == "cpu" else launcher.for_gpu()
         tasks = _tasks(here, fields, on, seconds)
-        threads = fields.threads if on == "cpu" else fields.cpus
-        its_place = replace(place, device=on, threads=threads)
+        # A task on CPUs does as many packs at a time as it has cores, one on a GPU as many blocks
+        its_place = replace(place, device=on, at_once=1 if on == "cpu" else fields.cpus)
         for first in range(0, len(tasks), most):
             some = tasks[first : first + most]
             planned.append(new_array(f"{launch}-{len(planned)}", some, fields, its_place))
@@ -53,7 +53,7 @@ def plan_arrays(
 def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place) -> JobArray:
     """Return an array that this process launches now, from its working directory."""
     launched_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    workers = fields.workers if place.device == "cpu" else 1  # on a GPU threads are all it has
+    workers = fields.cpus if place.device == "cpu" else 1
     cwd, command = str(Path.cwd()), sys.argv[1:]
     return JobArray(id, tasks, launched_at, place, workers, cwd, asdict(fields), command)
 
@@ -61,13 +61,18 @@ def new_array(id: str, tasks: list[list[list[str]]], fields: Slurm, place: Place
 def _tasks(
     items: Sequence[Item], fields: Slurm, on: str, seconds: dict[str, float]
 ) -> list[list[list[str]]]:
-    """Return tasks of packs, each pack at most half a task's work; those of one cache together."""
-    n_packs_at_a_time = fields.workers if on == "cpu" else 1
-    limit_s = 60 * fields.target_minutes * (fields.threads if on == "cpu" else 1)
+    """Return tasks of packs, each pack at most half a task's work; those of one cache together.
+
+    On CPUs a small sweep has smaller packs, at least two for each worker.
+    """
+    n_packs_at_a_time = fields.cpus if on == "cpu" else 1
+    limit_s = 60 * fields.target_minutes
 
     def most(runs: Sequence[Item]) -> int:
         mean_s = sum(seconds[item.key] for item in runs) / len(runs)
         n_runs = fields.most_in_pack(on) // runs[0].spec.n_members
+        if on == "cpu":
+            n_runs = min(n_runs, len(items) // (2 * n_packs_at_a_time))
         return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
     packs = packs_of(items, most)

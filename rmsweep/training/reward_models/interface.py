@@ -83,7 +83,7 @@ class RewardModel(ABC):
 
     def diagnose(
         self, run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         """Return a row's diagnostics of a run's training pairs (pairs, 2), if the kind has any."""
         return {}
 

@@ -21,8 +21,8 @@ from rmsweep.config.reward_models import Mlp
 from rmsweep.config.spec import Item, RunSpec
 from rmsweep.config.targets import import_objective
 from rmsweep.results import schema
-from rmsweep.training import gradients
 from rmsweep.training.annotate import reward_scale
+from rmsweep.training.reward_models import mlp_gradients as gradients
 from rmsweep.training.reward_models import mlp_network as network
 from rmsweep.training.reward_models import mlp_training as training
 from rmsweep.training.reward_models.interface import Array, FittedRun, RewardModel
@@ -47,7 +47,8 @@ class Mlps(RewardModel):
         pack = training.Pack(  # it alone holds its data, dropped as runs leave
             gather([s.train for s in splits]),
             gather([s.validation for s in splits]),
-            network.initial_parameters(rngs, widths, place.device, place.threads),
+            network.initial_parameters(rngs, widths, place.device, place.at_once),
+            _norm(spec),
         )
         epochs = [s.epochs for s in splits]
         trained = training.train_pack(pack, epochs, *_objectives(spec), spec.training)
@@ -58,7 +59,9 @@ class Mlps(RewardModel):
 
     def predict(self, stacked: Any, x: Array, spec: RunSpec, place: Place) -> Array:
         on_device = torch.as_tensor(x).to(place.device, non_blocking=True)
-        return network.predict_mlps(stacked, on_device.to(network.DTYPES[spec.precision]))
+        return network.predict_mlps(
+            stacked, on_device.to(network.DTYPES[spec.precision]), _norm(spec)
+        )
 
     def save(self, models: list[Any], spec: RunSpec, folder: Path) -> None:
         save_file(_named_tensors(models), folder / FILE)
@@ -87,7 +90,7 @@ class Mlps(RewardModel):
 
     def diagnose(
         self, run: FittedRun, embeddings: Array, pairs: np.ndarray, inputs: Inputs, place: Place
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         """Return gradients by representation distance, of runs with as many pairs as deciles."""
         spec = run.item.spec
         if len(pairs) < gradients.N_DECILES:
@@ -95,8 +98,10 @@ class Mlps(RewardModel):
         golden = _golden(spec, inputs)
         data = network.gather_rows(embeddings, [pairs], spec.precision, place.device, golden)
         with torch.no_grad():
-            batch = network.pair_batch(run.models[0], data)
-        return gradients.gradients_by_distance(batch, _objectives(spec)[0])
+            batch = network.pair_batch(run.models[0], data, _norm(spec))
+        objective, _ = _objectives(spec)
+        margin = None if inputs.golden is None else _margins(inputs.golden.train_golden, pairs)
+        return gradients.gradients_by_distance(batch, objective, run.models[0], _norm(spec), margin)
 
 
 REWARD_MODEL = Mlps()
@@ -118,12 +123,23 @@ def _widths(spec: RunSpec, dim: int) -> tuple[int, ...]:
     return (dim, *spec.loss.options.hidden, 1)
 
 
+def _norm(spec: RunSpec) -> str | None:
+    """Return how the features that the last layer reads are normalised, or None."""
+    assert isinstance(spec.loss.options, Mlp)
+    return spec.loss.options.norm
+
+
 def _golden(spec: RunSpec, inputs: Inputs) -> np.ndarray | None:
     """Return golden rewards (responses,) in units of reward_scale, where the loss reads margins."""
     if not reads_margin(spec.loss):
         return None
     assert inputs.golden is not None, "checked with the spec"
     return inputs.golden.train_golden.reshape(-1) / reward_scale(spec, inputs.golden)
+
+
+def _margins(golden: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return golden rewards (prompts, K) of the chosen minus the rejected responses: (pairs,)."""
+    return golden.reshape(-1)[pairs[:, 0]] - golden.reshape(-1)[pairs[:, 1]]
 
 
 def _fitted_run(item: Item, trained: training.TrainedPack, i: int) -> FittedRun:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.functional import layer_norm
 
 from rmsweep.objectives.pair_batch import PairBatch
 
@@ -83,7 +84,7 @@ def bytes_of_a_run(
 
 
 def initial_parameters(
-    rngs: list[np.random.Generator], widths: tuple[int, ...], device: str, threads: int = 1
+    rngs: list[np.random.Generator], widths: tuple[int, ...], device: str, at_once: int = 1
 ) -> list[torch.Tensor]:
     """Draw weights and biases between `widths`, uniform in +-1/sqrt(fan in), one set a run."""
     sizes = list(itertools.pairwise(widths))
@@ -99,28 +100,34 @@ def initial_parameters(
             weights -= 1
             weights *= bound
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(draw, range(len(rngs))))
     return [layer.to(device) for layer in layers]
 
 
-def forward(parameters: list[torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def forward(
+    parameters: list[torch.Tensor], x: torch.Tensor, norm: str | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return predicted rewards (runs, rows), fp32, and penultimate features (runs, rows, H).
 
     The last layer is an fp32 product and sum: a bf16 matrix product would leave about 326 distinct
     rewards of 500, and its bits would depend on the number of runs. The features have x's dtype.
+    norm: None, or "layer": each response's features have mean 0 and variance 1, without a gain and
+    a bias of their own, since those of the last layer stand in for them (arXiv:1607.06450).
     """
     h = x
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
         h = torch.baddbmm(bias.to(x.dtype), h, weight.to(x.dtype)).relu_()
+    if norm is not None:
+        h = layer_norm(h.float(), h.shape[-1:]).to(x.dtype)
     weight, bias = parameters[-2:]
     return (h.float() * weight.transpose(1, 2)).sum(dim=-1) + bias[:, 0], h
 
 
-def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
+def pair_batch(parameters: list[torch.Tensor], data: Data, norm: str | None = None) -> PairBatch:
     """Return what an objective sees of the data: predicted rewards and features of each pair."""
     runs, rows, slots, dim = data.x.shape
-    rewards, h = forward(parameters, data.x.view(runs, rows * slots, dim))
+    rewards, h = forward(parameters, data.x.view(runs, rows * slots, dim), norm)
     rewards, h = rewards.view(runs, rows, slots), h.view(runs, rows, slots, -1)
     if data.is_chosen is None:
         return PairBatch(
@@ -142,10 +149,12 @@ def pair_batch(parameters: list[torch.Tensor], data: Data) -> PairBatch:
 
 
 @torch.no_grad()
-def predict_mlps(parameters: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+def predict_mlps(
+    parameters: list[torch.Tensor], x: torch.Tensor, norm: str | None = None
+) -> torch.Tensor:
     """Predict rewards (runs, rows), fp32, of x: (rows, D), or (runs, rows, D), each its own."""
     n_runs = len(parameters[0])
     x = x.expand(n_runs, *x.shape[-2:])
     size = 1 if x.device.type == "cpu" else n_runs
     chunks = [slice(first, first + size) for first in range(0, n_runs, size)]
-    return torch.cat([forward([p[runs] for p in parameters], x[runs])[0] for runs in chunks])
+    return torch.cat([forward([p[runs] for p in parameters], x[runs], norm)[0] for runs in chunks])

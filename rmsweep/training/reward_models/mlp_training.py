@@ -10,39 +10,49 @@ from torch.optim.adam import adam
 from rmsweep.config.spec import Training
 from rmsweep.training.reward_models.mlp_network import Data, pair_batch
 
-# What torch's Adam asks for beside the learning rate:
-ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+# What torch's Adam asks for beside the learning rate and the weight decay:
+ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 ADAM |= {"amsgrad": False, "maximize": False, "fused": True}
 
 
 class Pack:
     """The runs still in training: data, parameters, Adam's moments and the objective's state."""
 
-    def __init__(self, train: Data, validation: Data, parameters: list[torch.Tensor]):
+    def __init__(
+        self,
+        train: Data,
+        validation: Data,
+        parameters: list[torch.Tensor],
+        norm: str | None = None,  # of the penultimate features: mlp_network.forward
+    ):
         self.train, self.validation, self.parameters = train, validation, parameters
+        self.norm = norm
         self.first, self.second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
         self.steps = [torch.zeros((), device=p.device) for p in parameters]
         self.state: dict[str, torch.Tensor] = {}
 
     def step(
-        self, columns: torch.Tensor | None, objective: Callable[..., Any], learning_rate: float
+        self, columns: torch.Tensor | None, objective: Callable[..., Any], settings: Training
     ) -> torch.Tensor:
-        """Take one Adam step on a batch; return the loss of each run, (runs,)."""
+        """Take one Adam step on a batch; return the loss of each run, (runs,), without decay."""
         for p in self.parameters:
             p.requires_grad_(True)
-        batch = pair_batch(self.parameters, self.train.take(columns))
+        batch = pair_batch(self.parameters, self.train.take(columns), self.norm)
         loss, self.state = objective(batch, self.state)
         loss = loss.mean(dim=1)
         gradients = list(torch.autograd.grad(loss.sum(), self.parameters))
         with torch.no_grad():
+            settings_of_adam = ADAM | {"lr": settings.learning_rate}
+            settings_of_adam["weight_decay"] = settings.weight_decay or 0.0
             moments = self.first, self.second
-            adam(self.parameters, gradients, *moments, [], self.steps, lr=learning_rate, **ADAM)
+            adam(self.parameters, gradients, *moments, [], self.steps, **settings_of_adam)
         return loss.detach()
 
     @torch.no_grad()
     def validation_loss(self, objective: Callable[..., Any]) -> torch.Tensor:
         """Return each run's mean loss on its held-out rows, (runs,)."""
-        return objective(pair_batch(self.parameters, self.validation), {})[0].mean(dim=1)
+        batch = pair_batch(self.parameters, self.validation, self.norm)
+        return objective(batch, {})[0].mean(dim=1)
 
     @torch.no_grad()
     def keep_runs(self, kept: np.ndarray) -> None:
@@ -107,7 +117,7 @@ def train_pack(
     alive, history = np.arange(len(epochs)), []
     coming = _draw(epochs, pack.train.x.device)
     for epoch in range(1, settings.max_epochs + 1):
-        losses = [pack.step(columns, objective, settings.learning_rate) for columns in coming]
+        losses = [pack.step(columns, objective, settings) for columns in coming]
         total = torch.stack(losses).sum(dim=0)
         validation = pack.validation_loss(validation_objective)
         on_device = torch.stack([validation + 0 * total, total / len(losses), validation])

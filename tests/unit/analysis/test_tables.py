@@ -70,6 +70,16 @@ def test_runs_are_averaged_over_the_other_fields_and_the_notes_say_so():
     assert "Averaged over quantity (2 values)." in page(rows, wanted)
 
 
+def test_datasets_of_one_name_are_named_by_their_stems_not_by_what_varies_with_them():
+    wanted = specs(dataset__stem=["one", "two"])
+    stds = {"one": 4.0, "two": 40.0}
+    wanted.insert(2, "dataset.synthetic.between_std", wanted["dataset.stem"].map(stds))
+    order = ["key", "loss", "dataset", "dataset.stem", "dataset.synthetic.between_std", "seed"]
+    wanted = wanted[order]
+    assert "Averaged over dataset.stem (2 values)." in page(done(wanted), wanted)
+    assert default_columns(wanted, ["loss"]) == ["dataset.stem"]
+
+
 def test_a_setting_that_one_row_lacks_counts_for_none():
     wanted = specs(quantity=[5000, 10000])
     rows = done(wanted, shift=lambda spec: float(spec["quantity"] == 10000))

@@ -16,10 +16,10 @@ from rmsweep.paths import SHIPPED
 
 RUNS = {
     "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
-    "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 2160, "rbt_fig5": 4320,
-    "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 1080, "rbt_fig20": 4320,
+    "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 360, "rbt_fig5": 720,
+    "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 180, "rbt_fig20": 720,
     "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
-    "theory_convergence": 90,
+    "theory_convergence": 90, "rbt_protocols": 420,
 }  # fmt: skip
 SWEEPS = sorted(path.stem for path in (SHIPPED / "sweeps").glob("*.yaml"))
 
@@ -89,6 +89,17 @@ def test_a_sweep_file_has_as_many_runs_as_it_says(name):
     if axes.zipped or axes.exclude or counted < 100:
         counted = len({config.overrides for config in expand(axes, [])})
     assert counted == RUNS[name]
+
+
+def test_the_figures_over_beta_have_sweeps_with_six_betas_and_the_others_one():
+    readme = (SHIPPED / "README.md").read_text()
+    assert "Fig. 12 to 15 are of `rbt_full` and `rbt_cross`" in readme
+    full, cross = (read_axes([f"sweeps={name}"], []).fields for name in ("rbt_full", "rbt_cross"))
+    assert full == cross and len(full["annotation.beta"]) == 6 and len(full["quantity"]) == 4
+    for name in ("rbt_fig4", "rbt_fig5", "rbt_fig19", "rbt_fig20"):
+        assert "annotation.beta" not in read_axes([f"sweeps={name}"], []).fields
+        betas = {config.values["annotation"]["beta"] for config in configs(f"sweeps={name}")}
+        assert betas == {1.0}
 
 
 @pytest.mark.slow
@@ -307,7 +318,7 @@ def test_runs_that_are_the_same_count_once():
     assert len(specs_of("annotation.beta=1,1.0,2")) == 2
 
 
-@pytest.mark.parametrize("axis", ["device=cpu,cuda", "cache.root=a,b", "launcher.threads=1,2"])
+@pytest.mark.parametrize("axis", ["device=cpu,cuda", "cache.root=a,b", "launcher.workers=1,2"])
 def test_an_axis_that_is_not_part_of_a_run_is_refused(axis):
     with pytest.raises(ValueError, match="cannot be swept"):
         specs_of(axis)
@@ -418,3 +429,45 @@ def test_an_axis_that_adds_a_field_is_composed_by_hydra():
     for config in found:
         with pytest.raises(ValueError, match="unexpected keyword argument 'decay'"):
             spec_id(config.values, config.choices)
+
+
+def test_a_sweep_with_trees_takes_the_scripts_protocol_for_its_mlps_alone():
+    """The public scripts have no trees, which run under pairs, once."""
+    overrides, both = ["precision=fp32"], "loss=bt_mlp,clf_lgb"
+    ways = "training.protocol=rbt_scripts", "training.protocol=pairs,rbt_scripts"
+    expected = [
+        {("bt_mlp", "rbt_scripts"), ("clf_lgb", "pairs")},
+        {("bt_mlp", "pairs"), ("bt_mlp", "rbt_scripts"), ("clf_lgb", "pairs")},
+    ]
+    for way, runs in zip(ways, expected, strict=True):
+        axes = read_axes([*overrides, both, way], [])
+        specs = sweep_specs.distinct_specs(axes, [], "cpu")
+        assert len(specs) == len(runs)
+        assert {(spec.loss.name, spec.training.protocol) for spec in specs} == runs
+        note = sweep_specs.protocol_note(axes, specs)
+        assert note is not None and "clf_lgb runs under training.protocol=pairs" in note
+    for way in ([both, "training.protocol=pairs"], ["loss=bt_mlp", ways[0]]):
+        axes = read_axes([*overrides, *way], [])
+        assert sweep_specs.protocol_note(axes, sweep_specs.distinct_specs(axes, [], "cpu")) is None
+
+
+@pytest.mark.parametrize("name", ["rbt_fig1"])
+def test_a_published_sweep_takes_the_published_protocol(name):
+    axes = read_axes([f"sweeps={name}", "training.protocol=rbt_scripts", "precision=fp32"], [])
+    specs = sweep_specs.distinct_specs(axes, [], "cpu")
+    for spec in specs:
+        is_mlp = spec.loss.options.trains_in_epochs
+        assert spec.training.protocol == ("rbt_scripts" if is_mlp else "pairs")
+    assert len(specs) == RUNS[name]
+
+
+def test_an_option_that_every_swept_loss_has_can_be_fixed():
+    """bt_mlp, the default loss, has no power."""
+    found = swept(
+        "loss=normbt,normbt_smoothed",
+        "loss.objective.power=0.5",
+        fields=["loss", "loss.objective.power"],
+    )
+    assert found == [
+        ("normbt", 0.5), ("normbt_smoothed", 0.5)
+    ]  # fmt: skip

@@ -125,7 +125,7 @@ def test_every_field_that_may_be_null_changes_the_spec_id_when_it_is():
     [
         (("loss", "label"), "BT"), (("evaluation", "diagnostics"), True),
         (("device",), "cuda:1"), (("cache", "root"), "/data"),
-        (("launcher", "workers"), 7), (("launcher", "threads"), 2), (("launcher", "pack_runs"), 3),
+        (("launcher", "workers"), 7), (("launcher", "pack_runs"), 3),
         (("logger",), {"project": "mine"}), (("name",), "mine"), (("sweep", "name"), "mine"),
         (("save_model",), True),
     ],
@@ -165,6 +165,8 @@ VALID = {
     },
     "loss.ensemble": 3,
     "loss.member": 3,
+    "loss.norm": "layer",
+    "training.weight_decay": 0.01,
     "evaluation.held_out": 0.3,
     "evaluation.pairs": ["llmbar"],
     "evaluation.golden": {"base_llm": "a", "dataset": "b"},

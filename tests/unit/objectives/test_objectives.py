@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.batches import OBJECTIVES, batch_of
+from scipy.spatial.distance import mahalanobis
 from torch.nn.functional import softplus
 
 from rmsweep.config import parse
 from rmsweep.config import targets as resolving
 from rmsweep.config.compose import compose_one, hydra_at_conf, interpolated, search_path
-from rmsweep.config.targets import import_objective, options_of, source_sha256
+from rmsweep.config.targets import import_objective, source_sha256
 from rmsweep.objectives.bradley_terry import bradley_terry
 from rmsweep.objectives.bradley_terry_golden_margin import bradley_terry_golden_margin
 from rmsweep.objectives.bradley_terry_margin import bradley_terry_margin
@@ -20,11 +21,12 @@ from rmsweep.objectives.classification import classification
 from rmsweep.objectives.flip_robust import flip_robust
 from rmsweep.objectives.hinge import hinge
 from rmsweep.objectives.label_smoothing import label_smoothing
-from rmsweep.objectives.normbt import normbt
+from rmsweep.objectives.margin_out import margin_out
+from rmsweep.objectives.normbt import DISTANCES, normbt
 from rmsweep.objectives.pair_batch import PairBatch
 from rmsweep.objectives.thurstone import thurstone
 
-OPTIONS = options_of(OBJECTIVES["normbt.objective"])
+OPTIONS = import_objective(OBJECTIVES["normbt.objective"], "loss.objective").keywords
 
 
 def equally_distant(runs=2, pairs=6, width=5, distance=3.0):
@@ -161,20 +163,22 @@ def test_normbt_weights_do_not_change_when_features_are_scaled(factor):
         batch, scaled = batch_of(seed), batch_of(seed, scale=factor)
         loss, state = normbt(batch, state, **OPTIONS)
         scaled_loss, scaled_state = normbt(scaled, scaled_state, **OPTIONS)
-        torch.testing.assert_close(scaled_loss, loss)
+        torch.testing.assert_close(scaled_loss, loss, rtol=1e-4, atol=1e-4)  # epsilon is 1e-8
         torch.testing.assert_close(scaled_state["scale"], factor * state["scale"])
 
 
-def test_normbt_moving_average_starts_at_the_first_mean_and_is_updated_before_weighting():
+def test_normbt_weights_by_the_moving_average_of_the_batches_before():
+    """w_t reads mu_t, and then mu_{t+1} = 0.9 mu_t + 0.1 * batch mean; mu_0 is the first mean."""
     state, scale = {}, None
     for seed in range(3):
-        batch = batch_of(seed)
+        batch = batch_of(seed, scale=1.0 + seed)
         loss, state = normbt(batch, state, **OPTIONS)
         mean = distances(batch).mean(dim=1)
-        scale = mean if scale is None else 0.9 * scale + 0.1 * mean
-        torch.testing.assert_close(state["scale"], scale)
+        scale = mean if scale is None else scale
         expected = scale[:, None] / distances(batch) * bradley_terry(batch, {})[0]
         torch.testing.assert_close(loss, expected)
+        scale = 0.9 * scale + 0.1 * mean
+        torch.testing.assert_close(state["scale"], scale)
     assert state["scale"].shape == (2,)
 
 
@@ -228,15 +232,80 @@ def of_normbt(batch, state=None, **options):
 
 
 def test_normbt_scales():
-    """ema has a test of its own above; constant keeps the first batch's mean."""
-    states, first = {"batch": {}, "constant": {}}, None
+    """ema has a test of its own above; batch follows nothing, and none is the bare 1 / d."""
+    states = {"batch": {}, "none": {}}
     for seed in range(3):
         batch = batch_of(seed)
         d, bt = distances(batch), bradley_terry(batch, {})[0]
-        first = d.mean(dim=1) if first is None else first
-        for scale, m in (("batch", d.mean(dim=1)), ("constant", first)):
+        for scale, m in (("batch", d.mean(dim=1)), ("none", torch.ones(2))):
             loss, states[scale] = of_normbt(batch, states[scale], scale=scale)
             torch.testing.assert_close(loss, m[:, None] / d * bt)
+
+
+def test_normbt_clipped_at_1_clips_each_pairs_update_at_that_of_the_mean_distance():
+    """The last layer's gradient is (1 - sigmoid) * w * d, so w * d never exceeds the mean."""
+    batch = batch_of(0)
+    d = distances(batch)
+    weight = of_normbt(batch, clip=1.0)[0] / bradley_terry(batch, {})[0]
+    torch.testing.assert_close(weight * d, torch.minimum(d, d.mean(dim=1, keepdim=True)))
+
+
+def test_normbt_of_cosine_distance_against_its_formula():
+    batch = batch_of(0)
+    a, b = batch.features_chosen.double(), batch.features_rejected.double()
+    d = (1 - (a * b).sum(-1) / a.norm(dim=-1) / b.norm(dim=-1)).float()
+    expected = d.mean(dim=1, keepdim=True) / d * bradley_terry(batch, {})[0]
+    torch.testing.assert_close(of_normbt(batch, distance="cosine")[0], expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_normbt_of_mahalanobis_distance_is_that_of_scipy(seed):
+    batch = batch_of(seed, pairs=40)
+    loss, _ = of_normbt(batch, distance="mahalanobis")
+    for run in range(2):
+        a, b = (h[run].double().numpy() for h in (batch.features_chosen, batch.features_rejected))
+        covariance = np.cov(np.concatenate([a, b]).T, bias=True)
+        covariance += 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        inverse = np.linalg.inv(covariance)
+        d = np.array([mahalanobis(x, y, inverse) for x, y in zip(a, b, strict=True)])
+        expected = torch.tensor(d.mean() / d).float() * bradley_terry(batch, {})[0][run]
+        torch.testing.assert_close(loss[run], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_normbt_of_mahalanobis_distance_does_not_change_when_features_are_mixed():
+    """Scaled unlike, the features are as far apart; the Euclidean distance is another."""
+    batch, factor = batch_of(0, pairs=400), torch.tensor([1.0, 5.0, 0.2, 3.0, 1.0])
+    stretched = batch._replace(
+        features_chosen=batch.features_chosen * factor,
+        features_rejected=batch.features_rejected * factor,
+    )
+    weights = [of_normbt(b, distance="mahalanobis")[0] for b in (batch, stretched)]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0.05, atol=0.05)
+    assert not torch.allclose(of_normbt(batch)[0], of_normbt(stretched)[0], rtol=0.2)
+
+
+def test_normbt_of_features_that_are_all_equal_is_finite_for_every_distance():
+    batch = batch_of(0)
+    same = torch.ones_like(batch.features_chosen)
+    batch = batch._replace(features_chosen=same, features_rejected=same)
+    for distance in DISTANCES:
+        assert torch.isfinite(of_normbt(batch, distance=distance)[0]).all(), distance
+
+
+@pytest.mark.parametrize("name", ["golden_margin", "smoothed", "margin_out"])
+def test_normbt_weights_the_base_that_its_yaml_names(name):
+    """NormBT on top of another loss is that loss times NormBT's weights."""
+    batch = batch_of(0)
+    on_top = import_objective(OBJECTIVES[f"normbt_{name}.objective"], "loss")(batch, {})[0]
+    alone = import_objective(OBJECTIVES[f"bt_{name}.objective"], "loss")(batch, {})[0]
+    weight = of_normbt(batch)[0] / bradley_terry(batch, {})[0]
+    torch.testing.assert_close(on_top, weight * alone)
+
+
+def test_margin_out_is_the_margins_size_times_bradley_terry():
+    batch = batch_of(0)
+    expected = batch.margin.abs() * bradley_terry(batch, {})[0]
+    torch.testing.assert_close(margin_out(batch, {})[0], expected)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -164,7 +164,7 @@ BAD = {
     "bt_flip_robust": [("flip_rate", 0.5, "[0, 0.5)"), ("flip_rate", -0.1, "[0, 0.5)")],
     "hinge_mlp": [("margin", 0.0, "> 0"), ("margin", "wide", "must be float, got 'wide'")],
     "normbt": [
-        ("scale", "mean", "one of ema, batch, constant"),
+        ("scale", "mean", "one of ema, batch, none"),
         ("distance", "hidden", "one of features, embedding"),
         ("power", -1.0, ">= 0"),
         ("clip", 0.0, "> 0 (inf = no clipping)"),

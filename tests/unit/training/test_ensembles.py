@@ -161,7 +161,7 @@ def test_combining_rewards(seed):
 def test_a_pack_holds_at_most_as_many_members_as_runs():
     plain = items_of([spec_of(*TINY, f"seed={s}") for s in range(4)])
     big = items_of([spec_of(*TINY, "loss.ensemble=5", f"seed={s}") for s in range(4)])
-    launcher = Local("local", workers=1, threads=1, pack_runs=10)
+    launcher = Local("local", workers=1, pack_runs=10)
     sizes = [len(pack) for pack in packs.local_packs([*plain, *big], launcher, "cuda")]
     assert sorted(sizes) == [2, 2, 4]
     small = dataclasses.replace(launcher, pack_runs=3)

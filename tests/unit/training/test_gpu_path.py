@@ -50,8 +50,9 @@ def gpu(monkeypatch):
     gpu_embeddings.resident.clear()
 
 
-def gpu_rows(directory, items, root=None, threads=3):
-    outcome = run_pack(items, Place(root and str(root), GPU, threads), SweepFolder(directory))
+def gpu_rows(directory, items, root=None):
+    place = Place(root and str(root), GPU, at_once=3)
+    outcome = run_pack(items, place, SweepFolder(directory))
     assert outcome.done + outcome.failed == len(items)
     return dataset.read_rows(SweepFolder(directory)).set_index("spec_id")
 
@@ -77,7 +78,7 @@ def test_a_pack_for_a_gpu_has_the_numbers_of_runs_on_a_cpu(variant, tmp_path, mo
     for spec_id, row in on_cpu.iterrows():
         assert_same_numbers(row, on_gpu.loc[spec_id])
         assert row["order_consistency"] == on_gpu.loc[spec_id, "order_consistency"]
-    assert set(on_gpu["device"]) == {GPU} and set(on_gpu["threads"]) == {3}
+    assert set(on_gpu["device"]) == {GPU} and set(on_gpu["threads"]) == {1}
 
 
 def test_training_embeddings_are_copied_once_for_all_packs_of_a_cache():
@@ -153,7 +154,7 @@ def test_packs_on_a_gpu_run_while_the_others_run_on_the_cpu(tmp_path, monkeypatc
         return len(list(Path(tmp_path).glob("runs/part-*")))
 
     def run_pack(items, place, directory):
-        seen.append((place.device, place.threads, parts()))
+        seen.append((place.device, place.at_once, parts()))
         end = time.monotonic() + 120
         while not parts() and time.monotonic() < end:
             time.sleep(0.01)

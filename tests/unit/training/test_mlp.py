@@ -21,8 +21,8 @@ EMBEDDINGS = np.random.default_rng(0).normal(size=(N_RESPONSES, D)).astype(np.fl
 def weighted(batch, state):
     """NormBT, whose state the engine must keep apart for each run."""
     return normbt(
-        batch, state, decay=0.9, epsilon=1e-8, scale="ema", power=1.0, clip=float("inf"),
-        distance="features",
+        batch, state, base=bradley_terry, decay=0.9, epsilon=1e-8, scale="ema", power=1.0,
+        clip=float("inf"), distance="features",
     )  # fmt: skip
 
 
@@ -48,13 +48,13 @@ def batches_of(seed, size):
         yield [rows[i : i + size] for i in range(0, N_TRAIN, size)]
 
 
-def pack_of(seeds, rows_of=pairs_of, hidden=HIDDEN, precision="fp32"):
+def pack_of(seeds, rows_of=pairs_of, hidden=HIDDEN, precision="fp32", norm=None):
     rows = [rows_of(seed, N_TRAIN + N_VALIDATION) for seed in seeds]
     train = mlp_network.gather_rows(EMBEDDINGS, [r[:N_TRAIN] for r in rows], precision, "cpu")
     held_out = mlp_network.gather_rows(EMBEDDINGS, [r[N_TRAIN:] for r in rows], precision, "cpu")
     rngs = [np.random.default_rng(seed) for seed in seeds]
     return mlp_training.Pack(
-        train, held_out, mlp_network.initial_parameters(rngs, (D, *hidden, 1), "cpu")
+        train, held_out, mlp_network.initial_parameters(rngs, (D, *hidden, 1), "cpu"), norm
     )
 
 
@@ -64,8 +64,8 @@ def fit(pack, seeds, objective=bradley_terry, batch=64, **options):
     return mlp_training.train_pack(pack, epochs, objective, objective, settings(**options))
 
 
-def settings(learning_rate=1e-3, max_epochs=4, patience=None):
-    return Training("pairs", 64, learning_rate, max_epochs, patience, 0.1)
+def settings(learning_rate=1e-3, max_epochs=4, patience=None, weight_decay=None):
+    return Training("pairs", 64, learning_rate, max_epochs, patience, 0.1, weight_decay)
 
 
 def assert_run_equals(pack, run, alone):
@@ -75,7 +75,7 @@ def assert_run_equals(pack, run, alone):
     assert pack.failures[run] == alone.failures[0]
 
 
-def reference(seed, epochs, rate, batch=64, hidden=HIDDEN):
+def reference(seed, epochs, rate, batch=64, hidden=HIDDEN, norm=None, decay=0.0):
     """The same run in plain torch: nn.Linear layers, torch.optim.Adam, a loop; and its losses."""
     widths = (D, *hidden, 1)
     start = mlp_network.initial_parameters([np.random.default_rng(seed)], widths, "cpu")
@@ -85,9 +85,11 @@ def reference(seed, epochs, rate, batch=64, hidden=HIDDEN):
             layer.weight.copy_(weight[0].T)
             layer.bias.copy_(bias[0, 0])
     inner = [module for layer in layers[:-1] for module in (layer, torch.nn.ReLU())]
+    if norm is not None:
+        inner.append(torch.nn.LayerNorm(hidden[-1], elementwise_affine=False))
     model = torch.nn.Sequential(*inner, layers[-1])
     x = torch.from_numpy(EMBEDDINGS.astype(np.float32))[pairs_of(seed, N_TRAIN + N_VALIDATION)]
-    adam = torch.optim.Adam(model.parameters(), lr=rate)
+    adam = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
 
     def loss(pairs):
         rewards = model(pairs)[..., 0]
@@ -118,6 +120,36 @@ def test_engine_agrees_with_plain_torch(hidden):
         with torch.no_grad():
             rewards = mlp_network.predict_mlps([p[run : run + 1] for p in fitted.parameters], x)[0]
             torch.testing.assert_close(rewards, model(x)[:, 0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("norm", "decay"), [("layer", None), (None, 0.02)])
+def test_a_layer_norm_and_weight_decay_agree_with_plain_torch(norm, decay):
+    options = {"learning_rate": 3e-3, "max_epochs": 6}
+    fitted = fit(pack_of([3], norm=norm), [3], **options, weight_decay=decay)
+    plain = fit(pack_of([3]), [3], **options)
+    model, history = reference(3, 6, 3e-3, norm=norm, decay=decay or 0.0)
+    x = torch.from_numpy(EMBEDDINGS.astype(np.float32))
+    with torch.no_grad():
+        rewards = mlp_network.predict_mlps(fitted.parameters, x, norm)[0]
+        torch.testing.assert_close(rewards, model(x)[:, 0], rtol=1e-3, atol=1e-4)
+        other = mlp_network.predict_mlps(plain.parameters, x)[0]
+    assert not torch.allclose(rewards, other, atol=0.05)
+    np.testing.assert_allclose(np.array(fitted.curves[0])[:, 1], history, rtol=1e-3)
+    if decay is not None:
+        sizes = [sum(p.square().sum() for p in pack.parameters) for pack in (fitted, plain)]
+        assert sizes[0] < 0.9 * sizes[1]
+
+
+def test_features_after_a_layer_norm_have_mean_0_and_variance_1():
+    pack = pack_of([0, 1], norm="layer")
+    batch = mlp_network.pair_batch(pack.parameters, pack.train, pack.norm)
+    for features in (batch.features_chosen, batch.features_rejected):
+        torch.testing.assert_close(
+            features.mean(dim=-1), torch.zeros(2, N_TRAIN), atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(
+            features.var(dim=-1, unbiased=False), torch.ones(2, N_TRAIN), atol=1e-2, rtol=0
+        )
 
 
 def test_early_stopping_agrees_with_plain_torch():
