@@ -31,10 +31,11 @@ AXES = {
 N_PROMPTS = 2000
 RUNS_A_PART = 90
 N_OF_BEST = [1, 2, 4, 8, 16, 32, 64, 128, 256, 500]
+SHARE = ("--metric", "oracle_share")  # improvement is not averaged over datasets
 COMMANDS = (
-    ["table", "full", "--rows", "loss", "--columns", "base_llm"],
-    ["table", "full", "--against", "bt_mlp", "--columns", "annotation.beta,quantity"],
-    ["table", "full", "--metric", "oracle_share", "--where", "dataset=hh_helpful"],
+    ["table", "full", *SHARE, "--rows", "loss", "--columns", "base_llm"],
+    ["table", "full", *SHARE, "--against", "bt_mlp", "--columns", "annotation.beta,quantity"],
+    ["table", "full", "--where", "dataset=hh_helpful"],
     ["claims", "full"],
     ["report", "full"],
 )

@@ -30,7 +30,7 @@ def published_effects(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) ->
     for claim in claims:
         if claim.published is None or claim.contrast is None:
             continue
-        parts = ways_of_training(rows, claim)
+        parts = _parts(rows, claim, claim.published)
         for value in claim.published.values:
             line = _published_line(claim, claim.published, value)
             measured = [
@@ -42,6 +42,16 @@ def published_effects(rows: pd.DataFrame, claims: list[Claim], seed: int = 0) ->
     names = ["name", "claim", "source", "on", "published_low", "published_high", "metric"]
     table = pd.DataFrame(lines, columns=[*names, "training", "effect", "low", "high", *COUNTS])
     return table.astype(dict.fromkeys(COUNTS, "Int64"))
+
+
+def _parts(rows: pd.DataFrame, claim: Claim, published: Published) -> dict[str, pd.DataFrame]:
+    """The rows at the setting that all published values share, by way of training; {} of none."""
+    if all(value.data for value in published.values):
+        return {}
+    try:
+        return ways_of_training(kept_rows(rows, claim, {**claim.where, **published.where}), claim)
+    except Absent:
+        return {}
 
 
 def _published_line(claim: Claim, published: Published, value: PublishedValue) -> dict[str, Any]:
@@ -66,7 +76,7 @@ def _measured(
         return None
     a, b = ({claim.field: claim.contrast[side]} for side in ("a", "b"))
     try:
-        kept = kept_rows(rows, claim, {**claim.where, **published.where, **value.where})
+        kept = kept_rows(rows, claim, value.where)
         rng = np.random.default_rng(seed)
         effects = paired_differences(kept, a, b, published.metric, rng)
     except Absent:
