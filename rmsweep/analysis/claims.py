@@ -2,10 +2,13 @@
 
 A file maps names to claims. A claim is a sentence (`claim`), its `source`, and a test of a paired
 contrast (contrasts.py): `contrast: {field: loss, a: clf_mlp, b: bt_mlp}` is a minus b, where
-`largest` and `smallest` stand for a number's extremes. Optional: `metric` (improvement), `where`
-(runs that count: field to value, list, or {below: x} or {above: x}, which a result has to be in its
-mean over the seeds), and `protocols: true`, one line for each way of training that the sweep has.
-The tests:
+`largest` and `smallest` stand for a number's extremes. Sides that differ in several fields are
+mappings: `contrast: {a: {loss.norm: layer, ...}, b: {loss.norm: null, ...}}`. Without a contrast
+the metric itself is tested, such as a difference of two entries. Optional: `metric` (improvement),
+`where` (runs that count: field to value, list, or {below: x} or {above: x}, which a result has to
+be in its mean over the seeds), `tune` (a field, of which each cell takes the value with the lowest
+validation loss: tuned.py), and `protocols: true`, one line for each way of training that the sweep
+has. The tests:
 
     greater, less                   of the mean difference; with `here` and `there` (conditions), of
                                     how much larger it is here than there
@@ -37,6 +40,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from rmsweep.analysis import tuned
 from rmsweep.analysis.fields import id_fields
 from rmsweep.analysis.metrics import METRICS, metric_columns
 from rmsweep.analysis.published import Published, read_published
@@ -89,6 +93,7 @@ class Claim:
     x: str | None = None
     along: str | None = None
     by: list[Any] | None = None
+    tune: str | None = None
     protocols: bool = False
     not_tested: str | None = None
     published: Published | None = None
@@ -103,8 +108,7 @@ class Claim:
     def _check_test(self) -> None:
         if self.test not in KIND_OF_TEST:
             raise ValueError(f"test must be one of {', '.join(KIND_OF_TEST)}; got {self.test}")
-        if set(self.contrast or {}) != {"field", "a", "b"}:
-            raise ValueError(f"contrast must be a mapping of field, a and b; got {self.contrast}")
+        self._check_contrast()
         for option in ("x", "along", "by", "margin"):
             is_needed = option in OPTIONS_OF_KIND[self.kind]
             if (getattr(self, option) is not None) != is_needed:
@@ -113,25 +117,36 @@ class Claim:
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"margin must be above 0, got {self.margin}")
 
+    def _check_contrast(self) -> None:
+        names, (a, b) = set(self.contrast or {}), self.sides
+        if self.contrast is None:
+            if self.kind != "mean" or self.here is not None:
+                raise ValueError("contrast is missing; only greater and less do without")
+        elif names not in ({"field", "a", "b"}, {"a", "b"}) or not isinstance(a, dict) or not a:
+            raise ValueError(
+                "contrast must be a mapping of field, a and b, or of a and b, each a mapping of "
+                f"fields; got {self.contrast}"
+            )
+        elif not isinstance(b, dict) or set(a) != set(b):
+            raise ValueError(f"a and b of contrast must name the same fields; got {self.contrast}")
+
     def _check_here_and_there(self) -> None:
         kinds = {"mean", "size"} if self.here else {*KIND_OF_TEST.values()} - {"size"}
         if (self.here is None) != (self.there is None) or self.kind not in kinds:
             raise ValueError("here and there go together, with test greater, less or size_less")
         if set(self.here or {}) != set(self.there or {}):
             raise ValueError("here and there must name the same fields")
-        if self.field in (self.here or {}):
-            raise ValueError(
-                f"here and there must not name the field of the contrast, {self.field}"
-            )
+        if both := set(self.fields) & set(self.here or {}):
+            raise ValueError(f"here and there must not name the field of the contrast, {min(both)}")
 
     def _check_fields(self) -> None:
-        is_extreme = {"largest", "smallest"} & {*map(str, (self.contrast or {}).values())}
-        if self.field not in NUMBER_COLUMNS and is_extreme:
-            raise ValueError(
-                f"largest and smallest are for numbers, contrast has field {self.field}"
-            )
-        named = [self.field, *self.where, *(self.here or {}), *(self.by or [])]
-        for field in [*named, *([] if self.along is None else [self.along])]:
+        for field, value in [pair for side in self.sides for pair in side.items()]:
+            if value in ("largest", "smallest") and field not in NUMBER_COLUMNS:
+                raise ValueError(
+                    f"largest and smallest are for numbers, contrast has field {field}"
+                )
+        named = [*self.fields, *self.where, *(self.here or {}), *(self.by or [])]
+        for field in [*named, *filter(None, (self.along, self.tune))]:
             if not field.startswith("loss."):  # its own fields are as many as there are losses
                 check_name("field", field, [*column_types(), *NUMBER_COLUMNS])
         for field, value in self.where.items():
@@ -154,10 +169,18 @@ class Claim:
             check_name("metric", self.metric, dict.fromkeys([*METRICS, *NUMBER_COLUMNS]))
 
     @property
-    def field(self) -> str:
-        """The field that is contrasted, of a claim that has a test."""
-        assert self.contrast is not None
-        return self.contrast["field"]
+    def sides(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The two sides of the contrast, fields to values; empty where the metric is tested."""
+        contrast = self.contrast or {}
+        if "field" in contrast:
+            field = contrast["field"]
+            return {field: contrast.get("a")}, {field: contrast.get("b")}
+        return contrast.get("a", {}), contrast.get("b", {})
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that are contrasted."""
+        return list(self.sides[0])
 
     @property
     def kind(self) -> str:
@@ -177,16 +200,16 @@ class Claim:
     def of(self) -> str:
         """What the effect is a difference in, or a slope or correlation of that difference."""
         metric = self.metric or IMPROVEMENT
+        chosen = "" if self.tune is None else f", {self.tune} tuned"
         if self.kind == "slope":
             x = str(self.x)
             per = f"doubling of {x[5:]}" if x.startswith("log2 ") else f"unit of {x}"
-            return f"{metric} per {per}"
+            return f"{metric} per {per}{chosen}"
         if self.margin is not None:
-            share = f" as a share of {(self.contrast or {})['b']}'s" if self.is_relative else ""
-            return f"{metric}{share}, margin {self.margin:g}"
-        if self.kind == "size":
-            return f"{metric}, size of the difference"
-        return f"{metric}, correlation with {self.x}" if self.kind == "correlation" else metric
+            of_b = f" as a share of {', '.join(map(str, self.sides[1].values()))}'s"
+            return f"{metric}{of_b if self.is_relative else ''}, margin {self.margin:g}{chosen}"
+        words = {"size": ", size of the difference", "correlation": f", correlation with {self.x}"}
+        return f"{metric}{words.get(self.kind, '')}{chosen}"
 
     def own_columns(self) -> list[str]:
         """Return the columns of results that the test reads, where all runs share a dataset."""
@@ -196,6 +219,7 @@ class Claim:
         else:
             columns = metric_columns(metric)
         numbers = [self.x.removeprefix("log2 ")] if self.x else []
+        numbers += [] if self.tune is None else [tuned.COLUMN]
         return [*columns, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
 
     def columns(self) -> list[str]:

@@ -65,6 +65,14 @@ def difference_draws(
     return pd.Series(mean_a - mean_b), pd.DataFrame(draws_a - draws_b)
 
 
+def metric_means(rows: pd.DataFrame, metric: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the mean of the metric itself over all runs, in one line; each run is its own pair."""
+    pairs = balanced_pairs(matched_pairs(rows, {}, {}, metric))
+    require_one_unit(pairs["unit"], metric)
+    (means, _), (draws, _) = _sides(rows, pairs, metric, rng, ())
+    return effect_table(pairs, metric, (), pd.Series(means), pd.DataFrame(draws))
+
+
 def paired_relative_difference(
     rows: pd.DataFrame, a: Side, b: Side, metric: str, rng: np.random.Generator
 ) -> pd.DataFrame:

@@ -71,10 +71,9 @@ def _measured(
     rows: pd.DataFrame, claim: Claim, published: Published, value: PublishedValue, seed: int
 ) -> dict[str, Any] | None:
     """The effect in the runs at the setting of a published value; None where there are none."""
-    assert claim.contrast is not None
     if value.data is not None:
         return None
-    a, b = ({claim.field: claim.contrast[side]} for side in ("a", "b"))
+    a, b = claim.sides
     try:
         kept = kept_rows(rows, claim, value.where)
         rng = np.random.default_rng(seed)

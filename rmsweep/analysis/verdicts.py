@@ -16,6 +16,7 @@ from rmsweep.analysis.fields import (
     meets_conditions,
     spec_fields,
 )
+from rmsweep.analysis.tuned import tuned_runs
 from rmsweep.analysis.units import HAVE_SHARE, SHARE, is_in_golden_reward, unit_ids
 from rmsweep.config.columns import column_types
 from rmsweep.config.reward_models import kind_of
@@ -59,10 +60,11 @@ def _judge(rows: pd.DataFrame, claim: Claim, seed: int) -> dict[str, Any]:
         return line | {"verdict": "not tested", "reason": claim.not_tested, "of": ""}
     try:
         kept = _with_numbers(kept_rows(rows, claim, claim.where), claim)
+        kept = kept if claim.tune is None else tuned_runs(kept, claim.tune)
         tested = _in_one_unit(kept, claim)
         effects = _contrast(kept, tested, np.random.default_rng(seed))
         if effects.empty:
-            raise Absent(f"no two runs differ in {claim.field} alone")
+            raise Absent(f"no two runs differ in {' and '.join(claim.fields)} alone")
         if np.isnan(effects["estimate"][0]) and claim.kind in ("slope", "correlation"):
             moved = claim.x if claim.kind == "correlation" else claim.along
             raise Absent(f"the sweep has one {moved}")
@@ -107,11 +109,11 @@ def _in_one_unit(rows: pd.DataFrame, claim: Claim) -> Claim:
 
 
 def _contrast(rows: pd.DataFrame, claim: Claim, rng: np.random.Generator) -> pd.DataFrame:
-    assert claim.contrast is not None
-    field = claim.field
-    a, b = ({field: _option(rows, field, claim.contrast[side])} for side in ("a", "b"))
+    if claim.contrast is None:
+        return contrasts.metric_means(rows, str(claim.metric), rng)
+    a, b = ({f: _option(rows, f, v) for f, v in side.items()} for side in claim.sides)
     if a == b:
-        raise Absent(f"the sweep has one {field}, {a[field]}")
+        raise Absent(f"the sweep has one {claim.fields[0]}, {a[claim.fields[0]]}")
     sides = (rows, a, b, str(claim.metric))
     if claim.kind == "slope":
         return contrasts.paired_slope(*sides, str(claim.x), str(claim.along), rng)
@@ -160,10 +162,8 @@ def kept_rows(rows: pd.DataFrame, claim: Claim, where: Mapping[str, Any]) -> pd.
 
 def _cells(rows: pd.DataFrame, claim: Claim) -> np.ndarray:
     """The number of the cell of each row: its spec but for the seed and what is contrasted."""
-    own = f"{claim.field}."
-    fields = [
-        f for f in id_fields(rows) if f not in ("seed", claim.field) and not f.startswith(own)
-    ]
+    contrasted, own = ("seed", *claim.fields), tuple(f"{field}." for field in claim.fields)
+    fields = [f for f in id_fields(rows) if f not in contrasted and not f.startswith(own)]
     return combination_ids(rows, fields)
 
 
@@ -205,7 +205,7 @@ def ways_of_training(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame
     ways = {}
     for (protocol, fixed), part in trained.groupby(["training.protocol", is_fixed[~is_other]]):
         others = rows[is_other & (rows["training.protocol"] == protocol) & (is_fixed == fixed)]
-        if others.empty and claim.contrast and claim.field == "loss":
+        if others.empty and "loss" in claim.fields:
             fields = [field for field in part if field.startswith("training.")]
             same = {f: part[f].iloc[0] for f in fields if part[f].nunique(dropna=False) == 1}
             others = rows[is_other].assign(**same)
@@ -240,7 +240,7 @@ def _settings(rows: pd.DataFrame, claim: Claim) -> pd.Series:
     """Each row's setting, as one tuple."""
     left_out = ("training.", "loss.", "seed")
     fields = [name for name in id_fields(rows) if not name.startswith(left_out)]
-    if claim.field == "loss":
+    if "loss" in claim.fields:
         fields.remove("loss")
     settings = rows[fields].astype(object).where(rows[fields].notna(), None)
     return pd.Series(list(settings.itertuples(index=False, name=None)), rows.index, dtype=object)

@@ -1,0 +1,41 @@
+"""Runs of which one field, such as the learning rate, was tuned by the validation loss."""
+
+import numpy as np
+import pandas as pd
+
+from rmsweep.analysis.fields import combination_ids, id_fields
+from rmsweep.errors import Absent, check_name
+
+COLUMN = "validation_loss_by_epoch"  # what a value of the field is chosen by
+
+
+def tuned_runs(rows: pd.DataFrame, field: str) -> pd.DataFrame:
+    """Return of each cell the runs of the value that has the lowest validation loss.
+
+    A cell is the runs that differ in the field and the seed alone; one with a single value has
+    nothing to tune and is left out. The validation loss is that of the last epoch, whose weights a
+    run keeps, in its mean over the seeds that all values of the cell have. The field of the runs
+    returned is null, so that cells with unlike choices are compared as tuned ones. The test prompts
+    choose nothing.
+
+    rows: done runs, one a key, with `COLUMN`. Absent where no cell has two values.
+    """
+    check_name("field to tune", field, id_fields(rows))
+    rows = rows[rows[COLUMN].notna()] if COLUMN in rows else rows[:0]
+    others = [name for name in id_fields(rows) if name not in (field, "seed")]
+    cells = combination_ids(rows, others)
+    chosen = [_best_value(part, field) for _, part in rows.groupby(cells)]
+    kept = [part for part in chosen if part is not None]
+    if not kept:
+        raise Absent(f"no two runs of MLPs differ in {field} alone, of which one could be chosen")
+    return pd.concat(kept, ignore_index=True).assign(**{field: None})
+
+
+def _best_value(cell: pd.DataFrame, field: str) -> pd.DataFrame | None:
+    """The runs of the value with the lowest loss, at the seeds that every value has."""
+    losses = cell.assign(loss=cell[COLUMN].map(lambda curve: float(curve[-1])))
+    table = losses.pivot(index="seed", columns=field, values="loss").dropna()
+    if table.shape[1] < 2 or table.empty:
+        return None
+    best = table.columns[int(np.argmin(table.mean().to_numpy()))]
+    return cell[(cell[field] == best) & cell["seed"].isin(table.index)]
