@@ -76,7 +76,8 @@ def test_datasets_of_one_name_are_named_by_their_stems_not_by_what_varies_with_t
     wanted.insert(2, "dataset.synthetic.between_std", wanted["dataset.stem"].map(stds))
     order = ["key", "loss", "dataset", "dataset.stem", "dataset.synthetic.between_std", "seed"]
     wanted = wanted[order]
-    assert "Averaged over dataset.stem (2 values)." in page(done(wanted), wanted)
+    text = page(done(wanted), wanted, metric="oracle_share")
+    assert "Averaged over 2 datasets, told apart by dataset.stem." in text
     assert default_columns(wanted, ["loss"]) == ["dataset.stem"]
 
 
