@@ -78,7 +78,7 @@ def test_datasets_of_one_name_are_named_by_their_stems_not_by_what_varies_with_t
     wanted = wanted[order]
     text = page(done(wanted), wanted, metric="oracle_share")
     assert "Averaged over 2 datasets, told apart by dataset.stem." in text
-    assert default_columns(wanted, ["loss"]) == ["dataset.stem"]
+    assert default_columns(wanted, IMPROVEMENT, ["loss"]) == ["dataset.stem"]
 
 
 def test_a_setting_that_one_row_lacks_counts_for_none():
