@@ -20,10 +20,10 @@ from paper_scale import Scale, add_scale, data, items_of
 from rmsweep import machine
 from rmsweep.config import launchers
 from rmsweep.config.spec import Item
-from rmsweep.launch.verify import CUDA_TOLERANCE
 from rmsweep.launch.worker import run_pack
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, schema
+from rmsweep.results.disagreements import CUDA_TOLERANCE
 from rmsweep.training.reward_models.mlp_network import DTYPES
 
 VARIANTS = {
