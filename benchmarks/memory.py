@@ -1,4 +1,4 @@
-"""Peak memory of scoring over a large test file: 2,000 x 500 x 2048 float16, 4.1 GB by default.
+"""Peak memory of a worker that scores a large test file: 2,000 x 500 x 2048 float16, 4.1 GB.
 
 Prints the resident set before the pack (imports, golden rewards), its peak, and the file's size.
 """
@@ -32,7 +32,7 @@ def main() -> None:
         items = items_of(Path(root), "cpu", args.runs, ["training.max_epochs=2"])
         size = max(file.stat().st_size for file in Path(root).glob("embd_*.npy"))
         before = peak_gib()
-        place = launchers.place_of_one(items[0].spec.loss.options, root, "cpu")
+        place = launchers.Place(root, "cpu")
         outcome = run_pack(items, place, SweepFolder(Path(root)))
         assert outcome.done == args.runs, outcome
     print(f"test file {size / 1e9:.2f} GB, {args.runs} runs scored in {outcome.score_s:.1f} s")
