@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from helpers.made_up_runs import PUBLISHED, claims_of, is_, runs
 
-from rmsweep.analysis.claims import published_claims
+from rmsweep.analysis.claims import published_claims, read_claims
 from rmsweep.analysis.published_effects import published_effects, published_notes
+from rmsweep.analysis.tuned import tuned_runs
 from rmsweep.analysis.verdict_text import render_verdicts, verdict_notes
 from rmsweep.analysis.verdicts import verdict_table
+from rmsweep.paths import SHIPPED
 
 DIVERSIFIED = "cross_prompt_does_no_harm_when_diversified"
 
@@ -158,3 +160,76 @@ def test_the_numbers_of_the_papers():
     assert low["normbt_is_better_at_reasoning", on] == pytest.approx(0.053)
     assert high["normbt_is_better_on_rewardbench", on] == pytest.approx(0.0132)
     assert effects["effect"].isna().all()
+
+
+def tuned_rows(best_of):
+    """Runs at three rates: those of a loss's best rate have the lowest validation loss."""
+    rows = runs(lambda run: is_(run, loss="clf_mlp") + 0.3 * (run["training.learning_rate"] == 0.1),
+                training__learning_rate=[0.01, 0.1, 1.0], base_llm=["gemma2b"])  # fmt: skip
+    is_best = rows["training.learning_rate"] == rows["loss"].map(best_of)
+    noise = np.random.default_rng(0).normal(scale=0.01, size=len(rows))
+    rows["validation_loss_by_epoch"] = [
+        np.array([0.1, 0.5 + x + (0 if best else 0.2)])  # the last epoch counts, not the first
+        for x, best in zip(noise, is_best, strict=True)
+    ]
+    return rows
+
+
+def test_a_tuned_field_is_that_of_the_lowest_validation_loss_of_each_cell(tmp_path):
+    """BT is best at 0.1, where it has 0.3 more, CLF at 1.0; untuned the difference is 1."""
+    rows = tuned_rows({"bt_mlp": 0.1, "clf_mlp": 1.0})
+    (line,) = verdict_table(rows, claims_of(tmp_path)).to_dict("records")
+    assert line["effect"] == pytest.approx(1.0, abs=0.02)
+    tuned = claims_of(tmp_path, tune="training.learning_rate")
+    (line,) = verdict_table(rows, tuned).to_dict("records")
+    assert line["effect"] == pytest.approx(0.7, abs=0.02) and line["verdict"] == "holds"
+    assert line["of"] == "improvement, training.learning_rate tuned"
+    assert line["n_pairs"] == 5 * 2 * 2 * 2  # of seeds, pairings, betas and quantities: one rate
+    one = rows[rows["training.learning_rate"] == 0.1]
+    (line,) = verdict_table(one, tuned).to_dict("records")
+    assert line["verdict"] == "not tested" and "differ in training.learning_rate" in line["reason"]
+
+
+def test_what_is_tuned_is_chosen_on_the_seeds_that_every_value_has():
+    rows = tuned_rows({"bt_mlp": 0.1, "clf_mlp": 1.0})
+    is_lost = (rows["seed"] == 4) & (rows["training.learning_rate"] == 0.01)
+    found = tuned_runs(rows[~is_lost], "training.learning_rate")
+    assert sorted(found["seed"].unique()) == [0, 1, 2, 3]
+    assert found["training.learning_rate"].isna().all()
+    assert len(found) == 4 * 2 * 2 * 2 * 2
+
+
+def test_sides_may_differ_in_several_fields(tmp_path):
+    rows = runs(lambda run: run["quantity"] / 100 + 2 * is_(run, pairing="cross_prompt"))
+    a, b = {"quantity": 200, "pairing": "cross_prompt"}, {"quantity": 100, "pairing": "same_prompt"}
+    (line,) = verdict_table(rows, claims_of(tmp_path, contrast={"a": a, "b": b})).to_dict("records")
+    assert line["effect"] == pytest.approx(3.0, abs=0.02) and line["verdict"] == "holds"
+
+
+def test_a_claim_without_a_contrast_tests_the_metric_itself(tmp_path):
+    rows = runs(lambda run: 0.1 * is_(run, loss="clf_mlp"))
+    metric = "test_decile_accuracy[0] - test_decile_accuracy[9]"  # 0.6 less 0.9, and 0.1 of CLF
+    for test, verdict in (("greater", "fails"), ("less", "holds")):
+        claims = claims_of(tmp_path, contrast=..., metric=metric, test=test)
+        (line,) = verdict_table(rows, claims).to_dict("records")
+        assert line["effect"] == pytest.approx(-0.25, abs=1e-6) and line["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"contrast": {"a": {"loss": "x"}, "b": {"seed": 1}}}, "must name the same fields"),
+        ({"contrast": {"a": {}, "b": {}}}, "contrast must be a mapping"),
+        ({"contrast": {"a": 1, "b": 2}}, "contrast must be a mapping"),
+        ({"contrast": ..., "test": "slope_greater", "x": "base"}, "contrast is missing"),
+        ({"tune": "learning_rate"}, "learning_rate"),
+    ],
+)
+def test_contrasts_that_say_nothing_are_refused(changes, rule, tmp_path):
+    with pytest.raises(ValueError, match=rule):
+        claims_of(tmp_path, **changes)
+
+
+def test_every_claim_of_a_study_is_read():
+    for path in (SHIPPED / "claims/studies").glob("*.yaml"):
+        assert read_claims(path), path
