@@ -119,7 +119,7 @@ BAD_OVERRIDES = {
     "unknown objective option": ("+loss.objective.tau=2", "loss.objective", "'tau'"),
     "flip rate 1/2": ("loss=bt_flip_robust loss.objective.flip_rate=0.5", "flip_rate", "[0, 0.5)"),
     "smoothing": ("loss=bt_smoothed loss.objective.smoothing=0.7", "smoothing", "[0, 0.5)", "0.7"),
-    "NormBT's scale": ("loss=normbt loss.objective.scale=mean", "scale", "ema, batch, constant"),
+    "NormBT's scale": ("loss=normbt loss.objective.scale=mean", "scale", "ema, batch, none"),
     "no members": ("loss.ensemble=0", "loss.ensemble must be >= 1 or null"),
     "a pick without members": ("loss.pick=min", "loss.pick", "null where loss.ensemble is"),
     "unknown pick": ("loss.ensemble=2 loss.pick=max", "loss.pick must be mean, min or > 0"),

@@ -63,11 +63,14 @@ SWEEPS = [
     ["selection=random,similar,diversified", "annotation.link=logistic,probit", "quantity=100,200"],
     ["loss=bt_mlp,normbt", "training.protocol=pairs,rbt_scripts", "training.patience=1,3,null"],
     ["loss=bt_mlp", "loss.hidden=[],[64,32]", "loss.ensemble=2,10", "loss.pick=mean,min,1"],
-    ["loss=normbt", "loss.objective.scale=ema,batch,constant", "loss.objective.power=0.5,1,2"],
+    ["loss=normbt", "loss.objective.scale=ema,batch,none", "loss.objective.power=0.5,1,2"],
     [*SYNTHETIC, "dataset.synthetic.seed=0,1"],
     ["loss=clf_lgb", "loss.rounds=10,100", "dataset.reward_scale=std,1,6.0", "evaluation.n=null,4"],
     [f"loss={ALSO}", "seed=0,1"],
     [f"loss={OTHERS}", "seed=0,1"],
+    ["loss=bt_margin_out,normbt_golden_margin,normbt_smoothed,normbt_margin_out", "seed=0,1"],
+    ["loss=normbt", "loss.objective.distance=embedding,cosine,mahalanobis", "loss.norm=null,layer"],
+    ["loss=bt_mlp,clf_mlp", "training.weight_decay=null,0.0001,0.01"],
     ["precision=fp32", "training.learning_rate=1e-4,0.001", "training.batch_pairs=512,5120"],
     ["loss.member=null,1,2", "training.validation_share=0.1,0.2", "training.max_epochs=5,30"],
     ["dataset=helpsteer,hh_helpful,ultrafeedback", "base_llm=gemma7b_sft,llama3_8b,tulu2_dpo_13b",
@@ -95,6 +98,8 @@ TINY_SWEEPS = [
     ["loss=clf_logistic"],
     ["loss=clf_mlp", "loss.hidden=[4]", "loss.ensemble=3", "loss.pick=min,1"],
     ["loss=normbt", "loss.hidden=[4]", "evaluation.diagnostics=true"],
+    ["loss=normbt_margin_out", "loss.hidden=[7,5]", "loss.norm=layer", "training.weight_decay=0.1"],
+    ["loss=normbt", "loss.hidden=[7,5]", "loss.objective.distance=cosine,mahalanobis"],
 ]
 TINY_OF_FILES = ["precision=fp32", "quantity=40", "training.max_epochs=4", "backbone=minilm"]
 TINY_OF_FILES += ["training.learning_rate=0.01"]
