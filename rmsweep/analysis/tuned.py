@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from rmsweep.analysis.fields import combination_ids, id_fields
+from rmsweep.analysis.fields import as_typed, combination_ids, id_fields
 from rmsweep.errors import Absent, check_name
 
 COLUMN = "validation_loss_by_epoch"  # what a value of the field is chosen by
@@ -29,6 +29,19 @@ def tuned_runs(rows: pd.DataFrame, field: str) -> pd.DataFrame:
     if not kept:
         raise Absent(f"no two runs of MLPs differ in {field} alone, of which one could be chosen")
     return pd.concat(kept, ignore_index=True).assign(**{field: None})
+
+
+def choice_note(rows: pd.DataFrame, chosen: pd.DataFrame, field: str) -> str:
+    """Return in words which values were chosen, and in how many cells of each loss.
+
+    rows: all runs, with the field's values. chosen: of `tuned_runs`.
+    """
+    values = chosen[["key", "loss"]].merge(rows[["key", field]], on="key")
+    cells = chosen[[name for name in id_fields(chosen) if name not in (field, "seed")]]
+    values["cell"] = combination_ids(cells, list(cells))
+    counts = values.drop_duplicates("cell").groupby(["loss", field], sort=False).size()
+    words = [f"{as_typed(value)} for {n} of {loss}" for (loss, value), n in counts.items()]
+    return f"{field} is tuned, in each cell by the validation loss: {', '.join(words)}."
 
 
 def _best_value(cell: pd.DataFrame, field: str) -> pd.DataFrame | None:

@@ -37,6 +37,8 @@ def _add_table(commands: Commands) -> None:
     add("--columns", metavar="FIELD,...", help="default: the first field that varies")
     add("--metric", default="improvement", help="one of those below; default: %(default)s")
     add("--against", metavar="OPTION", help="differences from this row or column, such as bt_mlp")
+    text = "take of this swept field the value with the lowest validation loss, in each cell"
+    add("--tune", metavar="FIELD", help=text)
     formats = ["text", "md", "latex", "csv", "html"]
     add("--format", default="text", choices=formats, help="default: text")
 
@@ -84,10 +86,18 @@ def _table(args: argparse.Namespace) -> int:
     """Print a result table; 1 where runs are missing."""
     import numpy as np
 
-    from rmsweep.analysis import fields, table_fields, table_notes, table_text, tables
+    from rmsweep.analysis import fields, table_fields, table_notes, table_text, tables, tuned
+    from rmsweep.config.columns import column_types
 
     metrics.check_metric(args.metric)
-    rows, wanted = _rows_and_wanted(args, ["key", *metrics.metric_columns(args.metric)])
+    columns, notes = ["key", *metrics.metric_columns(args.metric)], []
+    columns += [] if args.tune is None else [*fields.id_fields(column_types()), tuned.COLUMN]
+    rows, wanted = _rows_and_wanted(args, columns)
+    n_missing = int((~wanted["key"].isin(rows["key"])).sum())
+    if args.tune is not None:
+        chosen = tuned.tuned_runs(rows[rows["key"].isin(wanted["key"])], args.tune)
+        notes.append(tuned.choice_note(rows, chosen, args.tune))
+        rows, wanted = chosen, wanted[wanted["key"].isin(chosen["key"])].assign(**{args.tune: None})
     row_fields, column_fields = listed(args.rows), listed(args.columns)
     spec_fields, _ = fields.spec_fields(wanted)
     table_fields.checked_fields(spec_fields, row_fields, column_fields)  # which set the defaults
@@ -102,10 +112,10 @@ def _table(args: argparse.Namespace) -> int:
             f"no done run has {args.metric}; where responses have golden rewards runs have "
             "improvement, where labelled pairs are judged accuracy"
         )
-    notes = table_notes.table_notes(compared, wanted, *what, args.against)
+    notes = table_notes.table_notes(compared, wanted, *what, args.against) + notes
     width = shutil.get_terminal_size(SIZE).columns
     print(table_text.render_table(compared, *what, notes, args.format, width))
-    return int((compared["n_runs"] < compared["n_wanted"]).any())
+    return int(n_missing > 0)
 
 
 def _claims(args: argparse.Namespace) -> int:

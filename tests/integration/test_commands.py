@@ -173,6 +173,24 @@ def test_an_incomplete_sweep_is_shown_as_such(inside, tiny, tmp_path):
     assert " of " not in inside("table", "small").stdout.partition("mean [95 %")[0]
 
 
+def test_a_table_takes_the_learning_rate_that_the_validation_loss_chooses(inside, tiny, tmp_path):
+    rates = ["run", "-m", "seed=0,1", "loss.hidden=[16]", "training.learning_rate=1e-6,0.01"]
+    inside(*rates, "name=rates", *tiny)
+    rows = pd.read_parquet(tmp_path / "outputs/rates/runs")
+    rows["loss_at_end"] = rows["validation_loss_by_epoch"].map(lambda curve: curve[-1])
+    best = rows.groupby("training.learning_rate")["loss_at_end"].mean().idxmin()
+    of_best = rows[rows["training.learning_rate"] == best]["improvement"].mean()
+    shown = inside("table", "rates", "--tune", "training.learning_rate", "--format", "csv").stdout
+    assert float(shown.splitlines()[1].split(",")[1]) == pytest.approx(of_best, rel=1e-3)
+    text = inside("table", "rates", "--tune", "training.learning_rate").stdout
+    chosen = f"is tuned, in each cell by the validation loss: {best:g} for 1 of bt_mlp."
+    assert f"training.learning_rate {chosen}" in text
+    wrong = inside("table", "rates", "--tune", "training.learning_rat", status=2).stderr
+    assert "training.learning_rate" in wrong and "Traceback" not in wrong
+    none = inside("table", "rates", "--tune", "quantity", status=2).stderr
+    assert "differ in quantity alone" in none and "Traceback" not in none
+
+
 def test_a_failed_run_is_listed_and_its_mates_go_on(inside, tiny, tmp_path):
     shape = [override for override in tiny if override.startswith("dataset")]
     inside("cache", "synthesize", "data", *shape)
