@@ -5,7 +5,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class Config:
     values: dict[str, Any]
     choices: dict[str, str]
     overrides: tuple[str, ...]  # the axes' part of them
+
+
+# A line of an option's file with which it sets fields of other groups, or takes other options
+REACHES_OUT = re.compile(r"""\s*#\s*@package|["']?defaults["']?\s*:""")
+Entry = tuple[str, tuple[str, ...], Any]  # of `_entry`
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,11 @@ def read_axes(overrides: Sequence[str], config_dirs: Sequence[str]) -> Axes:
     parsed = _parser().parse_overrides(list(overrides))
     swept = {o.get_key_element(): _values(o) for o in parsed if o.is_sweep_override()}
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    of_groups = [values[0] for name, values in swept.items() if "." not in name and values]
+    of_groups = [
+        values[0]
+        for name, values in swept.items()
+        if values and any(map(Path.is_dir, _folders_of(name, config_dirs)))
+    ]
     base = compose_one([*fixed, *of_groups, search_path(config_dirs)])  # fixed fields are of these
     sweep = base.values.get("sweep") or {}
     if not isinstance(sweep, dict):
@@ -147,21 +157,16 @@ def _require_kinds(sweep: dict[str, Any]) -> None:
 def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
     """Yield every config of the sweep, the last axis fastest, but those that `exclude` matches.
 
-    Hydra composes once per combination of the group options that hold anything; options that are
-    but a name (selection, pairing) and plain values are put in afterwards.
+    Hydra composes each option once, not each combination of options: `_entry` says which options
+    fill their own group alone. Options that are but a name (selection, pairing) and plain values
+    are put in afterwards.
     """
-    composed: dict[tuple[str, ...], Config] = {}
-    path_override = search_path(config_dirs)
+    compositions = _Compositions(axes.fixed, config_dirs)
     for combination in itertools.product(*_dimensions(axes)):
         overrides = tuple(itertools.chain.from_iterable(combination))
         entries = {override: _entry(override, tuple(config_dirs)) for override in overrides}
-        to_compose = tuple(o for o, (how, _, _) in entries.items() if how == "compose")
-        try:
-            if to_compose not in composed:
-                composed[to_compose] = compose_one([*axes.fixed, *to_compose, path_override])
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(f"{one_line(error)} [in {' '.join(to_compose)}]") from None
-        values, choices = composed[to_compose].values, composed[to_compose].choices
+        composed = compositions.of(entries)
+        values, choices = composed.values, composed.choices
         for how, path, value in entries.values():
             if how == "value":
                 values = _replaced(values, path, value, ".".join(path))
@@ -170,6 +175,41 @@ def expand(axes: Axes, config_dirs: Sequence[str]) -> Iterator[Config]:
         values = interpolated(values)
         if not any(_matches(values, choices, rule) for rule in axes.exclude):
             yield Config(values, choices, overrides)
+
+
+class _Compositions:
+    """What Hydra composes for the combinations of a sweep, each option composed once."""
+
+    def __init__(self, fixed: Sequence[str], config_dirs: Sequence[str]):
+        self.fixed, self.path = list(fixed), search_path(config_dirs)
+        self.composed: dict[tuple[str, ...], Config] = {}
+        self.first_options: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def of(self, entries: Mapping[str, Entry]) -> Config:
+        """Return the config of a combination, without its plain values and empty options.
+
+        It is that of the first combination with the same other overrides, in which each group that
+        an option fills alone is replaced by what Hydra composes of that option there.
+        """
+        others = tuple(o for o, (how, _, _) in entries.items() if how == "compose")
+        options = {path[0]: o for o, (how, path, _) in entries.items() if how == "option"}
+        first = self.first_options.setdefault(others, options)
+        config = self._composed(others, first)
+        values, choices = dict(config.values), dict(config.choices)
+        for group, override in options.items():
+            if override != first[group]:
+                alone = self._composed(others, first | {group: override})
+                values[group], choices[group] = alone.values[group], alone.choices[group]
+        return Config(values, choices, ())
+
+    def _composed(self, others: tuple[str, ...], options: Mapping[str, str]) -> Config:
+        overrides = (*others, *options.values())
+        if overrides not in self.composed:
+            try:
+                self.composed[overrides] = compose_one([*self.fixed, *overrides, self.path])
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ValueError(f"{one_line(error)} [in {' '.join(overrides)}]") from None
+        return self.composed[overrides]
 
 
 def _dimensions(axes: Axes) -> list[list[tuple[str, ...]]]:
@@ -203,23 +243,31 @@ def _text(value: Any) -> str:
     )
 
 
+def _folders_of(group: str, config_dirs: Sequence[str]) -> list[Path]:
+    """Return the folders in which the options of a group may be."""
+    return [folder / group for folder in (SHIPPED / "conf", SHIPPED, *map(Path, config_dirs))]
+
+
 @functools.lru_cache(maxsize=65536)
-def _entry(override: str, config_dirs: tuple[str, ...]) -> tuple[str, tuple[str, ...], Any]:
+def _entry(override: str, config_dirs: tuple[str, ...]) -> Entry:
     """Return how an override enters a config, the path of its field, and its value.
 
-    "compose": by Hydra. "name": as a group's option that holds nothing. "value": put in by us.
+    "compose": by Hydra. "option": by Hydra, as an option that fills the group of its name and no
+    other. "name": as an option that holds nothing. "value": put in by us.
     """
     parsed = _parser().parse_override(override)
     key, value, path = parsed.key_or_group, parsed.value(), tuple(parsed.key_or_group.split("."))
-    folders = [folder / key for folder in (SHIPPED / "conf", SHIPPED, *map(Path, config_dirs))]
+    folders = _folders_of(key, config_dirs)
     if key != parsed.get_key_element() or isinstance(value, dict):
         return "compose", path, value
     if not any(folder.is_dir() for folder in folders):
         return "value", path, value
     files = [file for folder in folders if (file := folder / f"{value}.yaml").is_file()]
     lines = [line for file in files for line in file.read_text().splitlines()]
-    is_empty = files and all(line.startswith("#") or not line.strip() for line in lines)
-    return "name" if is_empty else "compose", path, value
+    if files and all(line.startswith("#") or not line.strip() for line in lines):
+        return "name", path, value
+    fills_its_group = files and "/" not in key and not any(map(REACHES_OUT.match, lines))
+    return "option" if fills_its_group else "compose", path, value
 
 
 def _replaced(values: Any, path: tuple[str, ...], value: Any, field: str) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def test_every_value_of_a_sweep_file_makes_a_spec(name):
 def sampled(axes, seed):
     """A part of a sweep: of each axis one value, but of one group two and of one field three."""
     rng = random.Random(seed)
-    group = rng.choice([name for name in axes.fields if (SHIPPED / "conf" / name).is_dir()])
-    field = rng.choice([name for name in axes.fields if not (SHIPPED / "conf" / name).is_dir()])
-    n = {group: 2, field: 3}
+    groups = [name for name in axes.fields if (SHIPPED / "conf" / name).is_dir()]
+    field = rng.choice([name for name in axes.fields if name not in groups])
+    n = {group: 2 for group in rng.sample(groups, min(1, len(groups)))} | {field: 3}
     fields = {}
     for name, values in axes.fields.items():
         together = next((names for names in axes.zipped if name in names), [name])
