@@ -1,9 +1,9 @@
 """Pairs of runs that agree in all but what is contrasted.
 
 A side is a map of fields to values, such as {"loss": "clf_mlp"} against {"loss": "bt_mlp"}. A pair
-is a run of each that agree in every other field, the seed included; fields that belong to a
-contrasted one (loss.label, base_llm.stem) count only where they vary on both sides. Runs without
-the metric are left out.
+is a run of each that agree in every other field, the seed included. Fields that belong to a
+contrasted one (loss.label, loss.hidden, base_llm.stem) count only where they vary on both sides, or
+on one that shares a value with the other. Runs without the metric are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,6 +83,7 @@ def _fields_in_common(codes: pd.DataFrame, contrasted: Side, is_side: list[Any])
             continue
         belongs = any(field.startswith(f"{name}.") for name in contrasted)
         parts = [codes.loc[is_in, field] for is_in in is_side] if belongs else [codes[field]]
-        if all(part.nunique() > 1 for part in parts):
+        varies = [part.nunique() > 1 for part in parts]
+        if all(varies) or (any(varies) and set.intersection(*map(set, parts))):
             in_common.append(field)
     return in_common

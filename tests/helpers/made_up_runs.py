@@ -1,6 +1,7 @@
 """Made-up runs that every published claim can be tested on, and a claim of a user's own."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,9 @@ def runs(effect, n_prompts=40, **axes):
     rows["key"] = [f"k{i}" for i in range(len(rows))]
     rows["dataset"] = rows.get("dataset", "hh_helpful")
     rows["loss.reward_model"] = np.where(rows["loss"] == "clf_lgb", "trees", "mlp")
+    options = {"scale": "ema", "distance": "features", "power": 1.0, "clip": float("inf")}
+    of_normbt = json.dumps({"objective": options})
+    rows["loss.options"] = np.where(rows["loss"] == "normbt", of_normbt, "{}")
     rows["annotation_error"] = np.where(rows["annotation.beta"] == 10, 0.04, 0.3)
     rows["mean_margin"] = rows["base_llm"].map({"gemma2b": 1.0, "gemma7b": 2.0, "llama3_8b": 5.0})
     noise = np.random.default_rng(0).normal(scale=0.05, size=(len(rows), n_prompts))

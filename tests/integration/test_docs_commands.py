@@ -41,6 +41,7 @@ PARSED = {
     "cache verify DIR": "needs what a build wrote: cache_building/test_verify.py",
     "cache verify cache": "needs what a build wrote: cache_building/test_verify.py",
     "figure theory_convergence --figure theory_convergence": "its sweep: unit/.../test_theory.py",
+    "claims normbt_reviewers --file claims/studies/normbt_reviewers.yaml": "its sweeps are large",
     "table human_pairs --metric accuracy --against bt_mlp": "labels: test_labelled_pairs.py",
     "table human_pairs --metric section_chat_hard": "labels: test_labelled_pairs.py",
 }
