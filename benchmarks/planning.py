@@ -5,7 +5,8 @@ import time
 
 from hydra import compose
 
-from rmsweep.config.compose import expand, hydra_at_conf, read_axes, search_path
+from rmsweep.config.compose import hydra_at_conf, read_axes, search_path
+from rmsweep.config.expand import expand
 from rmsweep.config.sweep_specs import distinct_specs
 
 

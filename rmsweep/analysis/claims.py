@@ -42,7 +42,7 @@ import yaml
 
 from rmsweep.analysis import tuned
 from rmsweep.analysis.fields import id_fields
-from rmsweep.analysis.metrics import METRICS, metric_columns
+from rmsweep.analysis.metrics import METRICS, OF_SUBSET, metric_columns
 from rmsweep.analysis.published import Published, read_published
 from rmsweep.analysis.units import HAVE_SHARE, SHARE, is_in_golden_reward
 from rmsweep.config.columns import column_types
@@ -165,7 +165,7 @@ class Claim:
         if entry := ENTRY.fullmatch(self.metric):
             for column in filter(None, entry.group(1, 3)):
                 check_name("column", column, LIST_COLUMNS)
-        else:
+        elif not self.metric.startswith(OF_SUBSET):
             check_name("metric", self.metric, dict.fromkeys([*METRICS, *NUMBER_COLUMNS]))
 
     @property
@@ -253,8 +253,8 @@ def read_claims(path: Path) -> list[Claim]:
     for name, values in by_name.items():
         try:
             published = read_published(values.get("published"))
-            given = {**defaults, "name": str(name), **values, "published": published}
-            claims.append(from_mapping(Claim, given))
+            fields = {**defaults, "name": str(name), **values, "published": published}
+            claims.append(from_mapping(Claim, fields))
         except ValueError as error:
             raise ValueError(f"{path}: {name}: {error}") from None
     return claims

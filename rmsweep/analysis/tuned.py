@@ -31,17 +31,25 @@ def tuned_runs(rows: pd.DataFrame, field: str) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True).assign(**{field: None})
 
 
-def choice_note(rows: pd.DataFrame, chosen: pd.DataFrame, field: str) -> str:
-    """Return in words which values were chosen, and in how many cells of each loss.
+def choice_notes(rows: pd.DataFrame, chosen: pd.DataFrame, field: str, n_missing: int) -> list[str]:
+    """Return in words which values were chosen, in how many cells of each loss, and what is not in.
 
-    rows: all runs, with the field's values. chosen: of `tuned_runs`.
+    rows: all done runs, with the field's values. chosen: of `tuned_runs`. n_missing: runs wanted
+    that are not done.
     """
     values = chosen[["key", "loss"]].merge(rows[["key", field]], on="key")
-    cells = chosen[[name for name in id_fields(chosen) if name not in (field, "seed")]]
-    values["cell"] = combination_ids(cells, list(cells))
+    others = [name for name in id_fields(rows) if name not in (field, "seed")]
+    values["cell"] = combination_ids(chosen, others)
     counts = values.drop_duplicates("cell").groupby(["loss", field], sort=False).size()
     words = [f"{as_typed(value)} for {n} of {loss}" for (loss, value), n in counts.items()]
-    return f"{field} is tuned, in each cell by the validation loss: {', '.join(words)}."
+    notes = [f"{field} is tuned, in each cell by the validation loss: {', '.join(words)}."]
+    is_tuned = pd.MultiIndex.from_frame(rows[others]).isin(pd.MultiIndex.from_frame(chosen[others]))
+    if not is_tuned.all():
+        n_out = f"{(~is_tuned).sum():,} of {len(rows):,} done runs are left out"
+        notes.append(f"{n_out}: they have one value of {field}, or no validation loss.")
+    if n_missing:
+        notes.append(f"INCOMPLETE: {n_missing:,} runs that the sweep wants are missing.")
+    return notes
 
 
 def _best_value(cell: pd.DataFrame, field: str) -> pd.DataFrame | None:

@@ -95,8 +95,9 @@ def _table(args: argparse.Namespace) -> int:
     rows, wanted = _rows_and_wanted(args, columns)
     n_missing = int((~wanted["key"].isin(rows["key"])).sum())
     if args.tune is not None:
-        chosen = tuned.tuned_runs(rows[rows["key"].isin(wanted["key"])], args.tune)
-        notes.append(tuned.choice_note(rows, chosen, args.tune))
+        rows = rows[rows["key"].isin(wanted["key"])]
+        chosen = tuned.tuned_runs(rows, args.tune)
+        notes += tuned.choice_notes(rows, chosen, args.tune, n_missing)
         rows, wanted = chosen, wanted[wanted["key"].isin(chosen["key"])].assign(**{args.tune: None})
     row_fields, column_fields = listed(args.rows), listed(args.columns)
     spec_fields, _ = fields.spec_fields(wanted)
@@ -124,6 +125,7 @@ def _claims(args: argparse.Namespace) -> int:
 
     tested = claims.published_and_own_claims(args.file)
     if args.metric is not None:
+        metrics.check_metric(args.metric)
         tested = claims.with_metric(tested, args.metric)
     rows, wanted = _rows_and_wanted(args, claims.claim_columns(tested))
     if args.where:

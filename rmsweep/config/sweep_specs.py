@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rmsweep import machine
-from rmsweep.config.compose import Axes, Config, expand
+from rmsweep.config.compose import Axes, Config
+from rmsweep.config.expand import expand
 from rmsweep.config.parse import parse
 from rmsweep.config.reward_models import kind_of
 from rmsweep.config.schema import from_mapping

@@ -56,7 +56,9 @@ def normbt(
         weight = weight.masked_fill(d == 0, 1.0)
         n_zero = state.get("n_zero_distances", 0) + (d == 0).sum(dim=1)
         after = decay * before + (1 - decay) * mean
-    loss, _ = base(batch, {})
+    loss, kept = base(batch, {})
+    if kept:
+        raise ValueError(f"base must keep no state from batch to batch, got {', '.join(kept)}")
     return weight * loss, {**state, "scale": after, "n_zero_distances": n_zero}
 
 

@@ -34,7 +34,7 @@ from rmsweep.annotation import preferences
 from rmsweep.cache.building import records, stages, verify
 from rmsweep.cache.layout import open_files, open_pairs
 from rmsweep.cli import main
-from rmsweep.config import compose, launchers, sweep_specs
+from rmsweep.config import compose, expand, launchers, sweep_specs
 from rmsweep.config.spec import Item
 from rmsweep.evaluation import best_of_n as bon
 from rmsweep.launch import lock
@@ -431,7 +431,7 @@ def test_any_overrides_compose_or_are_refused(given_overrides):
             axes = compose.read_axes(overrides, [])
             found = [
                 sweep_specs.config_spec(config, "cpu")
-                for config in itertools.islice(compose.expand(axes, []), 3)
+                for config in itertools.islice(expand.expand(axes, []), 3)
             ]
     except CONFIG as error:
         assert str(error).strip()

@@ -18,7 +18,7 @@ from rmsweep import machine, provenance
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.cache.layout import embeddings_path, open_files, open_pairs, rewards_path
 from rmsweep.cache.synthetic import SyntheticSource
-from rmsweep.config import compose, launchers, sweep_specs
+from rmsweep.config import compose, expand, launchers, sweep_specs
 from rmsweep.config.spec import SEMANTICS, Item
 from rmsweep.launch import packs
 from rmsweep.launch.worker import run_pack
@@ -118,7 +118,7 @@ def specs_of(sweeps, fixed=()):
     with compose.hydra_at_conf():
         for overrides in sweeps:
             axes = compose.read_axes([*fixed, *overrides, "name=keys"], [])
-            for config in compose.expand(axes, []):
+            for config in expand.expand(axes, []):
                 precision = {"precision": config.values["precision"] or "bf16"}
                 config = dataclasses.replace(config, values=config.values | precision)
                 asked = [o for o in overrides if o.partition("=")[0] not in axes.fields]

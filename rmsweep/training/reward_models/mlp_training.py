@@ -42,10 +42,10 @@ class Pack:
         loss = loss.mean(dim=1)
         gradients = list(torch.autograd.grad(loss.sum(), self.parameters))
         with torch.no_grad():
-            settings_of_adam = ADAM | {"lr": settings.learning_rate}
-            settings_of_adam["weight_decay"] = settings.weight_decay or 0.0
+            decay = settings.weight_decay or 0.0
+            options = ADAM | {"lr": settings.learning_rate, "weight_decay": decay}
             moments = self.first, self.second
-            adam(self.parameters, gradients, *moments, [], self.steps, **settings_of_adam)
+            adam(self.parameters, gradients, *moments, [], self.steps, **options)
         return loss.detach()
 
     @torch.no_grad()

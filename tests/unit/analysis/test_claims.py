@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from helpers.made_up_runs import PUBLISHED, claims_of, is_, runs
 
@@ -76,7 +77,19 @@ def test_the_claims_of_normbt():
         "normbt_gains_on_small_distances",
         "normbt_gains_most_on_small_distances",
     ]
-    assert found["normbt_costs_nothing"] == found["clf_mlp_beats_bt_mlp"] == "not tested"
+    assert found["clf_mlp_beats_bt_mlp"] == "not tested"
+
+
+@pytest.mark.slow
+def test_the_claims_of_normbt_are_of_the_papers_options():
+    """Variants of NormBT in the same sweep, such as power 0, are not taken for NormBT."""
+    rows = runs(lambda run: 0.1 * is_(run, loss="normbt"), loss=["bt_mlp", "normbt"])
+    others = rows[rows["loss"] == "normbt"].copy()
+    others["loss.options"] = others["loss.options"].str.replace('"power": 1.0', '"power": 0.0')
+    others["key"] += "-0"
+    others["improvement_by_prompt"] = others["improvement_by_prompt"].map(lambda v: v - 10)
+    found = verdicts(pd.concat([rows, others], ignore_index=True))
+    assert found["normbt_beats_bt"] == "holds"
 
 
 def test_effect_interval_and_counts_are_those_of_the_contrast(tmp_path):
@@ -305,7 +318,9 @@ def test_text_from_a_file_is_escaped(tmp_path):
 
 def test_the_files_are_part_of_what_is_shipped():
     root = CHECKOUT
-    assert sorted(path.name for path in (root / "claims").iterdir()) == ["normbt.yaml", "rbt.yaml"]
+    assert sorted(path.name for path in (root / "claims").iterdir()) == [
+        "normbt.yaml", "rbt.yaml", "studies"
+    ]  # fmt: skip
 
 
 def test_the_page_says_how_each_claim_was_read():

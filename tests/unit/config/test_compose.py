@@ -4,18 +4,20 @@ import dataclasses
 import itertools
 import math
 import random
+import textwrap
 
 import hydra
 import pytest
 from omegaconf import OmegaConf, flag_override
 
 from rmsweep.config import sweep_specs
-from rmsweep.config.compose import expand, hydra_at_conf, read_axes, search_path
+from rmsweep.config.compose import hydra_at_conf, read_axes, search_path
+from rmsweep.config.expand import expand
 from rmsweep.config.parse import parse
 from rmsweep.paths import SHIPPED
 
 RUNS = {
-    "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 960, "rbt_cross": 12_960,
+    "alpacaeval": 1280, "alpacaeval_protocol": 640, "demo": 60, "normbt": 3840, "rbt_cross": 12_960,
     "rbt_fig1": 180, "rbt_fig2": 1080, "rbt_fig3": 720, "rbt_fig4": 360, "rbt_fig5": 720,
     "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 180, "rbt_fig20": 720,
     "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
@@ -473,3 +475,23 @@ def test_an_option_that_every_swept_loss_has_can_be_fixed():
     assert found == [
         ("normbt", 0.5), ("normbt_smoothed", 0.5)
     ]  # fmt: skip
+
+
+def test_two_sweep_files_at_once_are_refused():
+    """They would be one file's axes at both files' quantities, under one name."""
+    with pytest.raises(ValueError, match="sweeps cannot be swept"):
+        read_axes(["sweeps=rbt_fig1,rbt_fig17"], [])
+
+
+def test_an_option_that_reaches_other_groups_is_composed_with_each_combination(tmp_path):
+    """Labelled pairs set base_llm to null, which no part of another composition would do."""
+    options = ["backbone=minilm,lsa", "loss=bt_mlp,normbt"]
+    for config in configs("dataset=alpacaeval,hh_harmless_pairs", *options):
+        assert_agrees_with_hydra(config, [])
+    own = tmp_path / "loss" / "mine.yaml"
+    own.parent.mkdir()
+    text = (SHIPPED / "conf/loss/bt_mlp.yaml").read_text()
+    own.write_text(f"# @package _global_\nquantity: 77\nloss:\n{textwrap.indent(text, '  ')}")
+    dirs = [str(tmp_path)]
+    found = swept("loss=bt_mlp,mine", "seed=0,1", fields=["loss", "quantity"], dirs=dirs)
+    assert found == [("bt_mlp", 2000)] * 2 + [("mine", 77)] * 2
