@@ -22,7 +22,7 @@ RUNS = {
     "rbt_fig16": 180, "rbt_fig17": 540, "rbt_fig18": 360, "rbt_fig19": 180, "rbt_fig20": 720,
     "rbt_full": 12_960, "human_pairs": 150, "normbt_alpacaeval": 560, "rbt_synthetic": 640,
     "theory_convergence": 90, "rbt_protocols": 420,
-    "normbt_reviewers": 440, "normbt_reviewers_settings": 480, "normbt_reviewers_human": 150,
+    "normbt_reviewers": 440, "normbt_reviewers_settings": 240, "normbt_reviewers_human": 150,
     "normbt_reviewers_synthetic": 300,
 }  # fmt: skip
 SWEEPS = sorted(path.stem for path in (SHIPPED / "sweeps").glob("*.yaml"))
