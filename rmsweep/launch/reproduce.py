@@ -175,7 +175,7 @@ def differences_here(name: str, row: Mapping[str, Any]) -> list[str]:
     here = provenance.provenance()
     device = machine.device(None) if row["device"] != "cpu" else "cpu"
     options = options_of_row(row["loss.reward_model"], row["loss.options"])
-    threads = row["threads"] if options.same_on_any_threads else 1  # of the command's worker
+    threads = None if options.same_on_any_threads else 1  # of the command's worker
     notes = provenance.differences(row, device, threads)
     for column, what in (("git_commit", "commit"), ("git_diff", "changes not committed")):
         if row[column] != here[column]:
