@@ -131,18 +131,19 @@ RECORDED: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def differences(row: Mapping[str, Any], on: str, threads: int) -> list[str]:
+def differences(row: Mapping[str, Any], on: str, threads: int | None) -> list[str]:
     """Return what numbers hang on beside a spec and is not here what a row says, in words.
 
     These are the versions of NUMERIC packages, the device, the model of CPU or GPU, and on a CPU
-    the threads of a run. row: as `parsed_row` returns it; on, threads: the device and threads here.
+    the threads of a run. row: as `parsed_row` returns it; on, threads: the device and threads here,
+    None for a run whose numbers hang on no number of threads.
     """
     pairs: list[tuple[str, object, object]]
     pairs = [(name, row["versions"].get(name), versions()[name]) for name in NUMERIC]
     pairs.append(("device", row["device"].partition(":")[0], on.partition(":")[0]))
     kind, model = ("cpu", machine.cpu()) if on == "cpu" else ("gpu", machine.gpu(on))
     pairs.append((kind.upper(), row[kind], model))
-    if on == "cpu":
+    if on == "cpu" and threads is not None:
         was = row["threads"]
         pairs.append(("threads", None if was is None else int(was), threads))
     return [

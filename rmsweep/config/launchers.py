@@ -171,13 +171,22 @@ class Place:
     at_once: int = 1
 
 
+MOST_BLOCKS = 8  # of test prompts, that one run holds in memory at once on any number of cores
+
+
 def place_of_one(
     options: Options, cache_root: str | None, device: str, save_models: bool = False
 ) -> Place:
-    """Return the place of one run, or of its saved model, that has all cores of this machine.
+    """Return the place of one run that has all cores of this machine.
 
     It takes them where no bit of its numbers hangs on it: to fit, or to predict several blocks.
     """
     threads = machine.cores() if options.same_on_any_threads else 1
-    at_once = machine.cores() if options.predicts_at_once else 1
+    at_once = min(machine.cores(), MOST_BLOCKS) if options.predicts_at_once else 1
     return Place(cache_root, device, threads, save_models, at_once)
+
+
+def place_of_saved_model(options: Options, device: str) -> Place:
+    """Return the place of a saved model's predictions: on a GPU one block after the other."""
+    place = place_of_one(options, None, device)
+    return place if device == "cpu" else replace(place, at_once=1)

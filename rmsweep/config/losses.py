@@ -49,8 +49,8 @@ def fields_of(values: dict[str, Any]) -> dict[str, Any]:
     options = kind.from_yaml(own | {"reward_model": model} if is_own else own)
     values["reward_model"] = name
     fields = {field: value for field, value in values.items() if field in general}
-    source = _source([values.get("objective"), values.get("validation_objective"), *options.code])
-    return fields | {"options": options, "source_sha256": source}
+    code = [values.get("objective"), values.get("validation_objective"), *options.code]
+    return fields | {"options": options, "source_sha256": _source(_targets(code))}
 
 
 def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) -> None:
@@ -76,12 +76,20 @@ def _check_objectives(values: dict[str, Any], model: str, own: tuple[str, ...]) 
 
 def source_hash_of(loss: Loss) -> str | None:
     """Return the hash of the user's source files that a loss comes from, as they are now."""
-    return _source([loss.objective, loss.validation_objective, *loss.options.code])
+    return _source(targets_of(loss))
 
 
-def _source(objectives: list[Any]) -> str | None:
+def targets_of(loss: Loss) -> list[str]:
+    """Return every `_target_` of a loss: of its objectives, its options, and within these."""
+    return _targets([loss.objective, loss.validation_objective, *loss.options.code])
+
+
+def _targets(objectives: list[Any]) -> list[str]:
     mappings = [objective for objective in objectives if isinstance(objective, dict)]
-    names = [target for mapping in mappings for target in targets.all_targets(mapping)]
+    return [target for mapping in mappings for target in targets.all_targets(mapping)]
+
+
+def _source(names: list[str]) -> str | None:
     hashes = [targets.source_sha256(name) for name in names]
     together = hashlib.sha256(str(hashes).encode()).hexdigest()[:16]
     return together if any(hashes) else None

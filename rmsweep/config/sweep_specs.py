@@ -41,7 +41,8 @@ def config_spec(config: Config, on: str) -> RunSpec:
 def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunSpec]:
     """Return a sweep's distinct specs for device `on`; ValueError names field and run at fault.
 
-    A reward model that does not train in epochs knows no protocol but `pairs`, and gets it.
+    A reward model that does not train in epochs knows no protocol but `pairs`, and gets it beside
+    others that know the one asked for.
     """
     for name in axes.fields:
         if name.partition(".")[0] in NOT_IN_SPEC or name in NOT_IN_ID:
@@ -49,16 +50,26 @@ def distinct_specs(axes: Axes, config_dirs: Sequence[str], on: str) -> list[RunS
                 f"{name} cannot be swept: it is not part of a run's spec; give one value"
             )
     specs: dict[str, RunSpec] = {}
+    changed: list[Config] = []
     for config in expand(axes, config_dirs):
-        try:
-            spec = config_spec(_with_known_protocol(config), on)
-        except ValueError as error:
-            where = " ".join(config.overrides) or "the base config"
-            raise ValueError(f"{error} [in {where}]") from None
+        known = _with_known_protocol(config)
+        changed += [config] if known is not config else []
+        spec = _located_spec(known, on)
         specs.setdefault(spec.spec_id, spec)
     if not specs:
         raise ValueError("the sweep has no runs: an axis is empty or everything is excluded")
+    if changed and not any(spec.loss.options.trains_in_epochs for spec in specs.values()):
+        _located_spec(changed[0], on)  # which is refused
     return list(specs.values())
+
+
+def _located_spec(config: Config, on: str) -> RunSpec:
+    """Return the spec of one config of a sweep; the error of an unsound one says which it is."""
+    try:
+        return config_spec(config, on)
+    except ValueError as error:
+        where = " ".join(config.overrides) or "the base config"
+        raise ValueError(f"{error} [in {where}]") from None
 
 
 def _with_known_protocol(config: Config) -> Config:
@@ -67,8 +78,9 @@ def _with_known_protocol(config: Config) -> Config:
     model = loss.get("reward_model") if isinstance(loss, dict) else None
     if not isinstance(model, str) or kind_of(model).trains_in_epochs:
         return config
-    if not isinstance(training, dict) or training.get("protocol") not in PROTOCOLS:
-        return config  # which parsing refuses
+    asked = training.get("protocol") if isinstance(training, dict) else None
+    if not isinstance(training, dict) or asked == "pairs" or asked not in PROTOCOLS:
+        return config  # where it is not pairs, parsing refuses it
     return replace(config, values=config.values | {"training": training | {"protocol": "pairs"}})
 
 
@@ -81,8 +93,9 @@ def protocol_note(axes: Axes, specs: Sequence[RunSpec]) -> str | None:
     names = [spec.loss.name for spec in specs if not spec.loss.options.trains_in_epochs]
     if not others or not names:
         return None
-    losses = ", ".join(dict.fromkeys(names))
-    return f"training.protocol={others[0]} is for MLPs: {losses} runs under training.protocol=pairs"
+    *before, last = dict.fromkeys(names)
+    losses = f"{', '.join(before)} and {last} run" if before else f"{last} runs"
+    return f"training.protocol={others[0]} is for MLPs: {losses} under training.protocol=pairs"
 
 
 def require_savable(specs: Sequence[RunSpec]) -> None:

@@ -58,9 +58,15 @@ def _functions_of(options: dict[str, Any]) -> list[str]:
 
 
 def all_targets(objective: dict[str, Any]) -> list[str]:
-    """Return the `_target_` of a mapping, and those of the functions among its options."""
+    """Return the `_target_` of a mapping, and those of the functions among its options.
+
+    ValueError for one that is no text, as a mapping may have that was never imported.
+    """
+    target = objective.get("_target_")
+    if not isinstance(target, str):
+        raise ValueError(f"_target_ must be MODULE.FUNCTION or MODULE.CLASS, got {target!r}")
     inner = [objective[name] for name in _functions_of(options_of(objective))]
-    return [objective["_target_"], *(target for own in inner for target in all_targets(own))]
+    return [target, *(own for mapping in inner for own in all_targets(mapping))]
 
 
 def typed_options(values: dict[str, Any], path: str) -> dict[str, Any]:
@@ -124,11 +130,22 @@ def try_objective(objective: Callable[..., Any], path: str, is_by_response: bool
 
 @functools.cache
 def source_sha256(target: str) -> str | None:
-    """Hash the file of a target outside rmsweep: with an edited one it is another run."""
+    """Hash the file of a target outside rmsweep: with an edited one it is another run.
+
+    ValueError for what has no such file: a function of C, or an object that can be called.
+    """
     if target.partition(".")[0] in LIBRARIES:
         return None
-    file = inspect.getsourcefile(inspect.unwrap(_import(target, "loss.objective")))
-    assert file is not None
+    function = inspect.unwrap(_import(target, "loss"))
+    try:
+        file = inspect.getsourcefile(function)
+    except TypeError:
+        file = None
+    if file is None:
+        raise ValueError(
+            f"loss: _target_ {target!r} has no Python source, whose hash tells runs apart; name a "
+            "function or a class of a .py file"
+        )
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 

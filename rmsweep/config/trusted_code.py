@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from rmsweep import paths
-from rmsweep.config.losses import source_hash_of
+from rmsweep.config.losses import source_hash_of, targets_of
 from rmsweep.config.spec import RunSpec
 
 GROUPS_WITH_CODE = ("loss", "launcher", "sweeps")  # whose files name code
@@ -17,11 +17,11 @@ GROUPS_WITH_CODE = ("loss", "launcher", "sweeps")  # whose files name code
 def require_trusted_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
     """Raise ValueError for a loss whose code no config file names, or whose source has changed."""
     loss = spec.loss
-    for code in (loss.objective, loss.validation_objective, *loss.options.code):
-        if isinstance(code, dict) and code.get("_target_") not in _named("_target_", config_dirs):
+    for target in targets_of(loss):
+        if target not in named("_target_", config_dirs):
             raise ValueError(
-                f"loss={loss.name} runs {code.get('_target_')!r}, which a data file names and no "
-                "config file here: if it is your own, give the --config-dir of its yaml"
+                f"loss={loss.name} runs {target!r}, which a data file names and no config file "
+                "here: if it is your own, give the --config-dir of its yaml"
             )
     if loss.source_sha256 != source_hash_of(loss):
         raise ValueError(
@@ -31,11 +31,11 @@ def require_trusted_loss(spec: RunSpec, config_dirs: Sequence[str]) -> None:
 
 def require_shell(setup: list[Any], sbatch: dict[str, Any], config_dirs: Sequence[str]) -> None:
     """Raise ValueError for a launcher's `setup` or `sbatch` that no config file names."""
-    if setup and setup not in _named("setup", config_dirs):
+    if setup and setup not in named("setup", config_dirs):
         _refuse("setup", setup)
-    known = [named.items() for named in _named("sbatch", config_dirs) if isinstance(named, dict)]
+    known = [values.items() for values in named("sbatch", config_dirs) if isinstance(values, dict)]
     for option in sbatch.items():
-        if not any(option in named for named in known):
+        if not any(option in values for values in known):
             _refuse("sbatch", dict([option]))
 
 
@@ -46,13 +46,13 @@ def _refuse(name: str, value: object) -> None:
     )
 
 
-def _named(field: str, config_dirs: Sequence[str]) -> list[Any]:
+def named(field: str, config_dirs: Sequence[str]) -> list[Any]:
     """Return every value of a field in rmsweep's and the user's config files."""
-    return _named_in(field, tuple(Path(folder).resolve() for folder in config_dirs))
+    return _values_of(field, tuple(Path(folder).resolve() for folder in config_dirs))
 
 
 @functools.cache
-def _named_in(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
+def _values_of(field: str, config_dirs: tuple[Path, ...]) -> list[Any]:
     values: list[Any] = []
 
     def walk(value: Any) -> None:

@@ -8,13 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 from rmsweep import machine, provenance
-from rmsweep.config import compose, sweep_specs
+from rmsweep.config import compose, sweep_specs, trusted_code
 from rmsweep.config.reward_models import options_of_row
 from rmsweep.config.spec import OPTION_GROUPS, SEMANTICS, RunSpec
 from rmsweep.paths import SweepFolder
 from rmsweep.results import dataset, sweep_record
 
-NAMES_CODE = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that Hydra reads as itself
 OWN_OPTIONS = ("loss.objective.", "loss.validation_", "loss.estimator.", "loss.reward_model.")
 READS_AS_ELSE = {"null", "true", "false", "yes", "no", "on", "off", "inf", "nan"}
@@ -84,7 +83,7 @@ def _overrides(spec: RunSpec, config_dirs: Sequence[str]) -> list[str]:
     fields = _flat(spec)  # what is judged is given at once: without any of it nothing parses
     chosen += [f"{name}={hydra_value(fields[name])}" for name in judged if name in fields]
     with compose.hydra_at_conf():
-        chosen += _differences(_flat(_parsed(chosen, config_dirs)), _flat(spec))
+        chosen += _differences(_flat(_parsed(chosen, config_dirs)), fields, config_dirs)
         if _parsed(chosen, config_dirs).canonical != spec.canonical:
             raise ValueError(
                 f"{spec.spec_id} cannot be composed here: the source of loss={spec.loss.name} "
@@ -122,18 +121,22 @@ def _flat(spec: RunSpec) -> dict[str, Any]:
     return fields
 
 
-def _differences(base: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return the overrides that turn base into wanted.
+def _differences(
+    base: dict[str, Any], wanted: dict[str, Any], config_dirs: Sequence[str]
+) -> list[str]:
+    """Return the overrides that turn base into wanted; ValueError for code that no yaml names.
 
     An objective's options may be added or taken away; any other field that is absent is null.
     """
+    trusted = trusted_code.named("_target_", config_dirs)
     changes = []
     for name in sorted(base.keys() | wanted.keys()):
         if base.get(name) == wanted.get(name) and (name in base) == (name in wanted):
             continue
-        if name.rpartition(".")[2] in NAMES_CODE:
+        is_code = name.rpartition(".")[2] == "_target_" and name in wanted
+        if is_code and wanted[name] not in trusted:
             raise ValueError(
-                f"{name}={wanted.get(name)} is named by no config file here; if it is your own, "
+                f"{name}={wanted[name]} is named by no config file here; if it is your own, "
                 "give the --config-dir of a yaml that names it"
             )
         is_option = name.startswith(OWN_OPTIONS)
@@ -172,7 +175,7 @@ def differences_here(name: str, row: Mapping[str, Any]) -> list[str]:
     here = provenance.provenance()
     device = machine.device(None) if row["device"] != "cpu" else "cpu"
     options = options_of_row(row["loss.reward_model"], row["loss.options"])
-    threads = row["threads"] if options.same_on_any_threads else 1  # of the command's worker
+    threads = None if options.same_on_any_threads else 1  # of the command's worker
     notes = provenance.differences(row, device, threads)
     for column, what in (("git_commit", "commit"), ("git_diff", "changes not committed")):
         if row[column] != here[column]:

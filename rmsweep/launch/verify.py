@@ -96,7 +96,8 @@ def _runnable(
     try:
         row = provenance.parsed_row(row)
         spec = reproduce.recorded_spec(row)
-        verdict.unlike += provenance.differences(row, machine.device(place.device), place.threads)
+        threads = None if spec.loss.options.same_on_any_threads else place.threads
+        verdict.unlike += provenance.differences(row, machine.device(place.device), threads)
         reproduce.overrides_of(row, spec, config_dirs)
         if spec.loss.source_sha256 != source_hash_of(spec.loss):
             raise ValueError(f"the source of loss={spec.loss.name} has changed since")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from rmsweep import files
 from rmsweep.analysis import claims, verdicts
 from rmsweep.analysis.figures import catalogue, write
+from rmsweep.analysis.units import is_in_golden_reward, unit_ids
 from rmsweep.config import columns
 from rmsweep.config.loggers import Wandb
 from rmsweep.errors import MissingData, one_line
@@ -70,13 +71,26 @@ def _sweep(name: str, rows: pd.DataFrame, id: str) -> MirroredRun:
     published = claims.published_claims()
     done, _, _ = sweep_record.load_sweeps([name], claims.claim_columns(published))
     counts = {"runs_done": len(rows), "runs_wanted": len(wanted)}
-    means = {f"mean_{m}": rows[m].mean() for m in SENT_METRICS if rows[m].notna().any()}
     images = _figures(name)
     tables = {"rows": _scalars(rows), "claims": verdicts.verdict_table(done, published)}
     config = {"sweep": name}
     for launch in sweep_record.launches(SweepFolder.named(name))[-1:]:
         config |= {"overrides": launch["overrides"], "axes": launch["axes"]}
-    return MirroredRun(id, name, None, config, counts | means, (), tables, images)
+    return MirroredRun(id, name, None, config, counts | mean_metrics(rows), (), tables, images)
+
+
+def mean_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """Return each metric's mean over runs, as `mean_` and its name, where it means something.
+
+    It does not for golden rewards of several datasets, each of which has a unit of its own.
+    """
+    means = {}
+    for metric in SENT_METRICS:
+        has_value = rows[metric].notna().to_numpy()
+        n_units = len(set(unit_ids(rows, metric)[has_value]))
+        if n_units == 1 or (n_units > 1 and not is_in_golden_reward(metric)):
+            means[f"mean_{metric}"] = rows[metric].mean()
+    return means
 
 
 def _figures(name: str) -> dict[str, Path]:

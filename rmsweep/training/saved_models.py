@@ -16,7 +16,7 @@ import numpy as np
 from rmsweep import files, machine
 from rmsweep.cache.checks import first_nonfinite
 from rmsweep.config import trusted_code
-from rmsweep.config.launchers import Place, place_of_one
+from rmsweep.config.launchers import Place, place_of_saved_model
 from rmsweep.config.spec import SEMANTICS, Item, RunSpec
 from rmsweep.errors import one_line
 from rmsweep.paths import SweepFolder
@@ -149,7 +149,7 @@ def _read(path: Path, about: dict[str, Any], spec: RunSpec) -> SavedModel:
         is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
         if not is_inside or _sha256(path / name) != digest:
             raise ValueError(f"{name} has changed")
-    place = place_of_one(spec.loss.options, None, _device(about["device"]))
+    place = place_of_saved_model(spec.loss.options, _device(about["device"]))
     models = reward_model_of(spec.loss).load(path, spec, about["dim"], place)
     centres = [float(centre) for centre in about["centres"]]
     key = spec.key(str(about["fingerprint"]))  # any change of the spec makes it another

@@ -1,5 +1,6 @@
 """A folder of results that someone sent runs no code that it names; one's own code still runs."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -101,6 +102,43 @@ def test_no_command_runs_what_a_folder_names(target, tiny_run, here, capsys):
             assert status == 2 and f"{target!r}, which a data file names" in err
         assert "Traceback" not in out + err, command
     assert not (here / "owned").exists() and "outputs.evil.mod" not in sys.modules
+
+
+BASE = '"base":{"_partial_":true,"_target_":"%s"}'
+
+
+@pytest.mark.parametrize("target", [EVIL, SENT])
+def test_no_command_runs_what_a_folder_names_within_a_loss(target, tiny, here, capsys):
+    """The loss that is weighted is a function, too, and is one that nobody here has named."""
+    call("run", "loss=normbt", "loss.hidden=[3]", *tiny)
+    rows = dataset.load("single")
+    row = rows[rows["loss"] == "normbt"].iloc[0]
+    changed = row["canonical"].replace(BASE % OURS, BASE % target)
+    assert changed != row["canonical"]
+    key = sent({**row, "canonical": changed}, OURS)
+    for command in (["reproduce", "evil", key], ["verify", "evil"], ["retry", "evil"]):
+        capsys.readouterr()
+        status = call(*command)
+        out, err = capsys.readouterr()
+        assert status in (1, 2) and target in out + err and "--config-dir" in out + err, command
+        assert "Traceback" not in out + err, command
+    assert not (here / "owned").exists() and "outputs.evil.mod" not in sys.modules
+
+
+@pytest.mark.parametrize("field", ["estimator", "validation_objective"])
+def test_every_function_within_a_spec_is_named_by_a_config_file(field, here, tiny_run):
+    """As a saved model's reward model is trusted, or not, before it is loaded."""
+    values = json.loads(tiny_run["canonical"])
+    within = {"_target_": "sklearn.linear_model.LogisticRegression", "base": {"_target_": EVIL}}
+    if field == "estimator":
+        values["loss"] |= {"reward_model": "classifier", "options": {"estimator": within}}
+        values["loss"]["objective"] = "binary"
+    else:
+        values["loss"][field] = within | {"_target_": OURS, "_partial_": True}
+    spec = sweep_record.stored_spec(json.dumps(values), "A", False)
+    with pytest.raises(ValueError, match=f"'{EVIL}', which a data file names"):
+        trusted_code.require_trusted_loss(spec, ["own"])
+    assert not (here / "owned").exists()
 
 
 def test_folders_that_hold_results_name_no_code(tiny_run, here, capsys):

@@ -28,6 +28,7 @@ objective: {_target_: my_loss.squared, _partial_: true, power: 2.0}
 reward_model: mlp
 hidden: [4]
 """
+OBJECTIVES = "rmsweep.objectives"
 RUNS = {
     "mlp": ["loss=bt_mlp", "loss.hidden=[]", "annotation.beta=.inf", "seed=3"],
     "trees": ["loss=clf_lgb", "loss.rounds=3", "pairing=cross_prompt", "training.patience=null"],
@@ -37,9 +38,25 @@ RUNS = {
         "loss.objective.clip=2",
         "loss.hidden=[4]",
     ],
+    "another base": [
+        "loss=normbt",
+        f"loss.objective.base._target_={OBJECTIVES}.margin_out.margin_out",
+    ],
+    "an option of its base": ["loss=normbt_smoothed", "loss.objective.base.smoothing=0.2"],
+    "a base with an option": [
+        "loss=normbt",
+        f"loss.objective.base._target_={OBJECTIVES}.label_smoothing.label_smoothing",
+        "+loss.objective.base.smoothing=0.3",
+    ],
+    "a base without its option": [
+        "loss=normbt_smoothed",
+        f"loss.objective.base._target_={OBJECTIVES}.margin_out.margin_out",
+        "~loss.objective.base.smoothing",
+    ],
     "classifier": ["loss=clf_logistic", "loss.estimator.C=0.5", "+loss.estimator.tol=1e-3"],
 }
 REPEATED = {  # in a fresh sweep
+    "another base": [*RUNS["another base"], "loss.hidden=[4]", "seed=5"],
     "members": ["loss.ensemble=2", "loss.pick=0.5", "loss.hidden=[4]", "selection=similar"],
     "mine": ["--config-dir", "groups", "loss=mine", "loss.objective.power=3.0", "seed=4"],
 }

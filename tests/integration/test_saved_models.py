@@ -13,7 +13,7 @@ from rmsweep import machine
 from rmsweep.cache.inputs import open_inputs
 from rmsweep.cli import main
 from rmsweep.config.launchers import Place
-from rmsweep.config.spec import Item
+from rmsweep.config.spec import SEMANTICS, Item
 from rmsweep.evaluation.best_of_n import best_of_n
 from rmsweep.launch.reproduce import recorded_spec
 from rmsweep.paths import SweepFolder
@@ -168,7 +168,7 @@ def test_bad_models(here, capsys):
             refused(capsys, "score", "mlp", key, "bad.npy", words=[key, "as it was written"])
         (folder / name).write_bytes(whole)
     text = (folder / "spec.json").read_text()
-    (folder / "spec.json").write_text(text.replace('"semantics": 1', '"semantics": 0'))
+    (folder / "spec.json").write_text(text.replace(f'"semantics": {SEMANTICS}', '"semantics": 0'))
     refused(capsys, "score", "mlp", key, "bad.npy", words=["saved under SEMANTICS 0", "run the"])
     (folder / "spec.json").write_text(text)
     shutil.copytree(folder, folder.with_name("f" * 16))

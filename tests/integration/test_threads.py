@@ -74,6 +74,10 @@ def test_threads_of_lightgbm_change_no_number_and_are_no_difference(here, tiny, 
     assert row["threads"] == machine.cores()
     assert "1 of 1 runs match" in inside("verify", "single").stdout
     assert "threads" not in inside("reproduce", "single", row["key"]).stderr
+    changed = {"threads": machine.cores() + 1, "spearman": row["spearman"] + 0.5}
+    dataset.write_part(SweepFolder.named("larger"), [_stored(row) | changed])
+    line, _ = inside("verify", "larger", "--key", row["key"], status=1).stdout.splitlines()
+    assert f"{row['key']}  differs: spearman " in line and "threads" not in line
 
 
 @pytest.mark.parametrize("threads", [0, -1])

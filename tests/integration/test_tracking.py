@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 from helpers.commands import RMSWEEP
 from hydra.core.global_hydra import GlobalHydra
@@ -113,6 +114,19 @@ def test_a_sweep_is_one_run_and_stays_one(here):
     said = mirror.mirror("small", OFFLINE)
     (again,) = offline_runs(here)
     assert "1 kept" in said and again != folder and read_back(again)["id"] == first["id"]
+
+
+IN_GOLDEN_REWARD = {"bon_golden", "base", "oracle", "improvement", "mean_margin"}
+
+
+def test_golden_rewards_of_two_datasets_have_no_common_mean():
+    metrics = dict.fromkeys(mirror.SENT_METRICS, [1.0, 3.0, 8.0]) | {"nll": [None] * 3}
+    rows = pd.DataFrame(metrics | {"seed": range(3), "dataset": ["a", "a", "b"]})
+    sent = set(mirror.SENT_METRICS) - {"nll"}
+    assert mirror.mean_metrics(rows) == {f"mean_{name}": 4.0 for name in sent - IN_GOLDEN_REWARD}
+    assert mirror.mean_metrics(rows[:2]) == {f"mean_{name}": 2.0 for name in sent}
+    only_in_one = rows.assign(improvement=[1.0, 3.0, None])
+    assert mirror.mean_metrics(only_in_one)["mean_improvement"] == 2.0
 
 
 def test_a_run_each_has_its_losses_and_is_sent_once(here):

@@ -83,8 +83,11 @@ class Mlps(RewardModel):
         if t.protocol == "rbt_scripts":  # each pair and its swapped copy are rows
             n_train, n_held_out = 2 * n_train, 2 * n_held_out
             n_batch = min(n_train, 2 * SCRIPT_BATCH)
+        sizes = n_train, n_held_out, n_batch
+        objective = spec.loss.objective
+        distance = objective.get("distance") if isinstance(objective, dict) else None
         needed = network.bytes_of_a_run(
-            _widths(spec, dim), n_train, n_held_out, n_batch, spec.precision
+            _widths(spec, dim), *sizes, spec.precision, _norm(spec), distance
         )
         return max(1, int(PACK_SHARE * machine.free_bytes(place.device) / needed))
 

@@ -66,21 +66,32 @@ def gather_rows(
 
 
 def bytes_of_a_run(
-    widths: tuple[int, ...], n_train: int, n_held_out: int, n_batch: int, precision: str
+    widths: tuple[int, ...],
+    n_train: int,
+    n_held_out: int,
+    n_batch: int,
+    precision: str,
+    norm: str | None = None,
+    distance: str | None = None,
 ) -> int:
     """Estimate the most memory that training one run of a pack takes, in bytes; n_*: responses.
 
     Its data, and what is largest of the rest: its data again, since the runs that are left are
     copied when others leave; of a batch the gathered embeddings, of each hidden layer output,
-    gradient and mask, and the fp32 head's; the held-out rows' layers.
+    gradient and mask, and the fp32 head's; the held-out rows' layers. norm: as `forward` has it,
+    whose copies of the features are fp32. distance: the objective's, where it has one, as
+    objectives/normbt.py names it; that of embeddings has fp32 copies of these, mahalanobis several
+    of the features, and their covariance.
     """
-    size, hidden = DTYPES[precision].itemsize, widths[1:-1]
-    head = 12 * widths[-2]
+    size, hidden, features = DTYPES[precision].itemsize, widths[1:-1], widths[-2]
+    of_distance = {"embedding": 6 * widths[0], "mahalanobis": 16 * features}.get(distance or "", 0)
+    head = 12 * features * (1 if norm is None else 2) + of_distance
+    covariance = 8 * features**2 if distance == "mahalanobis" else 0  # and its root
     data = (n_train + n_held_out) * widths[0] * size
     batch = n_batch * ((widths[0] + 3 * sum(hidden)) * size + head)
     held_out = n_held_out * (sum(hidden) * size + head)
     weights = sum(a * b for a, b in itertools.pairwise(widths)) * (6 * 4 + size)
-    return data + max(data, batch, held_out) + weights
+    return data + max(data, batch + covariance, held_out + covariance) + weights
 
 
 def initial_parameters(

@@ -455,6 +455,24 @@ def test_a_sweep_with_trees_takes_the_scripts_protocol_for_its_mlps_alone():
         assert sweep_specs.protocol_note(axes, sweep_specs.distinct_specs(axes, [], "cpu")) is None
 
 
+def test_a_sweep_without_mlps_is_refused_the_scripts_protocol():
+    for losses in ("loss=clf_lgb", "loss=clf_lgb,clf_hgb"):
+        for way in ("training.protocol=rbt_scripts", "training.protocol=pairs,rbt_scripts"):
+            axes = read_axes([losses, way, "precision=fp32", "seed=0,1"], [])
+            with pytest.raises(ValueError, match="loss=clf_lgb needs training.protocol=pairs"):
+                sweep_specs.distinct_specs(axes, [], "cpu")
+
+
+def test_several_losses_of_the_other_protocol_are_said_in_a_sentence():
+    overrides = ["loss=bt_mlp,clf_lgb,clf_hgb", "training.protocol=rbt_scripts", "precision=fp32"]
+    axes = read_axes(overrides, [])
+    note = sweep_specs.protocol_note(axes, sweep_specs.distinct_specs(axes, [], "cpu"))
+    assert note == (
+        "training.protocol=rbt_scripts is for MLPs: clf_lgb and clf_hgb run under "
+        "training.protocol=pairs"
+    )
+
+
 @pytest.mark.parametrize("name", ["rbt_fig1"])
 def test_a_published_sweep_takes_the_published_protocol(name):
     axes = read_axes([f"sweeps={name}", "training.protocol=rbt_scripts", "precision=fp32"], [])

@@ -4,6 +4,8 @@ import pytest
 import yaml
 
 from rmsweep import machine, paths
+from rmsweep.config.launchers import place_of_one, place_of_saved_model
+from rmsweep.config.reward_models import Mlp
 from rmsweep.launch.launchers import LAUNCHERS, items_to_start, launcher_of
 from rmsweep.launch.local import LocalLauncher
 from rmsweep.launch.slurm.launcher import SlurmLauncher
@@ -29,6 +31,15 @@ def test_what_launchers_say_of_themselves():
     assert not slurm.runs_here and slurm.where == "Slurm (cpu)"
     on_gpus = launcher_of(values_of("slurm") | {"gpu": True}, None)
     assert on_gpus.where == "Slurm (cuda)" and on_gpus.device == "cuda"
+
+
+@pytest.mark.parametrize("cores, at_once", [(3, 3), (64, 8)])
+def test_one_run_holds_few_blocks_at_once_on_many_cores(cores, at_once, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    mlp = Mlp((4,), None)
+    assert place_of_one(mlp, None, "cpu").at_once == at_once
+    assert place_of_saved_model(mlp, "cpu") == place_of_one(mlp, None, "cpu")
+    assert place_of_saved_model(mlp, "cuda:0").at_once == 1
 
 
 def test_nothing_is_retuned_where_no_array_was_submitted(tmp_path):

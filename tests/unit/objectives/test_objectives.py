@@ -380,6 +380,15 @@ def test_an_edited_loss_is_another_spec(tmp_path, monkeypatch):
     assert dataclasses.replace(after, loss=before.loss) == before
 
 
+@pytest.mark.parametrize("target", ["os.getcwd", "own_object_of_test_objectives.loss"])
+def test_what_has_no_source_of_its_own_is_refused(target, tmp_path, monkeypatch):
+    text = "import functools\nloss = functools.partial(print)\n"
+    (tmp_path / "own_object_of_test_objectives.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=f"{target}'.* no Python source"):
+        source_sha256(target)
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_losses_of_rmsweep_have_no_source_hash(name):
     assert source_sha256(OBJECTIVES[name]["_target_"]) is None

@@ -1,5 +1,6 @@
 """The MLP engine: against plain torch, alone as in a pack, early stopping, failures."""
 
+import functools
 import itertools
 import json
 
@@ -18,11 +19,11 @@ HIDDEN = (64, 32)
 EMBEDDINGS = np.random.default_rng(0).normal(size=(N_RESPONSES, D)).astype(np.float16)
 
 
-def weighted(batch, state):
+def weighted(batch, state, distance="features"):
     """NormBT, whose state the engine must keep apart for each run."""
     return normbt(
         batch, state, base=bradley_terry, decay=0.9, epsilon=1e-8, scale="ema", power=1.0,
-        clip=float("inf"), distance="features",
+        clip=float("inf"), distance=distance,
     )  # fmt: skip
 
 
@@ -445,3 +446,31 @@ def test_memory_of_a_pack_is_bounded_by_what_is_planned(batch, objective, precis
         (D, *hidden, 1), 2 * N_TRAIN, 2 * N_VALIDATION, 2 * batch, precision
     )
     assert 0.5 < peak_bytes(work, tmp_path / "trace.json") / len(seeds) / planned <= 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("batch", [32, N_TRAIN])
+@pytest.mark.parametrize(
+    "norm, distance, hidden",
+    [
+        ("layer", "features", (16, 256)),
+        (None, "mahalanobis", (16, 256)),
+        ("layer", "mahalanobis", (16, 256)),
+        ("layer", "cosine", (16, 256)),
+        (None, "embedding", (8, 4)),
+    ],
+)
+def test_memory_of_a_norm_and_a_distance_is_planned(
+    norm, distance, hidden, batch, precision, tmp_path
+):
+    """Much of it is features, or embeddings, of which both have copies in fp32."""
+    seeds = [0, 1, 2, 3, 4, 5]
+
+    def work():
+        pack = pack_of(seeds, hidden=hidden, precision=precision, norm=norm)
+        fit(pack, seeds, functools.partial(weighted, distance=distance), batch=batch, max_epochs=3)
+
+    planned = mlp_network.bytes_of_a_run(
+        (D, *hidden, 1), 2 * N_TRAIN, 2 * N_VALIDATION, 2 * batch, precision, norm, distance
+    )
+    assert 0.4 < peak_bytes(work, tmp_path / "trace.json") / len(seeds) / planned <= 1
