@@ -1,5 +1,6 @@
 """Runs that can share a fit and a pass over the test file become packs."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ from rmsweep.cache.inputs import input_files
 from rmsweep.config.columns import loss_options
 from rmsweep.config.launchers import Local
 from rmsweep.config.spec import Item, RunSpec
+
+PACKS_A_WORKER = 8  # on this machine, so that at the end no worker waits long for another
 
 
 def packs_of(items: Sequence[Item], most: Callable[[Sequence[Item]], int]) -> list[list[Item]]:
@@ -26,8 +29,16 @@ def local_packs(items: Sequence[Item], launcher: Local, device: str) -> list[lis
     """
     size = launcher.pack_runs
     if device == "cpu":
-        size = max(1, min(size, len(items) // (8 * launcher.workers)))
+        size = shared_pack_runs(size, len(items), PACKS_A_WORKER * launcher.workers)
     return packs_of(items, lambda runs: max(1, size // runs[0].spec.n_members))
+
+
+def shared_pack_runs(most: int, n_runs: float, n_packs: int) -> int:
+    """Return how many runs a pack has, at most `most`, where n_runs are shared out to n_packs.
+
+    More packs than keep every worker in work only read the test file more often.
+    """
+    return max(1, min(most, math.ceil(round(n_runs / n_packs, 6))))
 
 
 def _shared(spec: RunSpec) -> tuple[Any, ...]:

@@ -134,7 +134,7 @@ def take_lock(folder):
 def test_what_a_full_disk_cuts_short_is_not_left(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "diff", lambda: b"a diff")
     axes = compose.Axes("small", compose.Config({}, {}, ()), [], {}, [], [])
-    request = run_sweep.SweepRequest(axes, [], None, None, False, False, None, [], {})
+    request = run_sweep.SweepRequest(axes, [], None, None, None, False, False, None, [], {})
     for write in (
         take_lock,
         lambda folder: run_sweep.record_launch(SweepFolder(folder), request),

@@ -18,7 +18,7 @@ from rmsweep.config.launchers import Place, Slurm
 from rmsweep.config.spec import Item
 from rmsweep.errors import LaunchError, one_line
 from rmsweep.launch import cost
-from rmsweep.launch.packs import packs_of
+from rmsweep.launch.packs import packs_of, shared_pack_runs
 from rmsweep.launch.slurm import arrays
 from rmsweep.launch.slurm.arrays import JobArray
 from rmsweep.paths import LaunchFolder
@@ -63,16 +63,17 @@ def _tasks(
 ) -> list[list[list[str]]]:
     """Return tasks of packs, each pack at most half a task's work; those of one cache together.
 
-    On CPUs a small sweep has smaller packs, at least two for each worker.
+    On CPUs no pack of a small sweep has more than a worker's part of the work.
     """
     n_packs_at_a_time = fields.cpus if on == "cpu" else 1
     limit_s = 60 * fields.target_minutes
+    total_s = sum(seconds[item.key] for item in items)
 
     def most(runs: Sequence[Item]) -> int:
         mean_s = sum(seconds[item.key] for item in runs) / len(runs)
         n_runs = fields.most_in_pack(on) // runs[0].spec.n_members
         if on == "cpu":
-            n_runs = min(n_runs, len(items) // (2 * n_packs_at_a_time))
+            n_runs = shared_pack_runs(n_runs, total_s / mean_s, n_packs_at_a_time)
         return max(1, min(n_runs, int(limit_s / 2 / mean_s)))
 
     packs = packs_of(items, most)

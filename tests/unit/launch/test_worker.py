@@ -403,6 +403,9 @@ def test_a_gpu_trains_together_what_its_free_memory_holds(monkeypatch):
     assert at_once(80, small) > at_once(80, large) > at_once(20, large) >= 1
     assert at_once(80, small) > at_once(80, small, "training.protocol=rbt_scripts")
     assert at_once(80, small) > at_once(80, small, "loss.hidden=[4096]")
+    wide = small, "loss=normbt", "loss.hidden=[4096]"
+    for more in ("loss.norm=layer", "loss.objective.distance=mahalanobis"):
+        assert at_once(80, *wide) > at_once(80, *wide, more)
 
 
 def test_a_packs_runs_are_scored_in_one_pass_over_the_test_file(tmp_path):
