@@ -220,8 +220,9 @@ def correlation_points(
     if units.nunique().max() > 1:
         raise Absent(f"a point has {x} of several datasets; name dataset in by")
     both = np.vstack([estimates.to_numpy()[None], draws.to_numpy()])
-    correlations = _correlations(points["x"].to_numpy(), both, units.first().to_numpy())
-    estimate, draws = pd.Series(correlations[:1]), pd.DataFrame(correlations[1:, None])
+    within = _within_units(points["x"].to_numpy(), both, units.first().to_numpy())
+    r = correlations(*within)
+    estimate, draws = pd.Series(r[:1]), pd.DataFrame(r[1:, None])
     return points, effect_table(pairs, metric, (), estimate, draws)
 
 
@@ -254,15 +255,27 @@ def _filled(matrix: np.ndarray) -> np.ndarray:
     return np.where(is_gap, np.nanmean(matrix, axis=1, keepdims=True), matrix)
 
 
-def _correlations(x: np.ndarray, lines: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Pearson's correlation, within units, of x (points,) with each of lines (n, points): (n,)."""
-    if len(x) < 3:
-        return np.full(len(lines), np.nan)
+def _within_units(
+    x: np.ndarray, lines: np.ndarray, units: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return x (points,) as a share of its unit's mean, and lines (n, points), less their means."""
     x, lines = x.astype(float), lines.copy()
-    is_alone = len(np.unique(units)) < 2
+    if len(np.unique(units)) < 2:
+        return x, lines
     for unit in np.unique(units):
         i = units == unit
-        x[i] = x[i] - x[i].mean() if is_alone else x[i] / x[i].mean() - 1
+        x[i] = x[i] / x[i].mean() - 1
         lines[:, i] -= lines[:, i].mean(axis=1, keepdims=True)
+    return x, lines
+
+
+def correlations(x: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation of x (points,) with each of lines (n, points): (n,).
+
+    nan for fewer than three points, and where either is constant.
+    """
+    if len(x) < 3:
+        return np.full(len(lines), np.nan)
+    x, lines = x - x.mean(), lines - lines.mean(axis=1, keepdims=True)
     scale = np.linalg.norm(x) * np.linalg.norm(lines, axis=1)
     return np.divide(lines @ x, scale, out=np.full(len(lines), np.nan), where=scale > 0)

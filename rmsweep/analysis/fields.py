@@ -9,6 +9,7 @@ import pandas as pd
 
 from rmsweep.analysis.metrics import metric_named
 from rmsweep.config.columns import column_types
+from rmsweep.config.reward_models import kind_of
 from rmsweep.config.spec import NOT_IN_ID
 from rmsweep.errors import Absent, nearest
 
@@ -48,6 +49,12 @@ def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         values = column if is_number else plain[field]
         codes[field] = pd.factorize(values, sort=is_number, use_na_sentinel=False)[0]
     return pd.DataFrame(plain, fields.index, dtype=object), pd.DataFrame(codes)
+
+
+def trains_in_epochs(rows: pd.DataFrame) -> np.ndarray:
+    """Return which runs have a reward model that knows protocols and early stopping: (runs,)."""
+    is_trained = rows["loss.reward_model"].map(lambda name: kind_of(name).trains_in_epochs)
+    return is_trained.to_numpy(dtype=bool)
 
 
 def _leaves(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

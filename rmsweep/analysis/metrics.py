@@ -27,6 +27,7 @@ GOLDEN_LISTS = (  # columns of lists in golden reward
     "headroom_by_prompt",
     "bon_golden_by_n",
     "oracle_by_n",
+    "decile_margin",
 )
 
 

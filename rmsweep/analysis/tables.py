@@ -23,7 +23,7 @@ from rmsweep.analysis.table_marks import (
     field_with_option,
     mark_best,
 )
-from rmsweep.analysis.units import SHARE, UNIT_FIELDS, is_in_golden_reward, unit_ids
+from rmsweep.analysis.units import HAVE_SHARE, SHARE, UNIT_FIELDS, is_in_golden_reward, unit_ids
 
 CELL_COUNTS = ("n_seeds", "n_prompts", "n_runs", "n_wanted", "n_used")
 
@@ -128,12 +128,14 @@ def _require_unit_by_cell(
     if (n_units > 1).any():
         apart = fields_of_units(codes, cell_fields)
         options = ",".join(dict.fromkeys(fields[apart[0]].map(as_typed)))
+        share = f"--metric {SHARE}, " if metric in HAVE_SHARE else ""
         raise ValueError(
-            f"{reason}, so it is not averaged over {apart[0]}={options}; give --metric {SHARE}, "
+            f"{reason}, so it is not averaged over {apart[0]}={options}; give {share}"
             f"--where {apart[0]}={options.partition(',')[0]}, or --columns {','.join(apart)}"
         )
     if against_field in UNIT_FIELDS:
-        raise ValueError(f"{reason}, so no difference of two is taken; give --metric {SHARE}")
+        share = f"; give --metric {SHARE}" if metric in HAVE_SHARE else ""
+        raise ValueError(f"{reason}, so no difference of two is taken{share}")
 
 
 def _is_used(runs: pd.DataFrame) -> np.ndarray:

@@ -171,12 +171,14 @@ def best_overall_bound(agreement: np.ndarray, annotation_error: np.ndarray) -> n
     """Return the highest overall_order_bound that a run's two rates allow, or 0: (runs,).
 
     agreement, annotation_error: (runs,), c and e as in order_consistency_range. Markov's inequality
-    gives delta <= (1 - c) / epsilon and kappa <= e / (1 - sufficient_quality); the best epsilon in
-    (0, 1/4) is taken. Derived here.
+    gives delta <= (1 - c) / epsilon and kappa <= e / (1 - sufficient_quality). From epsilon = 3/16
+    on no quality is below 1/2, the sufficient one, so kappa = 0 there, whatever e. The best epsilon
+    in (0, 1/4) is taken. Derived here.
     """
-    epsilon = np.linspace(0.001, 0.249, 249)
+    epsilon = np.arange(1, 400) / 1600  # 3/16 is one of them, exactly
     delta = np.subtract(1, agreement)[:, None] / epsilon
     kappa = np.reshape(annotation_error, (-1, 1)) / (1 - sufficient_quality(epsilon))
+    kappa[:, epsilon >= 3 / 16] = 0
     bounds = overall_order_bound(epsilon, np.minimum(kappa, 1), np.minimum(delta, 1))
     return np.maximum(bounds.max(axis=1), 0)
 

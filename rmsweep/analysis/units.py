@@ -14,10 +14,8 @@ from rmsweep.analysis.metrics import metric_named
 from rmsweep.errors import MissingData
 
 SHARE = "oracle_share"
-HAVE_SHARE = (
-    "improvement",
-    "bon_golden",
-)  # a difference in them is one in the oracle's improvement
+# Metrics of which a difference is one in the oracle's improvement.
+HAVE_SHARE = ("improvement", "bon_golden")
 SCALES = ("dataset.synthetic.between_std", "dataset.synthetic.within_std")
 UNIT_FIELDS = ("dataset", "dataset.stem", *SCALES, "evaluation.golden.dataset")
 
@@ -46,9 +44,10 @@ def unit_ids(fields: pd.DataFrame, metric: str) -> np.ndarray:
 def require_one_unit(units: Iterable[int], metric: str) -> None:
     """Raise MissingData for a metric in golden reward that would be pooled over several units."""
     if is_in_golden_reward(metric) and len(set(units)) > 1:
+        share = f"; {SHARE} can be pooled" if metric in HAVE_SHARE else ""
         raise MissingData(
             f"one dataset: {metric} is in golden reward, of which each dataset has a unit of its "
-            f"own; {SHARE} can be pooled"
+            f"own{share}"
         )
 
 

@@ -15,11 +15,11 @@ from rmsweep.analysis.fields import (
     id_fields,
     meets_conditions,
     spec_fields,
+    trains_in_epochs,
 )
 from rmsweep.analysis.tuned import tuned_runs
 from rmsweep.analysis.units import HAVE_SHARE, SHARE, is_in_golden_reward, unit_ids
 from rmsweep.config.columns import column_types
-from rmsweep.config.reward_models import kind_of
 from rmsweep.errors import Absent
 
 SEVERAL_DATASETS = ", several datasets"  # of which the units differ
@@ -199,7 +199,7 @@ def ways_of_training(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame
     """
     if not claim.protocols:
         return {"": rows}
-    is_other = ~_trains_in_epochs(rows)
+    is_other = ~trains_in_epochs(rows)
     is_fixed = rows["training.patience"].isna()
     trained = rows[~is_other]
     ways = {}
@@ -214,11 +214,6 @@ def ways_of_training(rows: pd.DataFrame, claim: Claim) -> dict[str, pd.DataFrame
     return ways or {"": rows}
 
 
-def _trains_in_epochs(rows: pd.DataFrame) -> pd.Series:
-    """Return, for each row, whether its reward model knows protocols and early stopping."""
-    return rows["loss.reward_model"].map(lambda name: kind_of(name).trains_in_epochs).astype(bool)
-
-
 def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str, pd.DataFrame]:
     """The rows of each way whose settings all ways have, where that leaves any and drops some.
 
@@ -227,7 +222,7 @@ def _on_common_settings(ways: dict[str, pd.DataFrame], claim: Claim) -> dict[str
     """
     kept = {}
     settings = {way: _settings(part, claim) for way, part in ways.items()}
-    trained = {way: settings[way][_trains_in_epochs(ways[way])] for way in ways}
+    trained = {way: settings[way][trains_in_epochs(ways[way])] for way in ways}
     common = set.intersection(*map(set, trained.values())) if len(ways) > 1 else set()
     for way, part in ways.items():
         is_common = settings[way].isin(common).to_numpy()

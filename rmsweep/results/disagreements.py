@@ -35,7 +35,8 @@ def disagreeing_runs(names: Sequence[str], repeated: Collection[str]) -> dict[st
         return {}
     own = [dataset.all_done_rows(SweepFolder.named(n), repeated).assign(sweep=n) for n in names]
     runs = {}
-    for key, of_run in pd.concat(own).groupby("key"):
+    rows = pd.concat(own).sort_values("finished_at", kind="stable")
+    for key, of_run in rows.groupby("key"):
         first, *others = of_run.to_dict("records")
         exact = set(of_run["device"]) == {"cpu"}
         for other in others:

@@ -8,10 +8,8 @@ SCALARS = tuple(
     "bon_golden base oracle improvement oracle_share spearman pairwise_accuracy "
     "order_consistency annotation_error mean_margin".split()
 )
-CORRELATIONS = (
-    "gradient_correlation",
-    "margin_gradient_correlation",
-)  # null without diagnostics, and in older parts
+# Null without diagnostics, and in older parts.
+CORRELATIONS = ("gradient_correlation", "margin_gradient_correlation")
 RISKS = ("kl_risk", "margin_error")  # null for annotators without logits, and in older parts
 JUDGED = tuple(  # on labelled pairs; null without any
     "accuracy section_chat section_chat_hard section_safety section_reasoning "
@@ -26,6 +24,7 @@ DIAGNOSTICS = tuple(
     "pair_distance pair_gradient_norm pair_full_gradient_norm pair_error error_bin_distance "
     "error_bin_gradient_norm error_bin_full_gradient_norm".split()
 )
+N_ERROR_BINS = 5  # of the prediction error, of equal width in (0, 1), in error_bin_*
 BY_DISTANCE = tuple(
     "test_decile_distance test_decile_accuracy distance_by_pair "
     "reliability_confidence reliability_accuracy".split()

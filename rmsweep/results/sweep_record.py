@@ -30,13 +30,14 @@ def load_sweeps(
 ) -> tuple[pd.DataFrame, pd.DataFrame, set[str]]:
     """Return done rows, with these columns, and wanted runs of several sweeps, each a row a key.
 
-    And the keys that have several done rows.
+    And the keys that have several done rows, of which the first by finished_at is returned.
     """
     for name in names:
         require_sweep(name)
-    done = pd.concat([read_all_done(SweepFolder.named(name), columns) for name in names])
+    own = [read_all_done(SweepFolder.named(name), columns) for name in names]
+    done = pd.concat(own, ignore_index=True)
     asked = pd.concat([wanted_runs(name) for name in names]).drop_duplicates("key")
-    is_repeated = done["key"].duplicated()
+    is_repeated = done.sort_values("finished_at", kind="stable")["key"].duplicated().sort_index()
     repeated = set(done.loc[is_repeated, "key"])
     return done[~is_repeated].reset_index(drop=True), asked.reset_index(drop=True), repeated
 

@@ -67,6 +67,18 @@ def test_a_number_of_a_list_and_two_sweeps(repeated, inside):
     assert said.startswith(f"rmsweep: 1 run has {SAID}") and f"verify small --key {key}" in said
 
 
+def test_of_two_sweeps_the_row_that_finished_first_counts_whichever_is_named_first(
+    repeated, inside
+):
+    (key,) = repeated(1, "other", improvement=nudged)
+    for names in (["small", "other"], ["other", "small"]):
+        done, _, repeated_keys = sweep_record.load_sweeps(names, ["key", "improvement"])
+        first = dataset.done_row("small", key)
+        assert repeated_keys == {key} and done["key"].is_unique
+        assert done.set_index("key").loc[key, "improvement"] == first["improvement"]
+        assert f"verify small --key {key}" in inside("table", *names).stderr
+
+
 def test_on_a_gpu_a_difference_within_its_tolerance_is_none(repeated):
     cuda = {"device": lambda _: "cuda"}
     keys = repeated(1, spearman=lambda s: s + 0.019, **cuda)

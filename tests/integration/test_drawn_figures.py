@@ -370,7 +370,7 @@ def test_another_metric_is_drawn_where_one_is_asked_for(rows, figure_of):
     assert {"fig1", "fig2", "fig5", "fig12", "fig20"} <= set(catalogue.figures_with("metric"))
     assert not {"fig6", "heatmap", "cost", "bon_n"} & set(catalogue.figures_with("metric"))
     golden, improvement = figure_of("fig2"), drawn("fig2", rows, metric="improvement")
-    assert improvement.get_supylabel() == style.IMPROVEMENT
+    assert improvement.get_supylabel() == style.IMPROVEMENT_LABEL
     for ax, other in zip(panels_of(golden), panels_of(improvement), strict=True):
         a, b = (errorbars(panel)["MINE"][0] for panel in (ax, other))
         np.testing.assert_allclose(a[:, 1], b[:, 1] - 1, rtol=1e-5)
@@ -516,6 +516,19 @@ def test_gradients_by_error_have_a_line_a_bin_and_points_that_all_runs_have(figu
     np.testing.assert_allclose(ends, np.arange(5)[:, None] + [0, 0.2], atol=1e-6)
     dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
     np.testing.assert_allclose(dashed[1].get_ydata(), np.arange(5, 10) / 10)
+
+
+def test_a_fifth_that_each_run_lacks_in_turn_is_no_point(rows):
+    """The number of runs is theirs, and not the most seeds that any fifth has."""
+    rows = rows.copy()
+    names = [f"error_bin_{name}" for name in ("distance", "gradient_norm", "full_gradient_norm")]
+    for i, seed in enumerate(rows["seed"]):
+        for name in names:
+            values = np.array(rows.at[i, name], float)
+            values[np.arange(25) % rows["seed"].nunique() == seed] = np.nan
+            rows.at[i, name] = values
+    with pytest.raises(MissingData, match="in every run"):
+        drawn("nbt_gradients_by_error", rows)
 
 
 @pytest.mark.parametrize("name", ["nbt_full_gradient", "nbt_gradients_by_error"])

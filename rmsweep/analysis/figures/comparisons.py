@@ -17,7 +17,7 @@ from rmsweep.analysis import contrasts
 from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import CROSSED, draw_means
-from rmsweep.analysis.figures.style import IMPROVEMENT, PAGE_IN
+from rmsweep.analysis.figures.style import GREY, IMPROVEMENT_LABEL, PAGE_IN
 from rmsweep.analysis.table_notes import span_text
 from rmsweep.errors import MissingData
 
@@ -25,7 +25,7 @@ BASELINE = "bt_mlp"
 NONE_AGREE = "runs with two losses that agree in all else"
 POOLED = ("base_llm", "base_llm.stem", "backbone", "backbone.stem")
 PAIRED = "95 % intervals: paired, crossed bootstrap over {seeds} seeds and {prompts} test prompts."
-UNDECIDED: Any = {"hatch": "////", "fill": False, "linewidth": 0, "edgecolor": "#777777"}
+UNDECIDED: Any = {"hatch": "////", "fill": False, "linewidth": 0, "edgecolor": GREY}
 SECONDS_IN_WORDS = (
     "Seconds: fit and score of a pack divided by its runs; their bars resample the seeds only."
 )
@@ -147,7 +147,7 @@ def cost(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
             reach = np.reshape(of_loss["reach"].to_list(), (-1, 2)).T
             draw_means(ax, of_loss, "seconds", loss, label, x_reach=reach, bar_width=0.6)
         _scale_seconds(ax, part["seconds"])
-    panels.label_axes(figure, axes, "seconds per run", IMPROVEMENT)
+    panels.label_axes(figure, axes, "seconds per run", IMPROVEMENT_LABEL)
     quantities = ", ".join(f"{n:,}" for n in sorted(cells["quantity"].unique()))
     held = [*held, f"along a line {quantities} pairs"]
     footnote = shown_runs.footnote(rows, cells, held, f"{CROSSED} {SECONDS_IN_WORDS}")

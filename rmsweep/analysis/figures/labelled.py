@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from rmsweep.analysis.figures import panels, shown_runs
 from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
+from rmsweep.analysis.figures.style import GREY
 from rmsweep.analysis.table_notes import span_text
 from rmsweep.cache import rewardbench_subsets
 from rmsweep.errors import MissingData
 
-GREY = "#888888"
 SECTION_NAMES = {
     "accuracy": "",
     "section_chat": "Chat",

@@ -18,6 +18,7 @@ from rmsweep.analysis.figures.error_bars import OVER_SEEDS, draw_series
 from rmsweep.analysis.figures.panels import signed_text
 from rmsweep.analysis.table_notes import span_text
 from rmsweep.errors import MissingData
+from rmsweep.results.schema import N_ERROR_BINS
 
 DISTANCE = "representation distance"
 GRADIENT = "gradient norm of the last layer"
@@ -26,7 +27,6 @@ DECILE_LABELS = {
     "decile_gradient_norm": f"mean {GRADIENT}",
     "decile_accuracy": "agreement with the annotation",
 }
-N_ERROR_BINS = 5  # of equal width in (0, 1), as training records them
 CORRELATIONS = {"r": "gradient_correlation", "rₘ": "margin_gradient_correlation"}
 ABOUT_CORRELATIONS = (
     "r: correlation of distance with the norm drawn, the full gradient of the loss; rₘ: with that "
@@ -65,9 +65,8 @@ def nbt_full_gradient(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
         text = text.replace(" [", "\n[") if panels.n_columns(ax) > 3 else text
         box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
         ax.text(0.97, 0.97, text, transform=ax.transAxes, ha="right", va="top", bbox=box)
-        ax.set_ylim(
-            0, (1.2 + 0.08 * text.count("\n")) * ax.get_ylim()[1]
-        )  # room for the text above the points
+        # There is room for the text above the points.
+        ax.set_ylim(0, (1.2 + 0.08 * text.count("\n")) * ax.get_ylim()[1])
     what = f"{_about(runs)}. {ABOUT_CORRELATIONS} {OVER_SEEDS.replace('Error bars', 'Brackets')}"
     return panels.finish(figure, [], shown_runs.footnote(rows, cells, held, what))
 
@@ -85,7 +84,7 @@ def nbt_gradients_by_error(rows: pd.DataFrame, rng: np.random.Generator) -> Figu
         ax.set_ylim(0, None)
     panels.label_axes(figure, axes, DISTANCE, f"mean {FULL_GRADIENT}")
     handles = [
-        Line2D([], [], color=colours[i], marker="o", label=f"error {i / 5:g} to {(i + 1) / 5:g}")
+        Line2D([], [], color=colours[i], marker="o", label=_error_text(i))
         for i in sorted(cells["bin"].unique())
     ]
     note = shown_runs.footnote(rows, cells, held, f"{ABOUT_BINS} {OVER_SEEDS}")
@@ -144,12 +143,15 @@ def _error_bins(rows: pd.DataFrame, fields: list[str], rng: np.random.Generator)
         for name in ("full_gradient_norm", "gradient_norm", "distance")
     )
     cells = full.assign(distance=distance["mean"], last_layer=last_layer["mean"])
+    cells = shown_runs.with_number(cells, rows, [*fields, "loss"], "seed", len)
+    cells = cells.rename(columns={"seed": "n_runs"})
     cells["bin"] = cells["position"] * N_ERROR_BINS // (cells["position"].max() + 1)
-    n_runs = cells.groupby([*fields, "loss"], dropna=False)["n_seeds"].transform("max")
     labels = panels.loss_labels(shown_runs.done(rows))
     cells["loss.label"] = cells["loss"].map(labels)
     order = list(labels)
-    in_every_run = cells[cells["n_seeds"] == n_runs]
+    in_every_run = cells[cells["n_seeds"] == cells["n_runs"]]
+    if in_every_run.empty:
+        raise MissingData("training pairs of one bin of the prediction error in every run")
     return in_every_run.sort_values("loss", key=lambda loss: loss.map(order.index), kind="stable")
 
 
@@ -172,6 +174,11 @@ def _draw_error_bin(ax: Axes, cells: pd.DataFrame, colour: np.ndarray) -> None:
     reach = shown_runs.interval_reach(cells)
     ax.errorbar(cells["distance"], cells["mean"], reach, color=colour, marker="o", elinewidth=0.7)
     ax.plot(cells["distance"], cells["last_layer"], color=colour, linestyle="--", linewidth=0.8)
+
+
+def _error_text(error_bin: int) -> str:
+    low, high = error_bin / N_ERROR_BINS, (error_bin + 1) / N_ERROR_BINS
+    return f"error {low:g} to {high:g}"
 
 
 def _about(runs: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from rmsweep.analysis import contrasts
 from rmsweep.analysis.bootstrap import percentile_interval
 from rmsweep.analysis.fields import combination_ids
 from rmsweep.analysis.figures import error_bars, grouped_bars, panels, shown_runs
-from rmsweep.analysis.figures.style import BASE_LLM_COLORS, SELECTION_MARKERS
+from rmsweep.analysis.figures.style import BASE_LLM_COLORS, GREY, SELECTION_MARKERS
 from rmsweep.analysis.matched_runs import balanced_pairs, matched_pairs
 from rmsweep.analysis.means import means_and_draws
 from rmsweep.analysis.metrics import run_values
@@ -28,7 +28,6 @@ READINGS = (
     "cross-prompt annotation, the gain is that less the improvement under same-prompt annotation."
 )
 OF_R = "r: Pearson's correlation over a panel's points, which are taken as given."
-GREY = "#777777"
 ENOUGH_POINTS = 3  # for a correlation
 
 
@@ -105,8 +104,7 @@ def _correlation(points: pd.DataFrame) -> str:
     if len(points) < ENOUGH_POINTS or np.ptp(points["x"]) == 0:
         return ""
     y = np.vstack([points["mean"], np.stack(points["draws"]).T]).astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):  # nan where a draw is one value
-        r = np.corrcoef(points["x"], y)[0, 1:]
+    r = contrasts.correlations(points["x"].to_numpy(), y)
     ends = map(panels.signed_text, (r[0], *np.ravel(percentile_interval(r[1:, None]))))
     return "r = {} [{}, {}]".format(*ends)
 

@@ -13,9 +13,8 @@ from rmsweep.analysis.fields import as_typed
 from rmsweep.analysis.figures import error_bars, grouped_bars, panels, shown_runs
 from rmsweep.analysis.figures.error_bars import Bars
 from rmsweep.analysis.figures.grouped_bars import Series
-from rmsweep.analysis.figures.style import loss_style, metric_label
+from rmsweep.analysis.figures.style import GREY, loss_style, metric_label
 
-GREY = "#777777"
 HATCHES = {"same_prompt": "", "cross_prompt": "//////"}
 CHOSEN = ("similar", "diversified")  # the paper has similar at the left
 

@@ -153,10 +153,10 @@ def with_number(
 ) -> pd.DataFrame:
     """Return the cells of `means` with a number of another column over each cell's done runs."""
     runs = with_fields(done(rows), fields)
-    values = runs.groupby(list(fields), dropna=False, sort=False)[column].agg(of_runs)
+    parts = runs.groupby(list(fields), dropna=False, sort=False)[column]
     plain = cells[list(fields)].astype(object)
     keys = plain.where(plain.notna(), None).apply(tuple, axis=1)
-    of_cell = {tuple(None if pd.isna(v) else v for v in key): n for key, n in values.items()}
+    of_cell = {tuple(None if pd.isna(v) else v for v in key): of_runs(of) for key, of in parts}
     return cells.assign(**{column: [of_cell[key] for key in keys]})
 
 

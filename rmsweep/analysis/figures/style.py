@@ -12,7 +12,8 @@ from rmsweep.analysis.metrics import metric_named
 
 COLUMN_IN, PAGE_IN = 3.3, 6.75  # a column, and both columns, of a paper
 FORMATS = ("png", "pdf", "svg")
-IMPROVEMENT = "improvement of golden reward over the base LLM"  # the label of an axis
+IMPROVEMENT_LABEL = "improvement of golden reward over the base LLM"  # of an axis
+GREY = "#777777"  # of what is no loss and no base LLM
 # Of base LLMs, where colour tells these apart instead of losses; Okabe and Ito's without yellow.
 BASE_LLM_COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 SELECTION_MARKERS = {"random": "o", "similar": "s", "diversified": "^"}
@@ -104,7 +105,7 @@ def loss_style(loss: str) -> LossStyle:
 def metric_label(metric: str) -> str:
     """Return what a metric is, with its unit, for the label of an axis."""
     if metric == "improvement":
-        return IMPROVEMENT
+        return IMPROVEMENT_LABEL
     line, unit = metric_named(metric).line, metric_named(metric).unit
     return line if unit in line else f"{line} ({unit})"
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from rmsweep.objectives.pair_batch import PairBatch
+from rmsweep.results.schema import N_ERROR_BINS
 from rmsweep.training.reward_models import mlp_network
 
 N_DECILES = 10
 N_PAIRS = 500  # kept of a run, for scatter plots, and to compute full gradients of
-N_ERROR_BINS = 5  # of equal width in (0, 1)
 N_DISTANCE_BINS = 5  # of equal numbers of pairs within a bin of the error
 
 
@@ -30,11 +30,9 @@ def gradients_by_distance(
 
     Distance is that of the penultimate features, ||h_chosen - h_rejected||, and prediction error is
     1 - sigmoid(chosen - rejected). The gradient is by the last layer's weights, the full one by all
-    parameters. decile_*: (10,) means over tenths of the pairs, nearest first, of distance, gradient
-    norm, agreement with the annotation (a predicted tie is 1/2), and, where there are golden
-    rewards, annotation error (a golden tie is 1/2) and size of the margin. pair_*: distance, error
-    and norms of at most 500 pairs, evenly spaced in the order given, which the seed of the split
-    makes random. error_bin_*: (25,) means over the same pairs, of `means_by_error`.
+    parameters. decile_*: of `means_by_decile`, over all pairs. pair_*: distance, error and norms of
+    at most 500 pairs, evenly spaced in the order given, which the seed of the split makes random.
+    error_bin_*: of `means_by_error`, over the same pairs.
 
     *_correlation: Pearson's of distance with the norm of a full gradient, None where either is
     constant: of the loss, and of the predicted margin, which for Bradley-Terry is that of the loss
@@ -46,8 +44,7 @@ def gradients_by_distance(
     head_norm = gradient_norms(batch, by_rewards)[0].cpu().numpy()
     difference = (batch.chosen - batch.rejected).detach()[0]
     error = torch.sigmoid(-difference).cpu().numpy()
-    agrees = 0.5 + 0.5 * np.sign(difference.cpu().numpy())
-    deciles = np.array_split(np.argsort(distance, kind="stable"), N_DECILES)
+    by_decile = means_by_decile(distance, head_norm, difference.cpu().numpy(), margin)
     kept = np.linspace(0, len(distance) - 1, min(N_PAIRS, len(distance))).astype(int)
     x = _embeddings(batch, kept)
     of_loss = full_gradient_norms(parameters, x, by_rewards[0, kept], norm)
@@ -59,11 +56,8 @@ def gradients_by_distance(
         "full_gradient_norm": of_loss,
     }
     binned = means_by_error(error[kept], of_pairs)
-    by_decile = {"distance": distance, "gradient_norm": head_norm, "accuracy": agrees}
-    if margin is not None:
-        by_decile |= {"annotation_error": 0.5 - 0.5 * np.sign(margin), "margin": np.abs(margin)}
     return {
-        **{f"decile_{n}": np.array([v[d].mean() for d in deciles]) for n, v in by_decile.items()},
+        **{f"decile_{name}": means for name, means in by_decile.items()},
         "pair_error": error[kept],
         **{f"pair_{name}": values for name, values in of_pairs.items()},
         **{f"error_bin_{name}": means for name, means in binned.items()},
@@ -140,6 +134,30 @@ def full_gradient_norms(
 def _squared_norms(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Return each pair's squared gradient by a layer; u: (pairs, 2, in), v: (pairs, 2, out)."""
     return ((u @ u.mT + 1) * (v @ v.mT)).sum(dim=(1, 2))
+
+
+def means_by_decile(
+    distance: np.ndarray,
+    gradient_norm: np.ndarray,
+    difference: np.ndarray,
+    margin: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Return means over tenths of the pairs, nearest first: (10,) of each value, by name.
+
+    distance, gradient_norm, difference, margin: (pairs,); difference is the predicted reward of the
+    chosen minus the rejected response, and margin the golden one, None where people labelled. The
+    values: distance, gradient norm, agreement with the annotation (a predicted tie is 1/2), and,
+    where there are golden rewards, annotation error (a golden tie is 1/2) and size of the margin,
+    in golden reward.
+    """
+    accuracy = 0.5 + 0.5 * np.sign(difference)
+    values = {"distance": distance, "gradient_norm": gradient_norm, "accuracy": accuracy}
+    if margin is not None:
+        values |= {"annotation_error": 0.5 - 0.5 * np.sign(margin), "margin": np.abs(margin)}
+    deciles = np.array_split(np.argsort(distance, kind="stable"), N_DECILES)
+    return {
+        name: np.array([of[decile].mean() for decile in deciles]) for name, of in values.items()
+    }
 
 
 def means_by_error(error: np.ndarray, of_pairs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -29,8 +29,9 @@ def runs(effect, n_prompts=60, **axes):
         common = np.random.default_rng(run["seed"]).normal(scale=2, size=n)
         noise = 0.1 * np.random.default_rng(i).normal(size=n)
         vectors.append((common + effect(run) + noise - noise.mean()).astype(np.float32))
+    reward_model = np.where(rows["loss"] == "clf_lgb", "trees", "mlp")
     return rows.assign(
-        **{"loss.label": rows["loss"].str.upper()},
+        **{"loss.label": rows["loss"].str.upper(), "loss.reward_model": reward_model},
         improvement_by_prompt=vectors,
         headroom_by_prompt=[np.full_like(v, 2.0) for v in vectors],
         spearman_by_prompt=[np.where(np.arange(len(v)) == 3, np.nan, v) for v in vectors],
@@ -128,6 +129,55 @@ def test_a_field_of_the_losses_is_paired_on_where_both_have_it():
     sides = {"loss.hidden": "[8]"}, {"loss.hidden": "[64]"}
     (line,) = paired_differences(rows, *sides, "improvement", rng()).to_dict("records")
     assert line["n_pairs"] == 10 and line["estimate"] == pytest.approx(0, abs=1e-5)
+
+
+LGB = {"loss": "clf_lgb"}
+
+
+def with_trees(**axes):
+    """Runs of MLPs by some ways of training, and of LightGBM, ahead by 1, under pairs alone."""
+    losses = ["bt_mlp", "clf_mlp", "clf_lgb"]
+    rows = runs(lambda run: float(run["loss"] == "clf_lgb"), loss=losses, **axes)
+    is_tree = rows["loss"] == "clf_lgb"
+    own = (
+        rows[is_tree].drop_duplicates(["dataset", "seed"]).assign(**{"training.protocol": "pairs"})
+    )
+    return pd.concat([rows[~is_tree], own], ignore_index=True)
+
+
+def test_trees_are_paired_with_mlps_that_were_trained_by_the_scripts_protocol():
+    """LightGBM runs under pairs there, and the protocol tells no two settings apart."""
+    rows = with_trees(training__protocol=["rbt_scripts"])
+    for sides, lead in (((LGB, BT), 1), ((CLF, LGB), -1), ((CLF, BT), 0)):
+        (line,) = paired_differences(rows, *sides, "improvement", rng()).to_dict("records")
+        assert line["estimate"] == pytest.approx(lead, abs=1e-5) and line["n_pairs"] == 5
+    (line,) = paired_win_rates(rows, LGB, BT, "improvement", rng()).to_dict("records")
+    assert line["estimate"] > 0.9
+
+
+def test_trees_stand_against_every_way_of_training_and_against_themselves_once():
+    ways = {"training__protocol": ["pairs", "rbt_scripts"], "training__max_epochs": [10, 30]}
+    rows = with_trees(**ways)
+    by = [name.replace("__", ".") for name in ways]
+    lines = paired_differences(rows, LGB, BT, "improvement", rng(), by)
+    assert lines[by].to_numpy().tolist() == [
+        [p, n] for p in ("pairs", "rbt_scripts") for n in (10, 30)
+    ]
+    assert lines["n_pairs"].tolist() == [5] * 4
+    np.testing.assert_allclose(lines["estimate"], 1, atol=1e-5)
+    (line,) = paired_differences(rows, LGB, BT, "improvement", rng()).to_dict("records")
+    assert line["n_pairs"] == 20 and line["estimate"] == pytest.approx(1, abs=1e-5)
+    itself = paired_differences(rows, LGB, LGB, "improvement", rng())
+    assert itself["n_pairs"].tolist() == [5]
+
+
+def test_trees_are_not_paired_over_another_share_of_held_out_pairs():
+    rows = with_trees(training__protocol=["rbt_scripts"])
+    is_tree = rows["loss"] == "clf_lgb"
+    for share, n_pairs in ((0.2, [5]), (0.5, [])):
+        rows["training.validation_share"] = np.where(is_tree, share, 0.2)
+        found = paired_differences(rows, LGB, BT, "improvement", rng())
+        assert found["n_pairs"].tolist() == n_pairs
 
 
 @pytest.mark.parametrize(

@@ -297,9 +297,16 @@ def test_no_model_is_below_the_bounds_of_proposition_9(seed):
     assert theory.conditional_order_bound(0.5, 0.5) > 0, "not 0, which a model of such errors has"
 
 
-def test_the_best_overall_bound_needs_almost_perfect_labels():
-    bounds = theory.best_overall_bound(np.array([1, 0.99, 0.7]), np.array([0, 0.001, 0.3]))
-    np.testing.assert_allclose(bounds, [0.996, 0.588, 0], atol=1e-3)
+def test_the_best_overall_bound_needs_a_model_that_almost_always_agrees():
+    """From 15/16 on it can be above 0, with noisy labels from 61/64 on, by epsilon = 3/16."""
+    agreement, error = np.array([1, 0.99, 0.7]), np.array([0, 0.001, 0.3])
+    bounds = theory.best_overall_bound(agreement, error)
+    np.testing.assert_allclose(bounds, [1 - 4 / 1600, 0.588, 0], atol=1e-3)
+    agreement = np.array([0.99, 0.99, 1, 61 / 64, 61 / 64 + 1e-6, 15 / 16, 15 / 16 + 1e-2])
+    error = np.array([0.1, 0.4, 0.5, 0.1, 0.1, 0, 0])
+    bounds = theory.best_overall_bound(agreement, error)
+    np.testing.assert_allclose(bounds[:3], [1 / 4 - 0.01 * 16 / 3] * 2 + [1 / 4], rtol=1e-12)
+    assert (bounds[3:] > 0).tolist() == [False, True, False, True]
 
 
 def test_order_consistency_without_noise_is_the_agreement():

@@ -63,7 +63,8 @@ def test_what_has_a_unit_of_its_own(changes, units):
 
 def test_the_margins_of_pairs_have_the_unit_of_their_own_dataset():
     fields = pd.DataFrame({"dataset": ["a", "b"], "evaluation.golden.dataset": ["c", "c"]})
-    assert unit_ids(fields, "mean_margin").tolist() == [0, 1]
+    for metric in ("mean_margin", "decile_margin", "decile_margin[9] - decile_margin[0]"):
+        assert unit_ids(fields, metric).tolist() == [0, 1]
 
 
 def two_datasets():
@@ -73,18 +74,21 @@ def two_datasets():
 
 def test_a_table_is_not_averaged_over_units():
     rows, wanted = two_datasets()
-    says = "--metric oracle_share, --where dataset=hh_helpful, or --columns dataset"
-    for metric in ("improvement", "bon_golden", "regret", "mean_margin"):
+    ways = "--where dataset=hh_helpful, or --columns dataset"
+    with_share, without = f"; give --metric oracle_share, {ways}", f"; give {ways}"
+    says = {"improvement": with_share, "bon_golden": with_share}
+    for metric in ("improvement", "bon_golden", "regret", "mean_margin", "base", "oracle"):
         given = rows.assign(mean_margin=1.0)
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=says.get(metric, without)):
             table(given, wanted, column_fields=["base_llm"], metric=metric)
         assert table(given, wanted, column_fields=["dataset"], metric=metric)["mean"].notna().all()
     assert table(rows, wanted, metric="oracle_share")["mean"].notna().all()
     one = wanted[wanted["dataset"] == "hh_helpful"]
     assert table(rows, one)["mean"].notna().all()
     assert table(rows[rows["key"].isin(one["key"])], wanted)["mean"].notna().all()  # none is mixed
-    with pytest.raises(ValueError, match="no difference of two is taken"):
-        table(rows, wanted, ["dataset"], ["loss"], against="hh_helpful")
+    for metric, end in (("improvement", "taken; give --metric oracle_share"), ("regret", "taken")):
+        with pytest.raises(ValueError, match=f"no difference of two is {end}$"):
+            table(rows, wanted, ["dataset"], ["loss"], metric, against="hh_helpful")
 
 
 def test_scales_of_synthetic_data_are_told_apart_and_named():

@@ -81,6 +81,26 @@ def test_the_gradients_of_two_alike_responses_cancel():
     assert gradients.correlation(np.zeros(3), np.arange(3.0)) is None
 
 
+@pytest.mark.parametrize("norm", [None, "layer"])
+def test_full_gradients_of_nearly_alike_responses_are_in_double_precision(norm):
+    """Their terms cancel to a ten-thousandth, of which single precision leaves three digits."""
+    rng = np.random.default_rng(0)
+    parameters = mlp_network.initial_parameters([rng], (5, 64, 1), "cpu")
+    first = rng.normal(size=(20, 1, 5))
+    x = torch.from_numpy(np.concatenate([first, first + 1e-4 * rng.normal(size=(20, 1, 5))], 1))
+    signs = torch.tensor([[1.0, -1.0]]).expand(20, 2)
+    norms = gradients.full_gradient_norms(parameters, x, signs, norm)
+    weight, bias, head, _ = exact = [p[0].double().requires_grad_(True) for p in parameters]
+    features = (x @ weight + bias).relu()
+    if norm == "layer":
+        features = torch.nn.functional.layer_norm(features, (64,))
+    margins = (features @ head)[..., 0] @ signs[0].double()
+    for i, margin in enumerate(margins):
+        by_layer = torch.autograd.grad(margin, exact[:3], retain_graph=True)
+        expected = np.sqrt(sum(part.square().sum().item() for part in by_layer))
+        assert 0 < expected < 1e-2 and norms[i] == pytest.approx(expected, rel=1e-5)
+
+
 def test_means_by_error_are_those_of_a_loop_over_the_pairs():
     rng = np.random.default_rng(0)
     error, distance = rng.random(200).astype(np.float32), rng.exponential(size=200)
