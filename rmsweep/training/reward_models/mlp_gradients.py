@@ -106,7 +106,8 @@ def full_gradient_norms(
 
     parameters: of one run. x: (pairs, 2, D), chosen first. by_rewards: (pairs, 2), the derivatives
     by the two rewards of what the gradient is of: the loss, or some other function. In double
-    precision, since the terms of two alike responses cancel, whatever precision the run has.
+    precision, since the terms of two alike responses cancel, whatever precision the run has. Only
+    the last layer's weights times by_rewards are single.
 
     The gradient by a layer's weights is the sum of u v' over the two responses, with u what the
     layer reads and v the derivatives by its outputs, and the gradient by its biases the sum of v.

@@ -119,22 +119,21 @@ def initial_parameters(
 def forward(
     parameters: list[torch.Tensor], x: torch.Tensor, norm: str | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return predicted rewards (runs, rows) and penultimate features (runs, rows, H).
-
-    The rewards are fp32, and of a double x double, as all that leads to them.
+    """Return predicted rewards (runs, rows), fp32, and penultimate features (runs, rows, H).
 
     The last layer is an fp32 product and sum: a bf16 matrix product would leave about 326 distinct
     rewards of 500, and its bits would depend on the number of runs. The features have x's dtype.
     norm: None, or "layer": each response's features have mean 0 and variance 1, without a gain and
     a bias of their own, since those of the last layer stand in for them (arXiv:1607.06450).
     """
-    h, exact = x, torch.promote_types(x.dtype, torch.float32)
+    h = x
     for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
         h = torch.baddbmm(bias.to(x.dtype), h, weight.to(x.dtype)).relu_()
     if norm is not None:
+        exact = torch.promote_types(x.dtype, torch.float32)  # a double x stays double
         h = layer_norm(h.to(exact), h.shape[-1:]).to(x.dtype)
     weight, bias = parameters[-2:]
-    return (h.to(exact) * weight.transpose(1, 2)).sum(dim=-1) + bias[:, 0], h
+    return (h.float() * weight.transpose(1, 2)).sum(dim=-1) + bias[:, 0], h
 
 
 def pair_batch(parameters: list[torch.Tensor], data: Data, norm: str | None = None) -> PairBatch:
