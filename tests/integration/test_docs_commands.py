@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import itertools
 import re
 import shlex
 import signal
@@ -25,6 +26,7 @@ PROGRAMS = ("rmsweep", "make", "python", "pip", "wandb", "hf", "sbatch", "pytest
 
 READ = ("status", "table", "claims", "figure", "report", "score", "verify", "reproduce", "retry")
 READ += ("cancel",)
+OF_SEVERAL = ("table", "claims", "figure", "report")  # which take several sweeps
 TINY = {"quantity=2000": "quantity=30"}  # as the tiny sweep has it
 
 # Pages whose blocks of commands a test of this folder runs end to end, as they stand.
@@ -157,6 +159,9 @@ def test_command(command, place, monkeypatch):
         given = {"KEY": key} | TINY
         if words[0] in READ and words[1:]:
             given[words[1]] = "first"  # all sweeps here are that one
+        if words[0] in OF_SEVERAL:
+            names = itertools.takewhile(lambda word: word[0] != "-", words[1:])
+            given |= dict.fromkeys(names, "first")
         assert done(tuple(given.get(word, word) for word in words))
 
 
