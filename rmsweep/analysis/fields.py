@@ -52,7 +52,12 @@ def spec_fields(wanted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def trains_in_epochs(rows: pd.DataFrame) -> np.ndarray:
-    """Return which runs have a reward model that knows protocols and early stopping: (runs,)."""
+    """Return which runs have a reward model that knows protocols and early stopping: (runs,).
+
+    All of them, where rows do not say what they have.
+    """
+    if "loss.reward_model" not in rows:
+        return np.ones(len(rows), dtype=bool)
     is_trained = rows["loss.reward_model"].map(lambda name: kind_of(name).trains_in_epochs)
     return is_trained.to_numpy(dtype=bool)
 

@@ -52,7 +52,7 @@ def matched_pairs(
     is_side = [meets_conditions(fields, side) for side in (a, b)]
     is_contrasted = [meets_conditions(fields, side) for side in sides] or is_side
     row = np.arange(len(rows))  # of each line of fields and codes
-    if "loss" in a and "loss.reward_model" in rows:
+    if "loss" in a:
         is_compared = np.any(is_contrasted, axis=0)
         row, trained_as = _in_every_way(codes, is_compared, trains_in_epochs(rows))
         fields, codes = (_trained_as(table, row, trained_as) for table in (fields, codes))

@@ -126,8 +126,8 @@ def sampled(axes, seed):
     """A part of a sweep: of each axis one value, but of one group two and of one field three."""
     rng = random.Random(seed)
     groups = [name for name in axes.fields if (SHIPPED / "conf" / name).is_dir()]
-    field = rng.choice([name for name in axes.fields if name not in groups])
-    n = {group: 2 for group in rng.sample(groups, min(1, len(groups)))} | {field: 3}
+    n = {rng.choice(groups): 2} if groups else {}
+    n[rng.choice([name for name in axes.fields if name not in groups])] = 3
     fields = {}
     for name, values in axes.fields.items():
         together = next((names for names in axes.zipped if name in names), [name])
