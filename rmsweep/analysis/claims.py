@@ -220,7 +220,8 @@ class Claim:
             columns = metric_columns(metric)
         numbers = [self.x.removeprefix("log2 ")] if self.x else []
         numbers += [] if self.tune is None else [tuned.COLUMN]
-        return [*columns, *numbers, *(field for field in self.where if field in NUMBER_COLUMNS)]
+        bounds = [field for field, value in self.where.items() if isinstance(value, dict)]
+        return [*columns, *numbers, *bounds]
 
     def columns(self) -> list[str]:
         """Return all columns of results that the claim reads, but for the fields of the spec."""

@@ -233,3 +233,10 @@ def test_contrasts_that_say_nothing_are_refused(changes, rule, tmp_path):
 def test_every_claim_of_a_study_is_read():
     for path in (SHIPPED / "claims/studies").glob("*.yaml"):
         assert read_claims(path), path
+
+
+def test_a_condition_may_be_that_a_number_is_null(tmp_path):
+    rows = runs(lambda run: is_(run, loss="clf_mlp"), training__patience=[3, None])
+    claims = claims_of(tmp_path, where={"training.patience": None})
+    (line,) = verdict_table(rows, claims).to_dict("records")
+    assert line["verdict"] == "holds" and line["n_pairs"] == 5 * 3 * 2 * 2 * 2
