@@ -8,7 +8,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "LICENSE")
+PAGES = ("*.md", "docs/**/*.md", "benchmarks/README.md", "claims/**/*.yaml", "LICENSE")
 RESULTS = ("README.md", "claims.md", "*.png")  # of the sweeps in outputs/ that have a README
 
 
