@@ -47,15 +47,24 @@ FIGURES = {
     "theory_convergence": ("convergence", "risk and margin error against pairs, synthetic"),
 }
 # The functions that draw several figures, which differ in the function's `variant`: of the RBT
-# figures the datasets, see shown_runs.of_datasets. The other figures are functions of their name.
-VARIANTS = {
+# figures the datasets (shown_runs.of_datasets) and, before them, the selections. The other figures
+# are functions of their name.
+VARIANTS: dict[str, dict[str, Any]] = {
     "by_base_llm": {"fig1": "earlier", "fig16": "later"},
     "over_error": {"fig2": "earlier", "fig17": "later", "fig8": "first", "fig9": "second"},
     "over_quantity": {"fig3": "earlier", "fig18": "later", "fig10": "first", "fig11": "second"},
-    "random_pairs": {"fig4": "earlier", "fig19": "later"},
-    "chosen_pairs": {"fig5": "earlier", "fig20": "later"},
-    "random_pairs_over_beta": {"fig12": "first", "fig13": "second"},
-    "chosen_pairs_over_beta": {"fig14": "first", "fig15": "second"},
+    "pairs_by_base_llm": {
+        "fig4": ("random", "earlier"),
+        "fig5": ("chosen", "earlier"),
+        "fig19": ("random", "later"),
+        "fig20": ("chosen", "later"),
+    },
+    "pairs_over_beta": {
+        "fig12": ("random", "first"),
+        "fig13": ("random", "second"),
+        "fig14": ("chosen", "first"),
+        "fig15": ("chosen", "second"),
+    },
     "by_decile": {"nbt_updates": "decile_gradient_norm", "nbt_accuracy": "decile_accuracy"},
     "best_of_n_curves": {"bon_n": "n", "bon_kl": "kl"},
 }
@@ -88,7 +97,7 @@ def figures_with(parameter: str) -> list[str]:
     return [name for name in FIGURES if parameter in _parameters(name)]
 
 
-def _function(name: str) -> tuple[Any, str | None]:
+def _function(name: str) -> tuple[Any, Any]:
     """Return the function that draws a figure, and the variant that it is."""
     module = importlib.import_module(f"rmsweep.analysis.figures.{FIGURES[name][0]}")
     for function, variants in VARIANTS.items():

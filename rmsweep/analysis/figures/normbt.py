@@ -54,6 +54,7 @@ def nbt_full_gradient(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     rows, held = _recorded(rows, "pair_full_gradient_norm")
     runs, facets = _first_runs(rows)
     figure, axes = _scatter(runs, facets, "pair_full_gradient_norm", FULL_GRADIENT)
+    figure.set_figheight(min(1.4 * figure.get_figheight(), panels.MOST_HIGH_IN))
     fields = [*facets[:-1], "loss"]
     of_panel: dict[tuple[Any, ...], list[str]] = {}
     for name, metric in CORRELATIONS.items():
@@ -63,10 +64,9 @@ def nbt_full_gradient(rows: pd.DataFrame, rng: np.random.Generator) -> Figure:
     for ax, (_, part) in zip(axes, shown_runs.by_panel(runs, facets), strict=True):
         text = "\n".join(of_panel.get(_values(part.iloc[0], fields), []))
         text = text.replace(" [", "\n[") if panels.n_columns(ax) > 3 else text
-        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
-        ax.text(0.97, 0.97, text, transform=ax.transAxes, ha="right", va="top", bbox=box)
-        # There is room for the text above the points.
-        ax.set_ylim(0, (1.2 + 0.08 * text.count("\n")) * ax.get_ylim()[1])
+        ax.text(0.97, 0.97, text, transform=ax.transAxes, ha="right", va="top")
+        # The text stands above the points: a line of it takes up to a tenth of the panel.
+        ax.set_ylim(0, ax.get_ylim()[1] / (0.96 - 0.1 * (1 + text.count("\n"))))
     what = f"{_about(runs)}. {ABOUT_CORRELATIONS} {OVER_SEEDS.replace('Error bars', 'Brackets')}"
     return panels.finish(figure, [], shown_runs.footnote(rows, cells, held, what))
 

@@ -16,51 +16,28 @@ from rmsweep.analysis.figures.grouped_bars import Series
 from rmsweep.analysis.figures.style import GREY, loss_style, metric_label
 
 HATCHES = {"same_prompt": "", "cross_prompt": "//////"}
-CHOSEN = ("similar", "diversified")  # the paper has similar at the left
+# The paper has similar at the left.
+SELECTIONS = {"random": ["random"], "chosen": ["similar", "diversified"]}
 
 
-def random_pairs(
-    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
-) -> Figure:
-    """Draw same- and cross-prompt annotation under random selection, side by side."""
-    return _by_base_llm(rows, ["random"], bars, variant, metric)
-
-
-def chosen_pairs(
-    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
-) -> Figure:
-    """Draw the same for pairs of similar and of diversified responses."""
-    return _by_base_llm(rows, CHOSEN, bars, variant, metric)
-
-
-def random_pairs_over_beta(
-    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
-) -> Figure:
-    """Draw same- and cross-prompt annotation under random selection against beta."""
-    return _over_beta(rows, ["random"], bars, variant, metric)
-
-
-def chosen_pairs_over_beta(
-    rows: pd.DataFrame, bars: Bars, variant: str, metric: str = "improvement"
-) -> Figure:
-    """Draw the same for pairs of similar and of diversified responses."""
-    return _over_beta(rows, CHOSEN, bars, variant, metric)
-
-
-def _of_selections(rows: pd.DataFrame, selections: Sequence[str], variant: str) -> pd.DataFrame:
+def _of_selections(rows: pd.DataFrame, which: str, datasets: str) -> pd.DataFrame:
     """Return the runs of some datasets and selections, in the order of the latter."""
-    rows = shown_runs.of_datasets(rows, variant)
+    selections = SELECTIONS[which]
+    rows = shown_runs.of_datasets(rows, datasets)
     rows = pd.concat([rows[rows["selection"] == selection] for selection in selections])
     shown_runs.require_values(rows, f"runs with selection={' or '.join(selections)}", "selection")
     shown_runs.require_two(rows, "pairing")
     return rows
 
 
-def _by_base_llm(
-    rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: str, metric: str
+def pairs_by_base_llm(
+    rows: pd.DataFrame, bars: Bars, variant: tuple[str, str], metric: str = "improvement"
 ) -> Figure:
-    """Two bars a loss and base LLM: plain of same-prompt and hatched of cross-prompt pairs."""
-    rows = _of_selections(rows, selections, variant)
+    """Draw two bars a loss and base LLM, plain of same-prompt and hatched of cross-prompt pairs.
+
+    variant: which of SELECTIONS, and which datasets (`shown_runs.of_datasets`).
+    """
+    rows = _of_selections(rows, *variant)
     rows, held = shown_runs.at_reference(rows, ["annotation.beta", "quantity"])
     shown_runs.require_two(rows, "pairing")
     group = grouped_bars.base_llm_field(rows)
@@ -97,11 +74,11 @@ def _level_selections(axes: Sequence[Axes], cells: pd.DataFrame, facets: Sequenc
             ax.set_ylim(min(bottoms), max(tops))
 
 
-def _over_beta(
-    rows: pd.DataFrame, selections: Sequence[str], bars: Bars, variant: str, metric: str
+def pairs_over_beta(
+    rows: pd.DataFrame, bars: Bars, variant: tuple[str, str], metric: str = "improvement"
 ) -> Figure:
-    """Both pairings of each loss over beta, at every quantity."""
-    rows = _of_selections(rows, selections, variant)
+    """Draw both pairings of each loss over beta, at every quantity; variant: as above."""
+    rows = _of_selections(rows, *variant)
     shown_runs.require_two(rows, "quantity")
     shown_runs.require_two(rows, "annotation.beta")
     facets = shown_runs.facets(rows, ["annotation.beta", "pairing"])
